@@ -1,0 +1,1 @@
+"""Odyssey: search-space experiments over recurrent architectures."""

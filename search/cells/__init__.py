@@ -1,0 +1,72 @@
+"""The cells, by name."""
+
+import importlib
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from search.cells.cell import Cell, Preactivations, check, toggles
+from search.cells.gru import GRU
+from search.cells.lstm import LSTM
+from search.cells.rnn import IRNN, RNN
+from search.errors import UserError
+
+__all__ = ["GRU", "IRNN", "LSTM", "RNN", "Cell", "Preactivations", "define", "get", "toggles", "variants"]
+
+_CELLS: dict[str, type[Cell]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "irnn": IRNN}
+
+
+def variants() -> dict[str, dict[str, Any]]:
+    """The variants that come with the project, ``{name: {"cell": ..., toggle: value}}``."""
+    files = resources.files("configs").joinpath("variant").iterdir()
+    return {f.name.removesuffix(".yaml"): yaml.safe_load(f.read_text()) for f in files if f.name.endswith(".yaml")}
+
+
+def get(name: str, **toggles: Any) -> Cell:
+    """A cell by name.
+
+    Args:
+        name: a variant (``vanilla``, ``cifg``, ...), a cell (``lstm``, ``gru``, ``rnn``, ``irnn``), or the
+            import path of a `Cell` subclass of your own (``my_package.my_module.MyCell``).
+        toggles: fields of the cell, on top of those of the variant.
+
+    Raises:
+        UserError: no such cell or toggle, or a value that is not legal.
+    """
+    if name in _CELLS or "." in name:
+        return define({"cell": name} | toggles)
+    known = variants()
+    if name not in known:
+        names = ", ".join(sorted({*known, *_CELLS}))
+        raise UserError(f"{name}: no such cell; expected one of {names}, or package.module.Class")
+    return define(known[name] | toggles)
+
+
+def define(definition: dict[str, Any]) -> Cell:
+    """A cell by its definition, ``{"cell": name, toggle: value, ...}``, which is what a variant file holds."""
+    values = dict(definition)
+    name = values.pop("cell", None)
+    if not isinstance(name, str):
+        raise UserError(f"cell={name}: expected one of {', '.join(_CELLS)}, or package.module.Class")
+    kind = _CELLS.get(name) or _load(name)
+    legal = toggles(kind)
+    for key in values:
+        if key not in legal:
+            raise UserError(f"{key}: {name} has no such toggle; expected one of {', '.join(legal) or '(none)'}")
+    try:
+        return check(kind(**values))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _load(path: str) -> type[Cell]:
+    module, _, name = path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        names = ", ".join(_CELLS)
+        raise UserError(f"cell={path}: expected one of {names}, or package.module.Class ({error})") from error
+    if not (isinstance(kind, type) and issubclass(kind, Cell)):
+        raise UserError(f"cell={path}: expected a subclass of search.cells.Cell")
+    return kind

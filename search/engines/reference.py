@@ -1,0 +1,228 @@
+"""The reference engine: the equations evaluated as written, by torch and autograd, on any device.
+
+Slow and simple. The other engines are tested against it.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from search.cells import Cell
+from search.cells.cell import Names
+from search.engines.engine import Epoch, Interrupted, Member
+from search.losses import LOSSES
+from search.network import Network
+from search.randomness import input_noise
+from search.tasks.task import Task
+
+
+def layer(cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Runs a cell over time, for K sets of parameters at once.
+
+    Args:
+        cell: the equations.
+        params: each parameter with a leading axis K: [K, N, M], [K, N, N] or [K, N].
+        x: [K, T, B, M]
+
+    Returns:
+        y [K, T, B, N]
+    """
+    n_units = next(iter(params.values())).shape[1]
+    n_sets, n_steps, n_batch = x.shape[:3]
+    fed = {name: cell.traced.fed[name] for name in cell.preactivations}
+
+    def stacked(operand: str, names: list[str]) -> torch.Tensor:
+        """The matrices that `operand` is multiplied by, transposed and side by side. [K, operand size, names * N]"""
+        terms = [t for n in names for t in cell.preactivations[n].terms if t.operand == operand]
+        return torch.cat([params[t.matrix] for t in terms], dim=1).transpose(1, 2)
+
+    def users(operand: str) -> list[str]:
+        return [
+            n for n, pre in cell.preactivations.items() if operand in {t.operand for t in pre.terms} - fed[n].keys()
+        ]
+
+    # The products with the input do not wait for the recurrence: one for the whole sequence.
+    heard = users("x")
+    flat = (x.flatten(1, 2) @ stacked("x", heard)).unflatten(1, (n_steps, n_batch))  # [K, T, B, heard * N]
+    from_input = dict(zip(heard, flat.split(n_units, dim=-1), strict=True))
+    recurrent = [(s, users(s), stacked(s, users(s))) for s in cell.traced.state if users(s)]
+    units = Names({name: params[name][:, None, :] for name in cell.units})
+
+    zeros = x.new_zeros(n_sets, n_batch, n_units)
+    past = dict.fromkeys(cell.traced.state, zeros)
+    outputs = []
+    for t in range(n_steps):
+        sums: dict[str, torch.Tensor] = {name: value[:, t] for name, value in from_input.items()}
+        for operand, names, matrix in recurrent:
+            for name, part in zip(names, (past[operand] @ matrix).split(n_units, dim=-1), strict=True):
+                sums[name] = sums[name] + part if name in sums else part
+
+        def pre(name: str, **operands: torch.Tensor) -> torch.Tensor:
+            total = sums.get(name, zeros)
+            for operand, value in operands.items():
+                total = total + value @ stacked(operand, [name])
+            bias = cell.preactivations[name].bias
+            return total + params[bias][:, None, :] if bias else total
+
+        values = cell.step(Names(past), pre, units)
+        past = {name: torch.as_tensor(values[name]).to(x).expand_as(zeros) for name in past}
+        outputs.append(past["y"])
+    return torch.stack(outputs, dim=1)
+
+
+class ReferenceEngine:
+    """Evaluates cells by torch; see `search.engines.engine.Engine`."""
+
+    name = "reference"
+
+    def __init__(self, device: str = "cpu"):
+        self.device = device
+
+    def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return layer(cell, {name: p[None] for name, p in params.items()}, x[None])[0]
+
+    def trainer(self, task: Task, dtype: str = "float32", threads: int = 1) -> "ReferenceTrainer":
+        return ReferenceTrainer(task, dtype, self.device, threads)
+
+
+class ReferenceTrainer:
+    """Trains members whose cell and epoch are the same in lockstep, padded with zeros to the largest of them."""
+
+    def __init__(self, task: Task, dtype: str, device: str, threads: int):
+        self._task, self._loss = task, LOSSES[task.loss]
+        self._dtype, self._device = getattr(torch, dtype), device
+        torch.set_num_threads(threads)
+        self._data = {
+            name: [
+                (torch.tensor(x).to(device, self._dtype), torch.tensor(t).to(device, self._dtype))
+                for x, t in zip(split.inputs, split.targets, strict=True)
+            ]
+            for name, split in task.splits.items()
+        }
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def train_epoch(self, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
+        losses, seconds = np.zeros(len(members)), np.zeros(len(members))
+        trained = []
+        for group in _groups(members):
+            start = time.perf_counter()
+            stack = _Stack([members[k] for k in group], self._dtype, self._device)
+            losses[group] = self._train(stack, orders[group[0]])
+            trained.append((stack, group))
+            # A lockstep epoch has no time of its own for a trial: its arithmetic's share of the whole.
+            share = np.array([members[k].network.n_parameters for k in group], float)
+            seconds[group] = (time.perf_counter() - start) * share / share.sum()
+        for stack, _ in trained:
+            stack.store()
+        return Epoch(losses / self._task.splits["train"].n_steps, seconds)
+
+    def _train(self, stack: "_Stack", order: np.ndarray) -> np.ndarray:
+        """Trains a stack of members for an epoch; returns their summed losses [K]."""
+        total = torch.zeros(len(stack.members), dtype=torch.float64, device=self._device)
+        noisy = any(member.input_noise for member in stack.members)
+        for index in order:
+            self._check_stop()
+            x, targets = self._data["train"][index]
+            x = x.expand(len(stack.members), *x.shape)
+            if noisy:
+                noise = input_noise(stack.seeds, stack.members[0].epoch, int(index), x.shape[1:])
+                x = x + stack.each([m.input_noise for m in stack.members], 3) * torch.as_tensor(noise).to(x)
+            loss = self._loss(stack.logits(x), targets)
+            stack.step(torch.autograd.grad(loss.sum(), list(stack.params.values())))
+            total += loss.detach().double()
+        return total.cpu().numpy()
+
+    @torch.no_grad()
+    def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
+        scores = np.zeros(len(members))
+        for group in _groups(members):
+            stack = _Stack([members[k] for k in group], self._dtype, self._device)
+            for x, targets in self._data[split]:
+                self._check_stop()
+                scores[group] += self._loss(stack.logits(x.expand(len(group), *x.shape)), targets).double().cpu().numpy()
+        return scores / self._task.splits[split].n_steps
+
+    def _check_stop(self) -> None:
+        if self._stopped:
+            raise Interrupted
+
+
+def _groups(members: Sequence[Member]) -> Iterator[list[int]]:
+    """Indices of members that can train in lockstep: same equations, same epoch."""
+
+    def key(k: int) -> tuple[str, int]:
+        return members[k].network.cell.signature, members[k].epoch
+
+    for _, group in groupby(sorted(range(len(members)), key=key), key):
+        yield list(group)
+
+
+class _Stack:
+    """Parameters and velocities of several members, padded to the largest hidden size, with a leading axis K."""
+
+    def __init__(self, members: list[Member], dtype: torch.dtype, device: str):
+        self.members = members
+        self.seeds = np.array([member.seed for member in members], np.uint64)
+        first = members[0].network
+        n_units = max(member.network.n_units for member in members)
+        self.network = Network(first.cell, first.n_inputs, n_units, first.n_outputs, first.bidirectional)
+        self.params, self._velocity, self._mask = {}, {}, {}
+        for name, shape in self.network.shapes.items():
+            weights, velocity, mask = (np.zeros((len(members), *shape)) for _ in range(3))
+            for k, member in enumerate(members):
+                where = self._padded(name, member.network)
+                weights[k][where] = member.network.unpack(member.weights)[name]
+                velocity[k][where] = member.network.unpack(member.velocity)[name]
+                mask[k][where] = 1.0
+            tensors = (torch.as_tensor(a).to(device, dtype) for a in (weights, velocity, mask))
+            self.params[name], self._velocity[name], self._mask[name] = tensors
+            self.params[name].requires_grad_()
+
+    def _padded(self, name: str, network: Network) -> tuple[slice | np.ndarray, ...]:
+        """Where the parameter of a smaller network lies in the padded one."""
+        if name == "W_out":  # its columns are one block of units for each direction
+            blocks = np.arange(len(network.directions))[:, None] * self.network.n_units
+            return slice(None), (blocks + np.arange(network.n_units)).ravel()
+        return tuple(slice(size) for size in network.shapes[name])
+
+    def each(self, values: list[float], n_axes: int) -> torch.Tensor:
+        """One number for each member, as a tensor of `n_axes` axes that broadcasts along the first."""
+        some = next(iter(self.params.values()))
+        return torch.tensor(values, dtype=some.dtype, device=some.device).reshape(-1, *[1] * (n_axes - 1))
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs before the loss's nonlinearity, for x [K, T, M]: [K, T, O]."""
+        network = self.network
+        outputs = []
+        for prefix in network.directions:
+            params = {name: self.params[prefix + name] for name in network.cell.parameters(1, 1)}
+            back = prefix == "backward."
+            y = layer(network.cell, params, (x.flip(1) if back else x)[:, :, None])[:, :, 0]
+            outputs.append(y.flip(1) if back else y)
+        return torch.cat(outputs, dim=-1) @ self.params["W_out"].transpose(1, 2) + self.params["b_out"][:, None]
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[torch.Tensor]) -> None:
+        """Nesterov momentum with the learning rate scaled by 1 - momentum (PROTOCOL section 3)."""
+        momenta = [member.momentum for member in self.members]
+        rates = [member.lr * (1.0 - member.momentum) for member in self.members]
+        for (name, w), g in zip(self.params.items(), gradients, strict=True):
+            m, e = self.each(momenta, w.dim()), self.each(rates, w.dim())
+            # A padded unit's output need not be zero for every cell; the mask keeps its weights at zero.
+            e_g = e * g * self._mask[name]
+            v = self._velocity[name].mul_(m).sub_(e_g)
+            w.add_(m * v).sub_(e_g)
+
+    def store(self) -> None:
+        """Writes weights and velocities back into the members, which have then trained one epoch more."""
+        for k, member in enumerate(self.members):
+            for source, vector in ((self.params, member.weights), (self._velocity, member.velocity)):
+                for name, view in member.network.unpack(vector).items():
+                    view[...] = source[name].detach()[k].cpu().numpy()[self._padded(name, member.network)]
+            member.epoch += 1

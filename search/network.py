@@ -1,0 +1,64 @@
+"""A recurrent layer and the output layer over it: names, shapes and layout of all parameters."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from search.cells import Cell
+from search.randomness import initial_normal
+
+DIRECTIONS = {False: ("",), True: ("forward.", "backward.")}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One layer of a cell (one for each direction) and a linear output layer over it.
+
+    Parameters are those of the cell, for a bidirectional network once with the prefix ``forward.`` and once
+    with ``backward.``, and ``W_out`` [n_outputs, directions * n_units] and ``b_out`` [n_outputs].
+    Everywhere outside an engine they are one vector: the parameters in the order of `shapes`, each in row-major order.
+    """
+
+    cell: Cell
+    n_inputs: int
+    n_units: int
+    n_outputs: int
+    bidirectional: bool = False
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Prefix of the parameter names of each direction."""
+        return DIRECTIONS[self.bidirectional]
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter by name, in the order of the parameter vector."""
+        layer = self.cell.parameters(self.n_inputs, self.n_units)
+        shapes = {prefix + name: shape for prefix in self.directions for name, shape in layer.items()}
+        shapes["W_out"] = (self.n_outputs, len(self.directions) * self.n_units)
+        shapes["b_out"] = (self.n_outputs,)
+        return shapes
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the parameter vector."""
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    def initial(self, seed: int) -> np.ndarray:
+        """The parameter vector that training starts from: N(0, 0.1), or what the cell says. float64 [n_parameters]"""
+        parts = []
+        for name, shape in self.shapes.items():
+            normal = initial_normal(seed, name, shape)
+            own = name.rpartition(".")[2]
+            parts.append(normal if own.endswith("_out") else self.cell.initial(own, normal))
+        return np.concatenate([part.ravel() for part in parts])
+
+    def unpack(self, vector: np.ndarray) -> dict[str, np.ndarray]:
+        """Views of a parameter vector [n_parameters] by name."""
+        views, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape))
+            views[name] = vector[start : start + size].reshape(shape)
+            start += size
+        return views
