@@ -66,7 +66,8 @@ def input_noise(seeds: np.ndarray, epoch: int, sequence: int, shape: tuple[int, 
     seeds = np.asarray(seeds, np.uint64)[:, None]
     size = int(np.prod(shape))
     blocks = np.arange(-(-size // 4), dtype=np.uint64)
-    words = philox((blocks, np.uint64(sequence), np.uint64(epoch), np.uint64(0)), (seeds & _LOW, seeds >> _SHIFT))
+    place = (np.array(word, np.uint64) for word in (sequence, epoch, 0))
+    words = philox((blocks, *place), (seeds & _LOW, seeds >> _SHIFT))
     u, v, u2, v2 = (word >> np.uint64(8) for word in words)
     planes = []
     for radius, angle in ((u, v), (u2, v2)):

@@ -12,7 +12,19 @@ from search.cells.lstm import LSTM
 from search.cells.rnn import IRNN, RNN
 from search.errors import UserError
 
-__all__ = ["GRU", "IRNN", "LSTM", "RNN", "Cell", "Preactivations", "define", "get", "toggles", "variants"]
+__all__ = [
+    "GRU",
+    "IRNN",
+    "LSTM",
+    "RNN",
+    "Cell",
+    "Preactivations",
+    "check",
+    "define",
+    "get",
+    "toggles",
+    "variants",
+]
 
 _CELLS: dict[str, type[Cell]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "irnn": IRNN}
 

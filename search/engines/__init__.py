@@ -1,0 +1,43 @@
+"""The engines, by name."""
+
+import os
+
+import torch
+
+from search.engines.engine import Engine, Epoch, Interrupted, Member, Trainer
+from search.engines.reference import ReferenceEngine
+from search.errors import UserError, expect
+
+__all__ = ["ENGINES", "Engine", "Epoch", "Interrupted", "Member", "Trainer", "choose", "n_cores"]
+
+ENGINES = ("auto", "reference", "cpu")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose(engine: str = "auto", device: str = "auto") -> Engine:
+    """The engine for ``engine=... device=...``.
+
+    ``auto`` is the compiled CPU engine, or on ``device=cuda`` the reference engine, which is the one that runs there.
+
+    Raises:
+        UserError: no such engine or device, or the engine cannot run on the device.
+    """
+    expect(engine in ENGINES, "engine", engine, f"one of {', '.join(ENGINES)}")
+    expect(device in DEVICES, "device", device, f"one of {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: expected one of auto, cpu, for torch sees no CUDA device here")
+    if engine == "auto":
+        engine = "reference" if device == "cuda" else "cpu"
+    if engine == "cpu":
+        expect(device != "cuda", "device", device, "one of auto, cpu, for engine=cpu")
+        from search.engines.cpu import CpuEngine  # starts the compiler
+
+        return CpuEngine()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return ReferenceEngine(device)
+
+
+def n_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))

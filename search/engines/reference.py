@@ -145,7 +145,9 @@ class ReferenceTrainer:
             stack = _Stack([members[k] for k in group], self._dtype, self._device)
             for x, targets in self._data[split]:
                 self._check_stop()
-                scores[group] += self._loss(stack.logits(x.expand(len(group), *x.shape)), targets).double().cpu().numpy()
+                scores[group] += (
+                    self._loss(stack.logits(x.expand(len(group), *x.shape)), targets).double().cpu().numpy()
+                )
         return scores / self._task.splits[split].n_steps
 
     def _check_stop(self) -> None:

@@ -1,0 +1,154 @@
+"""The commands: from a composed configuration to calls of the modules that do the work."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from search import cells, engines, progress, tasks
+from search.errors import UserError, expect
+from search.space import REQUIRED, check_setting
+from search.study import Plan, Study, result_of
+from search.sweep import run
+from search.training import Trial
+from search.training import train as train_population
+
+# Where data is cached is no part of what a study computes.
+_NOT_PLANNED = ("cache",)
+
+
+def sweep(config: DictConfig) -> int:
+    """``odyssey sweep``: runs a study, or what it still lacks."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    settings = _plain(config)
+    _check_execution(settings, "population")
+    engine = engines.choose(settings["engine"], settings["device"])
+    variants = _variants(settings["variants"])
+    task = tasks.load(settings["task"])
+    plan = Plan(
+        study=_name(settings["study"]),
+        task={key: value for key, value in settings["task"].items() if key not in _NOT_PLANNED},
+        score=task.score,
+        variants=variants,
+        data_hash=task.hash,
+        **{k: settings[k] for k in ("trials", "epochs", "patience", "seed", "sampler", "space", "dtype", "storage")},
+    )
+    folder = Path(settings["runs"]) / plan.study
+    study = Study.create(folder, plan, settings["extend"])
+    with study.locked(), progress.Progress(study.counts(), plan.epochs) as display:
+        display.note(f"study {folder}, engine {engine.name} on {engine.device}")
+        complete = run(
+            study,
+            task,
+            engine,
+            population=settings["population"],
+            threads=settings["threads"] or engines.n_cores(),
+            progress=display,
+        )
+    if not complete:
+        return 130  # as after SIGINT; the command line says how to go on
+    print(f"{folder}: complete. Next: odyssey report study={plan.study}" + _runs_option(settings), file=sys.stderr)
+    return 0
+
+
+def train(config: DictConfig) -> None:
+    """``odyssey train``: trains one trial and prints its result as one line of JSON."""
+    settings = _plain(config)
+    _check_execution(settings)
+    for name in REQUIRED:
+        check_setting(name, name, settings[name])
+    for name in ("epochs", "patience"):
+        _expect_whole(name, settings[name], 1)
+    _expect_whole("seed", settings["seed"], 0)
+    engine = engines.choose(settings["engine"], settings["device"])
+    cell = cells.define(settings["variant"])
+    task = tasks.load(settings["task"])
+    hyperparameters = {name: settings[name] for name in REQUIRED}
+    trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"])
+    trainer = engine.trainer(task, settings["dtype"], settings["threads"] or engines.n_cores())
+    rounds = train_population(
+        [trial],
+        trainer,
+        len(task.splits["train"].inputs),
+        epochs=settings["epochs"],
+        patience=settings["patience"],
+        population=1,
+        seed=settings["seed"],
+    )
+    for latest in rounds:
+        for trial in (*latest.live, *latest.ended):
+            loss, score = trial.curve[-1] if trial.status != "diverged" else (float("nan"), float("nan"))
+            print(f"epoch {trial.member.epoch}: train {loss:.4f}, valid {score:.4f}", file=sys.stderr)
+    variant = HydraConfig.get().runtime.choices["variant"]
+    result = {"task": task.name, "variant": variant}
+    result |= result_of(trial, settings["dtype"], task.hash, engine.name, engine.device)
+    print(json.dumps(result, allow_nan=False))
+
+
+def status(config: DictConfig) -> None:
+    """``odyssey status``: trials of a study by variant and status."""
+    study = Study.open(Path(config.runs) / _name(config.study))
+    counts = study.counts()
+    print(progress.table(counts))
+    done = sum(row["finished"] + row["diverged"] + row["failed"] for row in counts.values())
+    print(f"{done} of {study.plan.total} planned trials have ended")
+
+
+def data(config: DictConfig) -> None:
+    """``odyssey data``: prepares a task's data."""
+    task = tasks.load(_plain(config)["task"])
+    for name, split in task.splits.items():
+        print(f"{name}: {len(split.inputs)} sequences, {split.n_steps} predicted steps")
+    for key, value in task.source.items():
+        print(f"{key}: {value}")
+    print(f"sha256: {task.hash}")
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, all keys present."""
+    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def _variants(names: Any) -> dict[str, dict[str, Any]]:
+    """Definitions of variants by name, from the config group ``variant`` (also one of the user's ``--config-dir``)."""
+    expect(isinstance(names, list) and bool(names), "variants", names, "a list of names, e.g. [vanilla,cifg]")
+    loader = GlobalHydra.instance().config_loader()
+    legal = loader.get_group_options("variant")
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        expect(name in legal, "variants", name, f"names among {', '.join(legal)}")
+        expect(name not in found, "variants", name, "each name once")
+        found[name] = _plain(compose(f"variant/{name}").variant)
+    return found
+
+
+def _name(study: Any) -> str:
+    text = str(study)
+    plain = bool(text) and text not in (".", "..") and "/" not in text and "\0" not in text
+    expect(plain, "study", study, "a name for a folder, without '/'")
+    return text
+
+
+def _runs_option(settings: dict[str, Any]) -> str:
+    return "" if settings["runs"] == "runs" else f" runs={settings['runs']}"
+
+
+def _check_execution(settings: dict[str, Any], *whole: str) -> None:
+    for key in whole:
+        _expect_whole(key, settings[key], 1)
+    if settings["threads"] is not None:
+        _expect_whole("threads", settings["threads"], 1)
+    expect(settings["dtype"] in ("float32", "float64"), "dtype", settings["dtype"], "one of float32, float64")
+
+
+def _expect_whole(key: str, value: Any, low: int) -> None:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= low
+    expect(good, key, value, f"a whole number of at least {low}")

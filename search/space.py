@@ -1,0 +1,243 @@
+"""Search spaces: the distributions of a trial's settings, and how samplers draw from them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search.errors import UserError, expect
+from search.randomness import derive_seed
+
+REQUIRED = ("hidden_size", "lr", "momentum", "input_noise")
+NUMERIC = ("uniform", "log_uniform", "one_minus_log_uniform", "uniform_int", "log_uniform_int")
+SAMPLERS = ("random", "qmc", "grid", "tpe")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """The distribution of one setting.
+
+    Attributes:
+        name: of the setting.
+        distribution: one of `NUMERIC`, or ``choice``.
+        low, high: inclusive bounds (of 1 - value for ``one_minus_log_uniform``); equal bounds fix the value.
+        values: of a ``choice``.
+        points: grid points that ``sampler=grid`` lays over a numeric dimension, evenly on its scale.
+    """
+
+    name: str
+    distribution: str
+    low: float = 0.0
+    high: float = 0.0
+    values: tuple[Any, ...] = ()
+    points: int = 0
+
+    @property
+    def stored_name(self) -> str:
+        """Name in the storage, which holds what was sampled: 1 - momentum, where that is log-uniform."""
+        return f"1 - {self.name}" if self.distribution == "one_minus_log_uniform" else self.name
+
+    @property
+    def stored(self) -> BaseDistribution:
+        """The distribution as Optuna knows it."""
+        log = "log" in self.distribution
+        if self.distribution == "choice":
+            return CategoricalDistribution(self.values)
+        if self.distribution.endswith("_int"):
+            return IntDistribution(int(self.low), int(self.high), log=log)
+        return FloatDistribution(self.low, self.high, log=log)
+
+    def at(self, u: float) -> Any:
+        """The stored value at quantile u in [0, 1): the inverse of the cumulative distribution."""
+        if self.distribution == "choice":
+            return self.values[int(u * len(self.values))]
+        # Each integer owns the unit interval around it, on the scale of the distribution.
+        half = 0.5 if self.distribution.endswith("_int") else 0.0
+        low, high = self.low - half, self.high + half
+        value = low * (high / low) ** u if "log" in self.distribution else low + (high - low) * u
+        bounded = min(max(value, self.low), self.high)
+        return round(bounded) if half else bounded
+
+    def value(self, stored: Any) -> Any:
+        """The setting, from what the storage holds."""
+        return 1.0 - stored if self.distribution == "one_minus_log_uniform" else stored
+
+    def suggest(self, trial: optuna.trial.Trial) -> Any:
+        """The setting of a trial in the storage, drawn by its study's sampler unless it was before."""
+        match self.stored:
+            case FloatDistribution(low=low, high=high, log=log):
+                stored: Any = trial.suggest_float(self.stored_name, low, high, log=log)
+            case IntDistribution(low=low, high=high, log=log):
+                stored = trial.suggest_int(self.stored_name, low, high, log=log)
+            case _:
+                stored = trial.suggest_categorical(self.stored_name, self.values)
+        return self.value(stored)
+
+    @property
+    def n_points(self) -> int:
+        """Grid points along this dimension."""
+        return 1 if self.low == self.high and not self.values else len(self.values) or self.points
+
+    def grid(self, index: int) -> Any:
+        """The stored value at a grid point, the first and the last being the bounds."""
+        if self.distribution == "choice":
+            return self.values[index]
+        u = index / (self.n_points - 1) if self.n_points > 1 else 0.0
+        value = (
+            self.low * (self.high / self.low) ** u
+            if "log" in self.distribution
+            else self.low + (self.high - self.low) * u
+        )
+        return round(value) if self.distribution.endswith("_int") else min(max(value, self.low), self.high)
+
+
+Space = tuple[Dimension, ...]
+
+
+def parse(definition: Mapping[str, Any], legal: tuple[str, ...]) -> Space:
+    """Reads a space from its config group.
+
+    Args:
+        definition: ``{setting: {distribution: ..., low: ..., high: ...}}``.
+        legal: names of the settings that may stand in it.
+
+    Raises:
+        UserError: names the key and what was expected.
+    """
+    for name in REQUIRED:
+        expect(
+            name in definition,
+            f"space.{name}",
+            "(absent)",
+            "a distribution, e.g. {distribution: uniform, low: 0, high: 1}",
+        )
+    for name in definition:
+        expect(name in legal, "space", name, f"settings among {', '.join(legal)}")
+    return tuple(_dimension(name, dict(spec or {})) for name, spec in definition.items())
+
+
+# Bounds outside which a setting makes no sense: (lowest, whether it itself is allowed, highest, likewise).
+_LIMITS = {
+    "hidden_size": (1, True, math.inf, False),
+    "lr": (0, False, math.inf, False),
+    "momentum": (0, True, 1, False),
+    "input_noise": (0, True, math.inf, False),
+}
+
+
+def check_setting(key: str, name: str, value: Any) -> None:
+    """Raises UserError unless `value` is possible for the setting `name`; `key` is what the user typed."""
+    if name not in _LIMITS:
+        return
+    low, low_in, high, high_in = _LIMITS[name]
+    kind = "a whole number" if name == "hidden_size" else "a number"
+    above = f"of at least {low}" if low_in else f"above {low}"
+    below = "" if high == math.inf else f" and below {high}"
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    whole = name != "hidden_size" or value == int(value) if number else False
+    inside = whole and (value > low or (low_in and value == low)) and (value < high or (high_in and value == high))
+    expect(bool(inside), key, value, f"{kind} {above}{below}")
+
+
+def _dimension(name: str, spec: dict[str, Any]) -> Dimension:
+    key = f"space.{name}"
+    distribution = spec.pop("distribution", None)
+    expect(
+        distribution in (*NUMERIC, "choice"),
+        f"{key}.distribution",
+        distribution,
+        f"one of {', '.join((*NUMERIC, 'choice'))}",
+    )
+    fields = ("values",) if distribution == "choice" else ("low", "high", "points")
+    for field in spec:
+        expect(field in fields, key, field, f"keys among distribution, {', '.join(fields)}")
+    if distribution == "choice":
+        values = spec.get("values")
+        expect(isinstance(values, list) and bool(values), f"{key}.values", values, "a list of values")
+        for value in values:
+            check_setting(f"{key}.values", name, value)
+        return Dimension(name, distribution, values=tuple(values))
+    for field in ("low", "high"):
+        value = spec.get(field)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        expect(number, f"{key}.{field}", value, "a number")
+    dimension = Dimension(name, distribution, spec["low"], spec["high"], points=spec.get("points") or 0)
+    low, high = dimension.low, dimension.high
+    expect(low <= high, f"{key}.low", low, f"at most {key}.high={high}")
+    if "log" in distribution:
+        expect(low > 0, f"{key}.low", low, "a number above 0, for it is on a logarithmic scale")
+    if distribution.endswith("_int") or name == "hidden_size":
+        expect(distribution.endswith("_int"), f"{key}.distribution", distribution, "uniform_int or log_uniform_int")
+        for field, value in (("low", low), ("high", high)):
+            expect(value == int(value), f"{key}.{field}", value, "a whole number")
+    if isinstance(dimension.points, bool) or not isinstance(dimension.points, int) or dimension.points < 0:
+        raise UserError(f"{key}.points={dimension.points}: expected a whole number of at least 1")
+    for field, value in (("low", low), ("high", high)):
+        check_setting(f"{key}.{field}", name, dimension.value(value))
+    return dimension
+
+
+def n_grid_points(space: Space) -> int:
+    """Size of the grid over a space.
+
+    Raises:
+        UserError: a dimension does not say how many points it has.
+    """
+    for dimension in space:
+        expect(
+            dimension.n_points > 0, f"space.{dimension.name}.points", None, "a number of grid points, for sampler=grid"
+        )
+    return math.prod(dimension.n_points for dimension in space)
+
+
+class NumberedSampler(optuna.samplers.BaseSampler):
+    """Draws each trial as a function of its number, so that a plan is the same however it is run.
+
+    ``random``: independent draws. ``qmc``: a scrambled Sobol sequence, by `scipy.stats.qmc`. ``grid``: the points in order.
+    """
+
+    def __init__(self, kind: str, space: Space, seed: int):
+        self._kind, self._space, self._seed = kind, {d.stored_name: d for d in space}, seed
+        self._points: np.ndarray | None = None
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution) -> Any:
+        return self.draw(trial.number, param_name)
+
+    def draw(self, number: int, stored_name: str) -> Any:
+        """The stored value of one dimension for trial `number`."""
+        dimension, axis = self._space[stored_name], list(self._space).index(stored_name)
+        match self._kind:
+            case "random":
+                seed = derive_seed(self._seed, number, dimension.name)
+                return dimension.at(np.random.default_rng(seed).random())
+            case "qmc":
+                return dimension.at(self._sobol(number)[axis])
+            case _:
+                shape = [d.n_points for d in self._space.values()]
+                return dimension.grid(int(np.unravel_index(number, shape)[axis]))
+
+    def _sobol(self, number: int) -> np.ndarray:
+        from scipy.stats import qmc
+
+        if self._points is None or number >= len(self._points):
+            power = max(8, number.bit_length())
+            self._points = qmc.Sobol(len(self._space), rng=self._seed).random_base2(power)
+        return self._points[number]
+
+
+def sampler(kind: str, space: Space, seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler ``sampler=kind`` for one task and variant."""
+    if kind == "tpe":
+        # The population asks for many trials before the first has ended; constant_liar keeps them apart.
+        return optuna.samplers.TPESampler(seed=seed % 2**32, multivariate=True, constant_liar=True)
+    return NumberedSampler(kind, space, seed)

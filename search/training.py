@@ -1,0 +1,146 @@
+"""The training loop: a population of trials, epoch by epoch, with early stopping (PROTOCOL section 3)."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from search.cells import Cell
+from search.engines.engine import Member, Trainer
+from search.network import Network
+from search.randomness import epoch_order
+from search.tasks.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One trial: its settings, and how far its training has come.
+
+    Attributes:
+        key: whatever the caller knows it by.
+        settings: hyperparameters and toggles by name, as sampled.
+        member: what the engine trains; ``member.epoch`` is the number of epochs trained.
+        curve: for each epoch with finite scores, (training loss, validation score) per predicted step.
+        best_epoch: counted from 1; 0 before the first.
+        best_weights: those of the best validation epoch.
+        train_seconds: wall time attributable to this trial.
+        status: ``running``, ``finished`` or ``diverged``.
+        test_score: of `best_weights`, once the trial has ended; NaN if it diverged in its first epoch.
+    """
+
+    key: Any
+    settings: Mapping[str, Any]
+    member: Member
+    best_weights: np.ndarray
+    curve: tuple[tuple[float, float], ...] = ()
+    best_epoch: int = 0
+    train_seconds: float = 0.0
+    status: str = "running"
+    test_score: float = math.nan
+
+    @staticmethod
+    def new(key: Any, cell: Cell, settings: Mapping[str, Any], seed: int, task: Task, dtype: str) -> "Trial":
+        """A trial before its first epoch.
+
+        Args:
+            key: whatever the caller knows it by.
+            cell: what is trained.
+            settings: has ``hidden_size``, ``lr``, ``momentum`` and ``input_noise``.
+            seed: of the initial weights and the input noise.
+            task: gives the sizes of input and output.
+            dtype: ``float32`` or ``float64``.
+        """
+        network = Network(cell, task.n_inputs, settings["hidden_size"], task.n_outputs, task.bidirectional)
+        weights = network.initial(seed).astype(dtype)
+        lr, momentum, noise = (float(settings[name]) for name in ("lr", "momentum", "input_noise"))
+        member = Member(network, lr, momentum, noise, seed, weights, velocity=np.zeros_like(weights))
+        return Trial(key, settings, member, best_weights=weights)
+
+    @property
+    def valid_score(self) -> float:
+        """The best validation score; NaN before the first."""
+        return self.curve[self.best_epoch - 1][1] if self.best_epoch else math.nan
+
+    def advanced(
+        self, member: Member, loss: float, score: float, seconds: float, epochs: int, patience: int
+    ) -> "Trial":
+        """The trial one epoch later, given its trained member, training loss and validation score."""
+        after = replace(self, member=member, train_seconds=self.train_seconds + seconds)
+        if not (math.isfinite(loss) and math.isfinite(score)):
+            return replace(after, status="diverged")
+        after = replace(after, curve=(*self.curve, (loss, score)))
+        epoch = len(after.curve)
+        if not self.best_epoch or score < self.valid_score:
+            after = replace(after, best_epoch=epoch, best_weights=member.weights.copy())
+        ended = epoch >= epochs or epoch - after.best_epoch >= patience
+        return replace(after, status="finished") if ended else after
+
+
+@dataclass(frozen=True)
+class Round:
+    """The trials of a population after an epoch: those still `live`, and those that have `ended` with it."""
+
+    live: list[Trial]
+    ended: list[Trial]
+
+
+def train(
+    trials: Iterable[Trial],
+    trainer: Trainer,
+    n_sequences: int,
+    *,
+    epochs: int,
+    patience: int,
+    population: int,
+    seed: int,
+) -> Iterator[Round]:
+    """Trains trials to their end, at most `population` at a time; one that ends makes room for the next.
+
+    Args:
+        trials: taken one by one when there is room, so that a sampler may wait for the results of earlier ones.
+        trainer: of the engine.
+        n_sequences: in the training set.
+        epochs: the most that a trial trains.
+        patience: epochs without a new best after which it stops.
+        population: trials in training at a time.
+        seed: of the study, which fixes the order of sequences in each epoch for all trials.
+
+    Yields:
+        after each epoch of the population.
+
+    Raises:
+        Interrupted: the trainer was asked to stop; the last round still holds.
+    """
+    queue = iter(trials)
+    live: list[Trial] = []
+    while True:
+        live += islice(queue, population - len(live))
+        if not live:
+            return
+        members = [_copy(trial.member) for trial in live]
+        trained = trainer.train_epoch(members, [epoch_order(seed, m.epoch, n_sequences) for m in members])
+        scores = trainer.evaluate(members, "valid")
+        after = [
+            trial.advanced(member, float(loss), float(score), float(seconds), epochs, patience)
+            for trial, member, loss, score, seconds in zip(
+                live, members, trained.losses, scores, trained.seconds, strict=True
+            )
+        ]
+        ended = _tested([trial for trial in after if trial.status != "running"], trainer)
+        live = [trial for trial in after if trial.status == "running"]
+        yield Round(live, ended)
+
+
+def _copy(member: Member) -> Member:
+    return replace(member, weights=member.weights.copy(), velocity=member.velocity.copy())
+
+
+def _tested(ended: list[Trial], trainer: Trainer) -> list[Trial]:
+    """The same trials with the test scores of their best weights."""
+    scored = [trial for trial in ended if trial.best_epoch]
+    best = [replace(trial.member, weights=trial.best_weights) for trial in scored]
+    scores = dict(zip(map(id, scored), trainer.evaluate(best, "test") if best else (), strict=True))
+    return [replace(trial, test_score=float(scores.get(id(trial), math.nan))) for trial in ended]

@@ -1,0 +1,179 @@
+import itertools
+import typing
+
+import numpy as np
+import pytest
+import torch
+
+from search import cells, unroll
+from search.cells import LSTM, Cell
+from search.errors import UserError
+from search.ops import sigmoid, tanh
+from tests.mut3 import MUT3
+
+VARIANTS = sorted(cells.variants())
+HINTS = typing.get_type_hints(LSTM)
+CHOICES = {name: typing.get_args(HINTS[name]) or (False, True) for name in cells.toggles(LSTM) if name != "forget_bias"}
+
+
+def random_params(cell: Cell, n_inputs: int, n_units: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    shapes = cell.parameters(n_inputs, n_units)
+    return {name: torch.tensor(rng.normal(0, 0.5, shape), requires_grad=True) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "tests.mut3.MUT3"])
+def test_gradients_equal_finite_differences(variant: str) -> None:
+    rng = np.random.default_rng()
+    cell = cells.get(variant)
+    params = random_params(cell, 2, 3, rng)
+    x = torch.tensor(rng.normal(size=(4, 2, 2)), requires_grad=True)
+
+    def outputs(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        return unroll(cell, dict(zip(params, values, strict=True)), x)
+
+    assert torch.autograd.gradcheck(outputs, (x, *params.values()), atol=1e-7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_inputs, n_units", [(88, 20), (3, 1), (39, 200)])
+def test_parameter_counts_equal_the_closed_form(n_inputs: int, n_units: int) -> None:
+    m, n = n_inputs, n_units
+    block = n * (m + n + 1)  # one W, R and b
+    expected = {
+        "vanilla": 4 * block + 3 * n,
+        "nig": 3 * block + 2 * n,
+        "nfg": 3 * block + 2 * n,
+        "nog": 3 * block + 2 * n,
+        "niaf": 4 * block + 3 * n,
+        "noaf": 4 * block + 3 * n,
+        "np": 4 * block,
+        "cifg": 3 * block + 2 * n,
+        "fgr": 4 * block + 3 * n + 9 * n * n,
+        "gru": 3 * block,
+        "rnn": block,
+        "irnn": block,
+    }
+    for name, count in expected.items():
+        shapes = cells.get(name).parameters(m, n)
+        assert sum(int(np.prod(shape)) for shape in shapes.values()) == count, name
+
+
+def test_every_toggle_combination_runs_and_learns() -> None:
+    x = torch.tensor(np.random.default_rng(1).normal(size=(3, 1, 2)))
+    seen = set()
+    for values in itertools.product(*CHOICES.values()):
+        cell = cells.get("lstm", **dict(zip(CHOICES, values, strict=True)))
+        params = random_params(cell, 2, 3, np.random.default_rng(0))
+        y = unroll(cell, params, x)
+        y.square().sum().backward()
+        assert y.shape == (3, 1, 3) and y.isfinite().all()
+        for name, param in params.items():
+            assert param.grad is not None and param.grad.isfinite().all(), (values, name)
+        seen.add((*values,))
+    assert len(seen) == 2 * 3 * 2 * 2 * 2 * 2 * 2 * 2 * 2
+
+
+def test_vanilla_follows_the_equations_of_the_protocol() -> None:
+    """PROTOCOL section 1, written out again in NumPy."""
+    rng = np.random.default_rng()
+    p = {name: value.detach().numpy() for name, value in random_params(LSTM(), 3, 4, rng).items()}
+    x = rng.normal(size=(6, 1, 3))
+    got = unroll(LSTM(), {name: torch.tensor(value) for name, value in p.items()}, torch.tensor(x)).numpy()
+
+    def logistic(v: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-v))
+
+    y, c = np.zeros(4), np.zeros(4)
+    for t in range(6):
+        a = {k: p[f"W_{k}"] @ x[t, 0] + p[f"R_{k}"] @ y + p[f"b_{k}"] for k in "zifo"}
+        i, f = logistic(a["i"] + p["p_i"] * c), logistic(a["f"] + p["p_f"] * c)
+        c = np.tanh(a["z"]) * i + c * f
+        y = np.tanh(c) * logistic(a["o"] + p["p_o"] * c)
+        np.testing.assert_allclose(got[t, 0], y, rtol=1e-12)
+
+
+def test_gate_recurrence_hears_the_gates_of_the_step_before() -> None:
+    rng = np.random.default_rng()
+    cell = cells.get("fgr")
+    p = {name: value.detach().numpy() for name, value in random_params(cell, 3, 4, rng).items()}
+    x = rng.normal(size=(5, 1, 3))
+    got = unroll(cell, {name: torch.tensor(value) for name, value in p.items()}, torch.tensor(x)).numpy()
+    y, c, gates = np.zeros(4), np.zeros(4), dict.fromkeys("ifo", np.zeros(4))
+    for t in range(5):
+        a = {k: p[f"W_{k}"] @ x[t, 0] + p[f"R_{k}"] @ y + p[f"b_{k}"] for k in "zifo"}
+        for k in "ifo":
+            a[k] = a[k] + sum(p[f"R_{s}{k}"] @ gates[s] for s in "ifo")
+        i, f = 1 / (1 + np.exp(-(a["i"] + p["p_i"] * c))), 1 / (1 + np.exp(-(a["f"] + p["p_f"] * c)))
+        c = np.tanh(a["z"]) * i + c * f
+        o = 1 / (1 + np.exp(-(a["o"] + p["p_o"] * c)))
+        y, gates = np.tanh(c) * o, {"i": i, "f": f, "o": o}
+        np.testing.assert_allclose(got[t, 0], y, rtol=1e-12)
+
+
+def test_removed_or_coupled_gates_have_no_weights() -> None:
+    assert not {name for name in cells.get("cifg").parameters(2, 2) if name.endswith("_f")}
+    fgr = cells.get("fgr", forget_gate="coupled", output_gate="one").parameters(2, 2)
+    assert {name for name in fgr if name.startswith("R_")} == {"R_z", "R_i", "R_ii"}
+
+
+def test_forget_bias_is_added_at_initialisation_only() -> None:
+    normal = np.zeros(3)
+    assert (cells.get("lstm", forget_bias=2).initial("b_f", normal) == 2).all()
+    assert (cells.get("lstm", forget_bias=2).initial("b_i", normal) == 0).all()
+    assert cells.get("lstm", forget_bias=2).signature == cells.get("lstm").signature
+
+
+def test_irnn_starts_as_the_identity() -> None:
+    cell = cells.get("irnn")
+    assert (cell.initial("R", np.ones((3, 3))) == np.eye(3)).all()
+    assert (cell.initial("b", np.ones(3)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    "name, toggles, expected",
+    [
+        ("vanila", {}, "vanilla"),
+        ("lstm", {"forget_gate": "closed"}, "sigmoid, one, coupled"),
+        ("lstm", {"peephole_i": "yes"}, "true or false"),
+        ("lstm", {"forget_bias": float("nan")}, "finite number"),
+        ("gru", {"forget_gate": "one"}, "no such toggle"),
+        ("tests.mut3.Absent", {}, "package.module.Class"),
+        ("no_such_module.Cell", {}, "package.module.Class"),
+        ("tests.echo.load", {}, "subclass"),
+    ],
+)
+def test_bad_cells_are_explained_in_one_line(name: str, toggles: dict[str, typing.Any], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        cells.get(name, **toggles)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+def _broken(affine: dict[str, str], step: typing.Any, units: tuple[str, ...] = ()) -> type[Cell]:
+    return type("Broken", (Cell,), {"affine": lambda self: affine, "step": step, "units": units})
+
+
+@pytest.mark.parametrize(
+    "cell, expected",
+    [
+        (_broken({"a": "W x + R y"}, lambda self, past, pre, p: {"y": tanh(pre("b"))}), "not declared"),
+        (_broken({"a": "W x", "b": "V x"}, lambda self, past, pre, p: {"y": tanh(pre("a"))}), "never asks"),
+        (_broken({"a": "W x + R h"}, lambda self, past, pre, p: {"y": tanh(pre("a"))}), "must return h"),
+        (_broken({"a": "W x"}, lambda self, past, pre, p: {"y": p.q * pre("a")}), "units"),
+        (_broken({"a": "W x + W y"}, lambda self, past, pre, p: {"y": pre("a")}), "declared once"),
+        (_broken({"a": "R y"}, lambda self, past, pre, p: {"y": pre("a")}), "input x"),
+        (_broken({"a": "W x"}, lambda self, past, pre, p: {"y": pre("a", u=past.y)}), "no product"),
+        (_broken({"a": "W x y"}, lambda self, past, pre, p: {"y": pre("a")}), "expected terms"),
+    ],
+)
+def test_contradictions_in_a_users_cell_are_named(cell: type[Cell], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        cells.check(cell())
+
+
+def test_a_step_that_branches_on_a_value_is_refused() -> None:
+    branching = _broken({"a": "W x"}, lambda self, past, pre, p: {"y": sigmoid(pre("a")) if past.y else pre("a")})
+    with pytest.raises(TypeError, match="branch"):
+        cells.check(branching())
+
+
+def test_a_cell_from_the_users_own_module_is_found_by_its_path() -> None:
+    assert cells.get("tests.mut3.MUT3") == MUT3()

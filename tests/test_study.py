@@ -1,0 +1,246 @@
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import yaml
+
+from analysis import load, load_curves
+from search.engines.reference import ReferenceEngine
+from search.errors import UserError
+from search.progress import Progress
+from search.study import Plan, Study, masked
+from search.sweep import run
+from search.tasks import Task
+from tests.test_space import PAPER
+
+ROOT = Path(__file__).parents[1]
+SPACE = PAPER | {"hidden_size": {"distribution": "uniform_int", "low": 2, "high": 9}}
+SPACE["lr"] = {"distribution": "log_uniform", "low": 1e-3, "high": 1e-1}
+
+
+def plan(task: Task, **changes: Any) -> Plan:
+    values: dict[str, Any] = {
+        "study": "s",
+        "task": {"name": "echo"},
+        "score": task.score,
+        "variants": {"vanilla": {"cell": "lstm"}, "rnn": {"cell": "rnn"}},
+        "trials": 3,
+        "epochs": 2,
+        "patience": 2,
+        "seed": 0,
+        "sampler": "random",
+        "space": SPACE,
+        "dtype": "float64",
+        "data_hash": task.hash,
+    }
+    return Plan(**(values | changes))
+
+
+def sweep(folder: Path, task: Task, *, extend: bool = False, population: int = 4, **changes: Any) -> Study:
+    study = Study.create(folder, plan(task, **changes), extend)
+    with study.locked(), Progress(study.counts(), study.plan.epochs) as progress:
+        assert run(study, task, ReferenceEngine(), population=population, threads=1, progress=progress)
+    return study
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame, tolerance: float = 1e-9) -> None:
+    """Asserts that two studies have the same trials with the same results."""
+    volatile = ["study", "train_seconds", "started", "finished", "git_revision"]
+    left, right = (f.drop(columns=volatile, errors="ignore").reset_index(drop=True) for f in (one, other))
+    pd.testing.assert_frame_equal(left, right, rtol=tolerance)
+
+
+def test_a_sweep_trains_exactly_the_planned_trials(echo: Task, tmp_path: Path) -> None:
+    study = sweep(tmp_path / "s", echo)
+    frame = load(tmp_path / "s")
+    assert len(frame) == 6 and set(frame.status) == {"finished"}
+    assert frame.groupby("variant", observed=True).trial.apply(list).to_dict() == {
+        "vanilla": [0, 1, 2],
+        "rnn": [0, 1, 2],
+    }
+    assert study.counts()["rnn"]["finished"] == 3
+    curves = load_curves(tmp_path / "s")
+    assert len(curves) == 12 and curves.valid_score.notna().all()
+    merged = curves.groupby(["variant", "trial"], observed=True).valid_score.min()
+    np.testing.assert_allclose(merged.sort_index(), frame.set_index(["variant", "trial"]).valid_score.sort_index())
+
+
+def test_a_finished_study_is_left_alone(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "s", echo)
+    before = load(tmp_path / "s")
+    sweep(tmp_path / "s", echo)
+    pd.testing.assert_frame_equal(before, load(tmp_path / "s"))
+
+
+def test_results_do_not_depend_on_the_population(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "a", echo, population=1)
+    sweep(tmp_path / "b", echo, population=6)
+    same(load(tmp_path / "a"), load(tmp_path / "b"))
+
+
+def test_random_plans_depend_on_seed_task_variant_and_number_alone(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "a", echo)
+    sweep(tmp_path / "b", echo, trials=1, variants={"rnn": {"cell": "rnn"}})
+    a, b = load(tmp_path / "a"), load(tmp_path / "b")
+    columns = ["hidden_size", "lr", "momentum", "input_noise", "seed"]
+    first = a[(a.variant == "rnn") & (a.trial == 0)][columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, b[columns].reset_index(drop=True))
+    assert a.lr.nunique() == len(a)
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "tpe", "grid"])
+def test_other_samplers_meet_the_planned_total(echo: Task, tmp_path: Path, sampler: str) -> None:
+    space = {name: {**spec, "points": 2} for name, spec in SPACE.items()}
+    sweep(tmp_path / "s", echo, sampler=sampler, space=space, population=2)
+    frame = load(tmp_path / "s")
+    assert len(frame) == 6 and not frame.duplicated(["variant", "hidden_size", "lr", "momentum", "input_noise"]).any()
+
+
+def test_a_toggle_in_the_space_is_recorded_and_used(echo: Task, tmp_path: Path) -> None:
+    space = SPACE | {"forget_gate": {"distribution": "choice", "values": ["one", "sigmoid"]}}
+    fixed = {"hidden_size": {"distribution": "uniform_int", "low": 4, "high": 4}}
+    sweep(tmp_path / "s", echo, variants={"vanilla": {"cell": "lstm"}}, trials=8, epochs=1, space=space | fixed)
+    frame = load(tmp_path / "s")
+    sizes = frame.groupby("forget_gate").n_parameters.unique()
+    assert len(sizes) == 2 and (sizes.map(len) == 1).all() and sizes["one"][0] < sizes["sigmoid"][0]
+
+
+def test_a_changed_plan_is_refused_with_the_difference(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "s", echo)
+    with pytest.raises(UserError, match=r"epochs: 2 -> 5; space.lr.low: 0.001 -> 0.01") as caught:
+        lr = SPACE["lr"] | {"low": 0.01}
+        Study.create(tmp_path / "s", plan(echo, epochs=5, space=SPACE | {"lr": lr}))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="data_hash"):
+        Study.create(tmp_path / "s", plan(echo, data_hash="other"))
+
+
+def test_extend_raises_the_number_of_trials_and_nothing_else(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "s", echo)
+    with pytest.raises(UserError, match="trials: 3 -> 4.*extend=true"):
+        Study.create(tmp_path / "s", plan(echo, trials=4))
+    with pytest.raises(UserError, match="trials: 3 -> 2"):
+        Study.create(tmp_path / "s", plan(echo, trials=2), extend=True)
+    with pytest.raises(UserError, match="seed: 0 -> 1"):
+        Study.create(tmp_path / "s", plan(echo, trials=4, seed=1), extend=True)
+    sweep(tmp_path / "s", echo, trials=4, extend=True)
+    sweep(tmp_path / "all", echo, trials=4)
+    same(load(tmp_path / "s"), load(tmp_path / "all"))
+
+
+def test_a_study_in_use_is_refused(echo: Task, tmp_path: Path) -> None:
+    study = Study.create(tmp_path / "s", plan(echo))
+    other = Study.create(tmp_path / "s", plan(echo))
+    with study.locked(), pytest.raises(UserError, match="one is going on"), other.locked():
+        pass
+
+
+def test_the_storage_is_one_optuna_study_per_task_and_variant(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "s", echo)
+    url = f"sqlite:///{tmp_path / 's' / 'study.db'}"
+    assert set(optuna.get_all_study_names(url)) == {"s/echo/vanilla", "s/echo/rnn"}
+    study = optuna.load_study(study_name="s/echo/rnn", storage=url)
+    assert study.best_value == study.best_trial.user_attrs["result"]["valid_score"]
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE
+
+
+def test_diverged_trials_are_recorded_with_their_last_finite_scores(echo: Task, tmp_path: Path) -> None:
+    wild = SPACE | {"lr": {"distribution": "uniform", "low": 1e300, "high": 1e300}}
+    study = sweep(
+        tmp_path / "s", echo, space=wild, variants={"noaf": {"cell": "lstm", "output_activation": "identity"}}
+    )
+    frame = load(tmp_path / "s")
+    assert set(frame.status) == {"diverged"} and study.counts()["noaf"]["diverged"] == 3
+    assert (frame.epochs == 1).all() and frame.test_score.isna().all()
+
+
+def test_a_broken_checkpoint_is_set_aside_and_the_trial_retrained(
+    echo: Task, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = sweep(tmp_path / "whole", echo)
+    study = Study.create(tmp_path / "s", plan(echo))
+    trial = next(study.trials(echo))  # begun, then lost
+    path = tmp_path / "s" / "checkpoints" / "echo" / "vanilla" / "0000.npz"
+    study.save([dataclasses.replace(trial, curve=((1.0, 1.0),))])
+    path.write_bytes(path.read_bytes()[:-200])
+    sweep(tmp_path / "s", echo)
+    assert "set aside" in caplog.text and path.with_suffix(".broken").exists()
+    same(load(tmp_path / "s"), load(tmp_path / "whole"))
+    assert whole.counts() == study.counts()
+
+
+def test_an_absent_study_is_named_with_those_that_exist(echo: Task, tmp_path: Path) -> None:
+    Study.create(tmp_path / "known", plan(echo))
+    with pytest.raises(UserError, match="known"):
+        Study.open(tmp_path / "unknown")
+
+
+def test_passwords_of_storage_urls_are_masked() -> None:
+    assert masked("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+
+
+def command(runs: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "tests.killable", "sweep", "--config-dir", str(ROOT / "tests" / "conf")),
+        *("task=echo", "task.n_sequences=240", "study=s", f"runs={runs}", "variants=[vanilla,gru,no_forgetting]"),
+        *("trials=4", "epochs=150", "patience=150", "population=5", "space.hidden_size.high=60", *more),
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    runs = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run(command(runs), cwd=ROOT, check=True, capture_output=True)
+    return load("s", runs)
+
+
+def _begun(runs: Path) -> bool:
+    return any((runs / "s").glob("checkpoints/*/*/*.npz"))
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments_loses_and_repeats_nothing(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    for _ in range(3):
+        process = subprocess.Popen(command(tmp_path), cwd=ROOT, stderr=subprocess.DEVNULL)
+        while not _begun(tmp_path) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(3 + random.uniform(0, 1.5))  # three seconds to start, then some training
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    killed = load("s", tmp_path)
+    subprocess.run(command(tmp_path), cwd=ROOT, check=True, capture_output=True)
+    frame = load("s", tmp_path)
+    assert len(frame) == 12 and set(frame.status) == {"finished"}
+    assert set(killed.status) - {"finished"}, "the study ended before it was killed"
+    same(frame, undisturbed, tolerance=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(undisturbed: pd.DataFrame, tmp_path: Path, number: int) -> None:
+    process = subprocess.Popen(command(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not _begun(tmp_path):
+        time.sleep(0.01)
+    asked = time.monotonic()
+    os.kill(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - asked < 10 and process.returncode == 130
+    assert "odyssey sweep" in said and "study=s" in said and "Traceback" not in said
+    assert _begun(tmp_path)
+    subprocess.run(command(tmp_path), cwd=ROOT, check=True, capture_output=True)
+    same(load("s", tmp_path), undisturbed, tolerance=1e-3)
+
+
+def test_the_plan_is_plain_yaml(echo: Task, tmp_path: Path) -> None:
+    Study.create(tmp_path / "s", plan(echo))
+    assert Plan(**yaml.safe_load((tmp_path / "s" / "study.yaml").read_text())) == plan(echo)
