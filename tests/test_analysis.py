@@ -1,0 +1,419 @@
+"""Analysis: what a study's folder holds, read, compared and reported."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import yaml
+from optuna.trial import TrialState, create_trial
+from scipy.stats import t as student_t
+from scipy.stats import ttest_ind
+
+import analysis
+from analysis import figures, stats
+from analysis.compare import best_trials, boxes, upper_limit
+from analysis.load import mask
+from analysis.tables import markdown
+from search.errors import UserError
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+VARIANTS = ("vanilla", "nig", "nfg", "nog", "niaf", "noaf", "np", "cifg", "fgr")
+WORSE = {"nfg": 1.2, "noaf": 0.9, "fgr": 0.2}
+Finish = Callable[[str, int], str]
+
+
+def outcome(variant: str, number: int, status: str) -> dict[str, Any]:
+    """A made-up result with the shape of real ones: a basin over lr, a gain from size, a cost of noise."""
+    rng = np.random.default_rng([number, *variant.encode()])
+    hidden_size = int(np.exp(rng.uniform(np.log(20), np.log(200))))
+    lr, noise = float(10 ** rng.uniform(-6, -2)), float(rng.uniform())
+    score = (
+        8.6 + WORSE.get(variant, 0.0) + 0.6 * (np.log10(lr) + 3) ** 2 + 30 / hidden_size + noise**2 + rng.normal(0, 0.1)
+    )
+    result = {
+        "hidden_size": hidden_size,
+        "lr": lr,
+        "momentum": float(1 - 10 ** rng.uniform(-2, 0)),
+        "input_noise": noise,
+        "forget_bias": float(number % 3),
+        "seed": 2**40 + number,
+        "n_parameters": 4 * hidden_size * (88 + hidden_size) * (2 if variant == "fgr" else 1),
+        "valid_score": float(score - 0.1),
+        "test_score": float(score),
+        "best_epoch": 17,
+        "epochs": 20,
+        "train_seconds": 3.5 + hidden_size / 20,
+        "engine": "reference",
+        "device": "cpu",
+        "dtype": "float32",
+        "data_hash": "9f" * 32,
+        "git_revision": "4127015",
+        "versions": {"python": "3.12.4", "torch": "2.13.0"},
+        "last_valid_score": None if status == "diverged" else float(score),
+        "finished": "2026-03-01T10:00:09.5+00:00",
+        "status": status,
+    }
+    return result | ({"error": "OSError: disk <full>"} if status == "failed" else {})
+
+
+def make_study(
+    runs: Path,
+    name: str = "bach",
+    variants: tuple[str, ...] = VARIANTS,
+    trials: int = 12,
+    tasks: tuple[str, ...] = ("jsb",),
+    status: Finish = lambda variant, number: "finished",
+    **settings: Any,
+) -> Path:
+    """A study's folder as a sweep leaves it; `status` says how each trial ended, ``absent`` leaves it out."""
+    folder = runs / (re.sub(r"\W", "_", name))
+    folder.mkdir(parents=True)
+    plan = {
+        "study": name,
+        "task": {"name": tasks[0], "source": "music21"},
+        "variants": {variant: {"cell": "lstm"} for variant in variants},
+        "trials": trials,
+        "epochs": 20,
+        "seed": 0,
+        "storage": None,
+        "score": "negative log-likelihood [nats per step]",
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(plan | settings, sort_keys=False))
+    states = {
+        "waiting": TrialState.WAITING,
+        "running": TrialState.RUNNING,
+        "finished": TrialState.COMPLETE,
+        "diverged": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+    }
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
+    for task in tasks:
+        for variant in variants:
+            study = optuna.create_study(study_name=f"{name}/{task}/{variant}", storage=storage)
+            for number in range(trials):
+                ended = status(variant, number)
+                if ended == "absent":
+                    continue
+                result = None if ended in ("waiting", "running") else outcome(variant, number, ended)
+                study.add_trial(
+                    create_trial(
+                        state=states[ended],
+                        value=result["valid_score"] if result and ended == "finished" else None,
+                        user_attrs={"result": result} if result else {},
+                    )
+                )
+    storage.engine.dispose()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Studies for tests that only read: `bach` has ended, `begun` is under way, `empty` has not finished a trial."""
+
+    def ended(variant: str, number: int) -> str:
+        return {("noaf", 3): "diverged", ("noaf", 5): "diverged", ("np", 2): "failed"}.get(
+            (variant, number), "finished"
+        )
+
+    def under_way(variant: str, number: int) -> str:
+        return ["finished", "diverged", "running", "waiting", "absent"][min(number, 4)]
+
+    runs = tmp_path_factory.mktemp("runs")
+    make_study(runs, status=ended, trials=24)
+    make_study(runs, "begun", variants=("vanilla", "cifg"), trials=6, status=under_way)
+    make_study(runs, "empty", variants=("vanilla", "cifg"), trials=2, status=lambda variant, number: "running")
+    return runs
+
+
+@pytest.fixture(scope="module")
+def frame(runs: Path) -> pd.DataFrame:
+    return analysis.load("bach", runs)
+
+
+def test_frame_has_a_row_a_trial_and_the_documented_columns(frame: pd.DataFrame) -> None:
+    assert len(frame) == 9 * 24
+    assert list(frame) == [
+        *("study", "task", "variant", "trial", "status", "hidden_size", "lr", "momentum", "input_noise", "forget_bias"),
+        *("seed", "n_parameters", "valid_score", "test_score", "best_epoch", "epochs", "last_valid_score"),
+        *("train_seconds", "engine", "device", "dtype", "data_hash", "git_revision", "python_version", "torch_version"),
+        *("started", "finished", "error"),
+    ]
+    for name in frame.columns.astype(str):
+        assert name in str(analysis.load.__doc__) or name.endswith("_version"), name
+    assert list(frame["variant"].cat.categories) == list(VARIANTS)
+    assert list(frame["trial"][:3]) == [0, 1, 2]
+    assert frame["hidden_size"].dtype == frame["seed"].dtype == "Int64"
+    assert str(frame["finished"].dt.tz) == "UTC"
+    row = frame[(frame["variant"] == "cifg") & (frame["trial"] == 7)].iloc[0]
+    expected = outcome("cifg", 7, "finished")
+    for name in ("hidden_size", "lr", "momentum", "seed", "test_score", "train_seconds", "forget_bias"):
+        assert row[name] == expected[name]
+
+
+def test_frame_tells_how_each_trial_ended(runs: Path, frame: pd.DataFrame) -> None:
+    assert frame["status"].value_counts().to_dict() == {"finished": 213, "diverged": 2, "failed": 1}
+    assert list(frame.loc[frame["status"] == "failed", "error"]) == ["OSError: disk <full>"]
+    begun = analysis.load("begun", runs)
+    assert list(begun["status"]) == ["finished", "diverged", "running", "waiting", "waiting", "waiting"] * 2
+    assert begun.loc[~begun["status"].isin(["finished", "diverged"]), ["lr", "test_score"]].isna().all(axis=None)
+    assert list(begun["trial"]) == [*range(6), *range(6)]
+
+
+def test_a_study_is_found_by_name_and_by_path(runs: Path, frame: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(analysis.load(runs / "bach"), frame)
+    assert len(analysis.load(str(runs / "empty"))) == 4
+
+
+def test_loading_writes_nothing(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, variants=("vanilla",), trials=2)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    analysis.load("bach", tmp_path)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_studies_that_share_a_storage_are_kept_apart(tmp_path: Path) -> None:
+    url = f"sqlite:///{make_study(tmp_path, 'one', variants=('vanilla',), trials=3) / 'study.db'}"
+    make_study(tmp_path, "two", variants=("vanilla",), trials=2, storage=url)
+    assert list(analysis.load("one", tmp_path)["status"]) == ["finished"] * 3
+    assert list(analysis.load("two", tmp_path)["status"]) == ["waiting"] * 2
+
+
+def test_curves_have_a_row_an_epoch(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, variants=("vanilla", "cifg"), trials=2)
+    assert analysis.load_curves("bach", tmp_path).empty
+    for variant, number in (("cifg", 1), ("vanilla", 0)):
+        path = folder / "curves" / "jsb" / variant / f"{number:04}.parquet"
+        path.parent.mkdir(parents=True)
+        pd.DataFrame({"epoch": [1, 2], "train_loss": [9.0, 8.0], "valid_score": [9.5, number]}).to_parquet(path)
+    curves = analysis.load_curves("bach", tmp_path)
+    assert list(curves) == ["task", "variant", "trial", "epoch", "train_loss", "valid_score"]
+    assert list(curves["variant"]) == ["vanilla", "vanilla", "cifg", "cifg"]
+    assert list(curves["valid_score"]) == [9.5, 0, 9.5, 1]
+    path.write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"0000\.parquet: expected a trial's curve"):
+        analysis.load_curves("bach", tmp_path)
+
+
+def test_bad_studies_get_one_line_that_names_the_file(tmp_path: Path) -> None:
+    def error(name: str) -> str:
+        with pytest.raises(UserError) as caught:
+            analysis.report(name, tmp_path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "none in" in error("nothing")
+    folder = make_study(tmp_path, variants=("vanilla",), trials=1)
+    assert error("bahc") == f"study=bahc: no study in {tmp_path / 'bahc'}; expected one of bach"
+    plan = (folder / "study.yaml").read_text()
+    for broken in ("a: [1", "just text", "study: bach", plan.replace("trials: 1", "trials: many"), "\x00"):
+        (folder / "study.yaml").write_text(broken)
+        assert error("bach").startswith(f"{folder / 'study.yaml'}: ")
+    (folder / "study.yaml").write_text(plan)
+    (folder / "study.db").write_bytes(b"no database" * 1000)
+    assert error("bach").startswith(f"{folder / 'study.db'}: expected a readable Optuna storage")
+    (folder / "study.db").unlink()
+    assert error("bach").startswith(f"{folder / 'study.db'}: not found")
+    assert not (folder / "study.db").exists()
+    (folder / "study.yaml").write_text(plan.replace("storage: null", "storage: postgresql+none://me:secret@host/db"))
+    assert "secret" not in error("bach")
+
+
+@pytest.mark.parametrize(
+    ("n", "picked"), [(0, 0), (1, 1), (2, 1), (8, 1), (14, 1), (15, 2), (24, 2), (25, 3), (200, 20)]
+)
+def test_best_fraction_picks_a_tenth_to_the_nearest_trial_and_at_least_one(n: int, picked: int) -> None:
+    scores = np.random.default_rng(0).permutation(n)
+    assert list(scores[stats.best_fraction(scores)]) == list(range(picked))
+
+
+def test_best_fraction_counts_diverged_trials_but_never_picks_them() -> None:
+    assert list(stats.best_fraction([3.0, np.inf, 1.0, np.inf], 0.5)) == [2, 0]
+    assert list(stats.best_fraction([3.0, np.nan, 1.0, np.nan], 0.5)) == [2]
+    assert list(stats.best_fraction([np.inf, np.nan])) == []
+    assert list(stats.best_fraction([1.0, 1.0, 1.0], 0.7)) == [0, 1]
+    with pytest.raises(ValueError, match="fraction=0"):
+        stats.best_fraction([1.0], 0)
+
+
+def test_welch_by_hand_and_by_scipy() -> None:
+    # means 2 and 5, variances 1 and 4: t = -3 / sqrt(1/3 + 4/3) with 25/8.5 degrees of freedom
+    t, freedom = -3 / np.sqrt(5 / 3), (5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2)
+    assert stats.welch([1, 2, 3], [3, 5, 7]) == pytest.approx(2 * student_t(freedom).cdf(t))
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 20), rng.normal(0.5, 3, 15)
+    assert stats.welch(a, b) == pytest.approx(ttest_ind(a, b, equal_var=False).pvalue, rel=1e-12)
+    assert stats.welch([*a, np.nan], b) == stats.welch(a, b) == stats.welch(b, a)
+
+
+@pytest.mark.filterwarnings("error")
+def test_welch_tests_nothing_without_two_values_or_any_spread() -> None:
+    for a, b in (([], [1, 2]), ([1], [1, 2]), ([1, np.nan], [1, 2]), ([1, 1], [2, 2]), ([1, 1], [1, 1])):
+        assert np.isnan(stats.welch(a, b))
+    assert stats.welch([1, 1], [2, 3]) < 1
+
+
+def test_bonferroni_counts_the_tests_made() -> None:
+    np.testing.assert_array_equal(stats.bonferroni([0.01, np.nan, 0.4, 0.02]), [0.03, np.nan, 1.0, 0.06])
+
+
+@pytest.mark.filterwarnings("error")
+def test_summaries_of_few_values() -> None:
+    assert stats.box([4, 1, 2, 3, np.nan, np.inf]) == dict(n=4, low=1, q1=1.75, median=2.5, q3=3.25, high=4, mean=2.5)
+    assert stats.box([])["n"] == 0
+    assert np.isnan([stats.box([])["mean"], stats.mean([]), stats.sd([]), stats.sd([1.0])]).all()
+    assert stats.sd([1, 3]) == pytest.approx(np.sqrt(2))
+
+
+def test_best_trials_are_picked_by_the_score_asked_for(frame: pd.DataFrame) -> None:
+    frame = frame.copy()
+    vanilla = frame.index[frame["variant"] == "vanilla"]
+    frame.loc[vanilla[5], "valid_score"] = 1.0
+    frame.loc[vanilla[9], "test_score"] = 1.0
+    valid, test = best_trials(frame, "valid"), best_trials(frame, "test")
+    assert valid[vanilla[5]] and not valid[vanilla[9]]
+    assert test[vanilla[9]] and not test[vanilla[5]]
+    assert valid[vanilla].sum() == test[vanilla].sum() == 2
+    with pytest.raises(UserError, match="select=train: expected valid or test"):
+        analysis.compare(frame, "train")  # type: ignore[arg-type]
+
+
+def test_comparison_agrees_with_the_trials(frame: pd.DataFrame) -> None:
+    table = analysis.compare(frame).set_index("variant")
+    assert list(table.index) == list(VARIANTS)
+    best = {v: rows.nsmallest(2, "valid_score") for v, rows in frame[frame["status"] == "finished"].groupby("variant")}
+    p = ttest_ind(best["nfg"]["test_score"], best["vanilla"]["test_score"], equal_var=False).pvalue
+    row = table.loc["nfg"]
+    assert row["p"] == pytest.approx(p)
+    assert row["p_adjusted"] == pytest.approx(8 * p)
+    assert row["best_mean"] == pytest.approx(best["nfg"]["test_score"].mean())
+    assert row["best_sd"] == pytest.approx(best["nfg"]["test_score"].std())
+    assert row["difference"] == pytest.approx(row["best_mean"] - table["best_mean"]["vanilla"])
+    assert row["lr"] == best["nfg"]["lr"].iloc[0]
+    assert row["best_test_score"] == best["nfg"]["test_score"].iloc[0]
+    counts = ["n_planned", "n_finished", "n_diverged", "n_failed", "n_unfinished", "n_best"]
+    assert list(table.loc["noaf", counts]) == [24, 22, 2, 0, 0, 2]
+    assert list(table.loc["np", counts]) == [24, 23, 0, 1, 0, 2]
+    assert table.loc["vanilla", "test"] == "baseline"
+
+
+def test_tasks_and_variants_keep_their_planned_order(tmp_path: Path) -> None:
+    make_study(tmp_path, tasks=("timit", "jsb"), variants=("vanilla", "cifg"), trials=1)
+    frame = analysis.load("bach", tmp_path)
+    table = analysis.compare(frame)
+    expected = [(task, variant) for task in ("timit", "jsb") for variant in ("vanilla", "cifg")]
+    assert list(frame[["task", "variant"]].itertuples(index=False, name=None)) == expected
+    assert list(table[["task", "variant"]].itertuples(index=False, name=None)) == expected
+    assert [str(task) for task, _ in table.groupby("task", observed=True)] == ["timit", "jsb"]
+
+
+def test_what_is_not_tested_says_why(runs: Path, frame: pd.DataFrame) -> None:
+    assert list(analysis.compare(analysis.load("begun", runs))["test"]) == ["baseline", "not tested: n < 2"]
+    without = analysis.compare(frame[frame["variant"] != "vanilla"])
+    assert set(without["test"]) == {"not tested: no vanilla"}
+    assert not without["significant"].any()
+    same = analysis.compare(frame.assign(test_score=frame["test_score"] * 0))
+    assert set(same["test"]) == {"baseline", "not tested: no spread"}
+
+
+def test_an_axis_is_cut_only_above_the_bulk_and_the_count_above_it_is_kept(frame: pd.DataFrame) -> None:
+    bulk = stats.box(np.linspace(8, 12, 50))
+    assert upper_limit([bulk]) == 12
+    assert upper_limit([bulk, stats.box([])]) == 12
+    assert np.isnan(upper_limit([stats.box([])]))
+    frame = frame.copy()
+    frame.loc[frame["trial"] == 7, "test_score"] = 500.0
+    drawn = boxes(frame, analysis.compare(frame))
+    everything = drawn[drawn["panel"] == "all"]
+    assert (everything["limit"] < 100).all()
+    assert (everything["limit"] >= everything["mean"].max()).all()
+    assert (everything["n_beyond"] == 1).all()
+
+
+def test_figure_draws_the_numbers_of_its_csv(frame: pd.DataFrame) -> None:
+    drawn = boxes(frame, analysis.compare(frame))
+    figure = figures.draw_boxes(drawn, {"jsb": "test nats per step"})
+    panels = [axes for axes in figure.axes if axes.get_ylabel() == "test nats per step"]
+    assert len(panels) == 2
+    for axes, panel in zip(panels, ("all", "best"), strict=True):
+        rows = drawn[drawn["panel"] == panel]
+        dots = [line for line in axes.lines if line.get_marker() == "o"]
+        assert [float(np.asarray(dot.get_ydata()).item()) for dot in dots] == list(rows["mean"])
+        assert [dot.get_markerfacecolor() == figures.BLUE for dot in dots] == list(rows["significant"])
+        assert [label.get_text() for label in axes.get_xticklabels()] == list(VARIANTS)
+    scores = frame[(frame["variant"] == "nig") & (frame["status"] == "finished")]["test_score"]
+    row = drawn[(drawn["panel"] == "all") & (drawn["variant"] == "nig")].iloc[0]
+    names = ["n", "low", "q1", "median", "q3", "high", "mean"]
+    assert list(row[names]) == pytest.approx([24, *scores.quantile([0, 0.25, 0.5, 0.75, 1]), scores.mean()])
+
+
+def test_report_writes_figure_tables_and_page(runs: Path, frame: pd.DataFrame) -> None:
+    folder = analysis.report("bach", runs)
+    assert folder == runs / "bach" / "report"
+    names = ["boxes.csv", "boxes.pdf", "boxes.png", "comparison_jsb.csv", "comparison_jsb.md", "index.html"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert (folder / "boxes.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "boxes.pdf").read_bytes().startswith(b"%PDF")
+    table = analysis.compare(frame)
+    written = pd.read_csv(folder / "boxes.csv")
+    pd.testing.assert_frame_equal(written, boxes(frame, table), check_dtype=False, rtol=1e-12)
+    written = pd.read_csv(folder / "comparison_jsb.csv")
+    assert list(written["best_mean"]) == pytest.approx(list(table["best_mean"]), rel=1e-14)
+    assert len((folder / "comparison_jsb.md").read_text().splitlines()) == 2 + 9
+    page = (folder / "index.html").read_text()
+    assert "213 of 216 planned trials finished; 2 diverged, 1 failed." in page
+    assert "Left out of the boxes: 2 diverged, 1 failed, 0 unfinished." in page
+    assert "picked by validation score" in page
+    assert "OSError: disk &lt;full&gt;" in page
+    assert "9f" * 32 in page and "2.13.0" in page
+    assert re.search(r'<img src="data:image/svg\+xml;base64,[\w+/=]{999,}" alt="Box plots', page)
+    assert not re.search(r"(src|href)=.?(https?:|//)", page)
+
+
+def test_report_of_an_unfinished_study_says_how_much_is_there(runs: Path) -> None:
+    page = (analysis.report("begun", runs, select="test") / "index.html").read_text()
+    assert "2 of 12 planned trials finished; 2 diverged, 2 running, 6 waiting." in page
+    assert "Not tested: n &lt; 2 (cifg)" in page
+    assert "picked by test score" in page
+
+
+def test_report_without_a_finished_trial_has_no_figure(runs: Path) -> None:
+    folder = analysis.report("empty", runs)
+    page = (folder / "index.html").read_text()
+    assert "0 of 4 planned trials finished; 4 running." in page
+    assert "nothing to compare yet" in page
+    assert "<img" not in page and not (folder / "boxes.png").exists()
+
+
+def test_report_of_one_variant_whose_names_are_hostile(tmp_path: Path) -> None:
+    study = make_study(tmp_path, "x<script>alert(1)<script>", variants=("$\\frac{|<b>",), trials=2)
+    path = study / "study.yaml"
+    path.write_text(path.read_text() + "remote: mysql://me:hunter2@db.example/odyssey?password=hunter2\n")
+    folder = analysis.report(study)
+    page = (folder / "index.html").read_text()
+    assert "x&lt;script&gt;alert(1)&lt;script&gt;" in page
+    assert "<script" not in page and "<b>" not in page
+    assert "hunter2" not in page and "mysql://***@db.example/odyssey" in page
+    assert "not tested: no vanilla" in page
+
+
+def test_report_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, variants=("vanilla",), trials=1, status=lambda variant, number: "waiting")
+    (folder / "report").write_text("in the way")
+    with pytest.raises(UserError, match="report: cannot be written"):
+        analysis.report("bach", tmp_path)
+
+
+def test_passwords_are_masked() -> None:
+    assert mask("postgresql://me:p@ss/w@host:5432/db") == "postgresql://***@host:5432/db"
+    assert mask("mysql://host/db?password=a b&ssl=1") == "mysql://host/db?password=*** b&ssl=1"
+    assert mask("sqlite:////tmp/study.db") == "sqlite:////tmp/study.db"
+
+
+def test_markdown_cells_cannot_break_the_table() -> None:
+    assert markdown(["a|b", "c"], [["x\ny", "<i>"]]) == "| a\\|b | c |\n| :-- | --: |\n| x y | &lt;i> |\n"
