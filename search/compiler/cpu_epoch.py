@@ -1,0 +1,137 @@
+"""One member's pass over the sequences of a split: its memory, and the call into compiled code."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.compiler.kernels import Kernels
+from search.compiler.layout import GUARD, JOB, Arena, Layout, Record, guarded, layer_fields
+from search.engines.engine import Interrupted, Member
+from search.network import Network
+from search.tasks.task import Split
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The sequences of a split end to end, each step one row.
+
+    Attributes:
+        inputs, targets: [steps of all, M] and [steps of all, O], with guard rows around them.
+        starts, lengths: first row and number of rows of each sequence.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @staticmethod
+    def of(split: Split, dtype: np.dtype) -> "Sequences":
+        lengths = np.array([len(x) for x in split.inputs], np.int64)
+        inputs, targets = (guarded(np.concatenate(rows), dtype) for rows in (split.inputs, split.targets))
+        return Sequences(inputs, targets, np.cumsum(lengths) - lengths, lengths)
+
+
+class Pass:
+    """A member's parameters and all else that its kernel needs, laid out in a thread's arena.
+
+    Args:
+        member: whose parameters; they are copied, and stay as they are.
+        code: the kernels of its cell.
+        data: the sequences.
+        arena: where to lay things out; the pass is over when it is used again.
+        train: whether to update the parameters after each sequence, or else only to sum up the loss.
+    """
+
+    def __init__(self, member: Member, code: Kernels, data: Sequences, arena: Arena, train: bool):
+        self._network, self._code, self._data, self._dtype = member.network, code, data, data.inputs.dtype
+        self._layout = Layout(code.plan, code.target, member.network.n_inputs, member.network.n_units)
+        self._shared, self._layers = self._allocate(arena)
+        self._fill("weights", member.weights)
+        self._fill("velocity", member.velocity)
+        self._records = np.stack([self._layer_record(arrays).words for arrays in self._layers])
+        self._job = self._job_record(member, train)
+
+    def run(self, order: np.ndarray, stop: np.ndarray) -> float:
+        """Goes over the sequences of `order`.
+
+        Args:
+            order: indices of sequences, int32.
+            stop: one int32; the pass is abandoned when it is not 0.
+
+        Returns:
+            the loss, summed over all steps
+
+        Raises:
+            Interrupted: `stop` was set.
+        """
+        self._job.set(n_sequences=len(order), order=order, stop=stop)
+        if self._code.function("epoch")(self._job.address):
+            raise Interrupted
+        return self._job.double("loss")
+
+    def result(self, kind: str) -> np.ndarray:
+        """The parameter vector after the pass, as `kind` says its ``weights`` or its ``velocity``."""
+        vector = np.empty(self._network.n_parameters, self._dtype)
+        for view, part in self._places(kind, vector):
+            part[...] = view
+        return vector
+
+    def _fill(self, kind: str, vector: np.ndarray) -> None:
+        for view, part in self._places(kind, vector):
+            view[...] = part
+
+    def _allocate(self, arena: Arena) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
+        """The arrays of the network, and those of the layer of each direction, by word of their records."""
+        layout, network = self._layout, self._network
+        n_steps, logit_stride = int(self._data.lengths.max()), layout.stride(network.n_outputs)
+        shared = {f"bias_{kind}": (1, logit_stride) for kind in ("weights", "velocity", "gradients")}
+        shared |= {
+            "logits": (n_steps, logit_stride),
+            "noisy": (n_steps + GUARD, network.n_inputs),
+            "zeros": (1, max(logit_stride, layout.unit_stride)),
+        }
+        layer = layout.buffers(n_steps, ("weights", "velocity")) | layout.output_buffers(n_steps, network.n_outputs)
+        arrays = arena.take([shared, *[layer] * len(network.directions)], self._dtype)
+        return arrays[0], arrays[1:]
+
+    def _layer_record(self, arrays: dict[str, np.ndarray]) -> Record:
+        record = Record(layer_fields(self._code.plan))
+        record.set(**self._layout.sizes(), **arrays)
+        return record
+
+    def _job_record(self, member: Member, train: bool) -> Record:
+        layout, network, data = self._layout, self._network, self._data
+        record = Record(JOB)
+        record.set(
+            **self._shared,
+            layers=self._records,
+            inputs=data.inputs,
+            targets=data.targets,
+            starts=data.starts,
+            lengths=data.lengths,
+            n_inputs=network.n_inputs,
+            n_outputs=network.n_outputs,
+            n_directions=len(network.directions),
+            logit_stride=layout.stride(network.n_outputs),
+            logit_width=layout.padded(network.n_outputs) // self._code.target.lanes,
+            train=int(train),
+            rate=float(member.lr * (1.0 - member.momentum)),
+            momentum=float(member.momentum),
+            noise=float(member.input_noise) if train else 0.0,
+            seed=member.seed,
+            epoch=member.epoch,
+        )
+        return record
+
+    def _places(self, kind: str, vector: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each parameter where it lies in the arena, and where in a parameter vector."""
+        network: Network = self._network
+        named = network.unpack(vector)
+        for d, (prefix, arrays) in enumerate(zip(network.directions, self._layers, strict=True)):
+            for name, view in self._layout.views(arrays, kind).items():
+                yield view, named[prefix + name]
+            units = slice(d * network.n_units, (d + 1) * network.n_units)
+            yield arrays[f"out_{kind}"][:, : network.n_outputs].T, named["W_out"][:, units]
+        yield self._shared[f"bias_{kind}"][0, : network.n_outputs], named["b_out"]

@@ -1,0 +1,56 @@
+"""The compiled kernels of a cell."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from search.cells.cell import Cell
+from search.compiler.llvm import Target
+from search.compiler.llvm_cell import cell_module
+from search.compiler.llvm_library import library
+from search.compiler.native import Code, object_code
+from search.compiler.plan import Plan, make_plan
+
+_lock = threading.Lock()
+_loaded: dict[tuple[str, str, str | None], "Kernels"] = {}
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """A cell's code, ready to run.
+
+    Attributes:
+        plan: what it was made from.
+        target: the numbers and vectors it works on.
+        code: the functions that `search.compiler.llvm_cell.cell_module` describes.
+        cached: whether the code was found in the cache on disk.
+        seconds: time it took to get it.
+    """
+
+    plan: Plan
+    target: Target
+    code: Code
+    cached: bool
+    seconds: float
+
+    def function(self, name: str) -> Callable[[int], int]:
+        """A function of the code, called with the address of its record."""
+        return self.code.function(name)
+
+
+def kernels(cell: Cell, dtype: str, loss: str | None) -> Kernels:
+    """The kernels of a cell: those of an epoch with this loss, or those of an unroll if there is none.
+
+    Raises:
+        UserError: the cell has no schedule.
+    """
+    key = (cell.signature, dtype, loss)
+    with _lock:
+        if key not in _loaded:
+            start = time.perf_counter()
+            plan, target = make_plan(cell), Target.host(dtype)
+            shared, _ = object_code(f"library {target}", lambda: library(target))
+            own, cached = object_code(f"{key} {target}", lambda: cell_module(plan, target, loss))
+            _loaded[key] = Kernels(plan, target, Code([shared, own]), cached, time.perf_counter() - start)
+        return _loaded[key]

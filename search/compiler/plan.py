@@ -1,0 +1,257 @@
+"""The schedule of a cell's time step: what a compiled engine does, in which order, and what it keeps.
+
+`make_plan` turns the expression graph of a cell into
+
+- *segments*: the pre-activations in groups that hear the same operands. A group's pre-activations lie side by side
+  in a row of columns, so that one matrix product feeds all of them;
+- *products*: the matrix products with those columns. All matrices with the same operand are one matrix;
+- *stages*: the elementwise work between the products. A cell whose step passes an operand to a pre-activation
+  (the GRU's ``r * y``) needs a product in the middle of its step; each such product begins another stage;
+- the *tape*: the values that outlive their stage, one row of slots for each time step. It holds the state,
+  the operands of products, and what the backward step reads. Cheap arithmetic is repeated rather than kept.
+
+Nothing here knows of a target; every printer works from this.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from search.cells.cell import Cell
+from search.errors import UserError
+from search.expression import LEAVES, Node, differentiate, trace
+
+# Results that are dear to compute: where another stage needs one it is kept on the tape.
+_KEPT = ("pre", "sigmoid", "tanh", "exp", "div")
+
+
+@dataclass(frozen=True)
+class Product:
+    """``columns of `preactivations` += operand @ [matrix^T, matrix^T, ...]``
+
+    Attributes:
+        operand: ``x``, a name of the state (its value at t - 1), or ``NAME.OPERAND`` for what the step passes.
+        node: of a passed operand, its node; of a state, the node of its value at t; -1 for ``x``.
+        preactivations: those fed by it, neighbours in `Plan.preactivations`.
+        matrices: the matrix of each.
+    """
+
+    operand: str
+    node: int
+    preactivations: tuple[str, ...]
+    matrices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Elementwise work of one time step that no matrix product interrupts.
+
+    Attributes:
+        products: to be done before it: forward the products of operands that the last stage made, backward
+            ``fed = d pre @ matrix`` for the pre-activations whose adjoint the last stage made.
+        loads: nodes of earlier stages, to read from the tape.
+        nodes: nodes to evaluate, leaves among them, each after its arguments.
+        writes: forward, the nodes to write to the tape.
+        adjoints: backward, the nodes of d loss / d pre-activation by name.
+    """
+
+    products: tuple[Product, ...]
+    loads: tuple[int, ...]
+    nodes: tuple[int, ...]
+    writes: tuple[int, ...] = ()
+    adjoints: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The step of a cell and its derivative, scheduled.
+
+    Attributes:
+        nodes: the expression graph, forward and backward.
+        segments: the pre-activations, grouped by what they hear; in order they are `preactivations`.
+        biases: the bias of each pre-activation that has one.
+        units: the per-unit parameters.
+        state: for each name the node of its value at t.
+        inputs, recurrent: products with ``x`` and with the state; those with passed operands are in the stages.
+        tape: slot of each kept node. ``past`` NAME is the slot of ``state[NAME]`` one step before, zero at first.
+        forward, backward: the stages in order; at least one each.
+        past, unit_gradients: results of the last backward stage by name: the elementwise part of d loss / d state
+            at t - 1, and this step's part of the gradients of the per-unit parameters.
+    """
+
+    nodes: tuple[Node, ...]
+    segments: tuple[tuple[str, ...], ...]
+    biases: dict[str, str]
+    units: tuple[str, ...]
+    state: dict[str, int]
+    inputs: tuple[Product, ...]
+    recurrent: tuple[Product, ...]
+    tape: dict[int, int]
+    forward: tuple[Stage, ...]
+    backward: tuple[Stage, ...]
+    past: dict[str, int]
+    unit_gradients: dict[str, int]
+
+    @property
+    def preactivations(self) -> tuple[str, ...]:
+        """Names of the pre-activations in the order of their columns."""
+        return tuple(name for segment in self.segments for name in segment)
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        """All products: `inputs`, `recurrent`, and those between the forward stages."""
+        return self.inputs + self.recurrent + tuple(p for stage in self.forward for p in stage.products)
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Names of the parameters that have one number for each unit: biases, then per-unit parameters."""
+        return (*self.biases.values(), *self.units)
+
+
+def make_plan(cell: Cell) -> Plan:
+    """The plan of a cell.
+
+    Raises:
+        UserError: the cell declares what the compiled engines have no schedule for.
+    """
+    step = trace(cell)
+    backward = differentiate(step)
+    graph = step.graph
+    _check(cell, step.fed)
+
+    hears = {
+        name: tuple(f"{name}.{t.operand}" if t.operand in step.fed[name] else t.operand for t in pre.terms)
+        for name, pre in cell.preactivations.items()
+    }
+    segments = _segments(hears)
+    order = [name for segment in segments for name in segment]
+
+    def products(operand: str, node: int) -> tuple[Product, ...]:
+        matrix = {
+            name: term.matrix
+            for name, pre in cell.preactivations.items()
+            for heard, term in zip(hears[name], pre.terms, strict=True)
+            if heard == operand
+        }
+        return tuple(
+            Product(operand, node, run, tuple(matrix[name] for name in run)) for run in _runs(order, matrix.keys())
+        )
+
+    fed = {
+        f"{name}.{operand}": products(f"{name}.{operand}", node)
+        for name, operands in step.fed.items()
+        for operand, node in operands.items()
+    }
+    zero = graph.const(0.0).index
+    d_pre = {name: backward.pre.get(name, zero) for name in order}
+    past = {name: backward.past.get(name, zero) for name in step.state}
+    unit_gradients = {name: backward.units.get(name, zero) for name in cell.units}
+    nodes = tuple(graph.nodes)
+
+    # The stage of a node: one after that of the product it waits for.
+    level, level_back = [0] * len(nodes), [0] * len(nodes)
+    for index, node in enumerate(nodes):
+        if index < backward.n_forward:
+            level[index] = max((level[a] for a in node.args), default=0) + (node.op == "pre" and bool(node.args))
+        elif node.op == "fed":
+            level_back[index] = level_back[d_pre[node.name.partition(".")[0]]] + 1
+        else:
+            level_back[index] = max((level_back[a] for a in node.args), default=0)
+
+    def closure(roots: Iterable[int], known: Iterable[int]) -> tuple[list[int], list[int]]:
+        """The nodes to load, being `known`, and those to evaluate, in order, for the values of `roots`."""
+        known, loads, needed, todo = set(known), set(), set(), list(roots)
+        while todo:
+            index = todo.pop()
+            if index in known and nodes[index].op not in LEAVES[:2]:
+                loads.add(index)
+            elif index not in needed:
+                needed.add(index)
+                todo += () if nodes[index].op in LEAVES else nodes[index].args
+        return sorted(loads), sorted(needed)
+
+    # What the tape holds: the state and the operands; then, from the backward step to the first stage, each dear
+    # value that is read in another stage than its own.
+    tape: dict[int, None] = dict.fromkeys(step.out[name] for name in step.state)
+    tape |= dict.fromkeys(p.node for group in fed.values() for p in group)
+    backward_roots = [*d_pre.values(), *past.values(), *unit_gradients.values()]
+    dear = [i for i in range(backward.n_forward) if nodes[i].op in _KEPT]
+    tape |= dict.fromkeys(closure(backward_roots, [*tape, *dear])[0])
+    for stage in reversed(range(1, max(level) + 1)):
+        roots = [i for i in tape if level[i] == stage]
+        earlier = [i for i in (*tape, *dear) if level[i] < stage]
+        tape |= dict.fromkeys(closure(roots, earlier)[0])
+
+    forward_stages = []
+    for stage in range(max((level[i] for i in tape), default=0) + 1):
+        between = tuple(
+            p
+            for name in order
+            for operand in step.fed[name]
+            for p in fed[f"{name}.{operand}"]
+            if stage and _level_of_pre(nodes, level, name) == stage
+        )
+        roots = [i for i in tape if level[i] == stage]
+        loads, evaluated = closure(roots, [i for i in tape if level[i] < stage])
+        forward_stages.append(Stage(between, tuple(loads), tuple(evaluated), writes=tuple(roots)))
+
+    last = max(level_back[i] for i in backward_roots)
+    backward_stages = []
+    for stage in range(last + 1):
+        adjoints = {name: index for name, index in d_pre.items() if level_back[index] == stage}
+        roots = list(adjoints.values())
+        if stage == last:
+            roots += [*past.values(), *unit_gradients.values()]
+        loads, evaluated = closure(roots, tape)
+        between = tuple(
+            p
+            for index, node in enumerate(nodes)
+            if node.op == "fed" and level_back[index] == stage
+            for p in fed[node.name]
+        )
+        backward_stages.append(Stage(between, tuple(loads), tuple(evaluated), adjoints=adjoints))
+
+    return Plan(
+        nodes=nodes,
+        segments=segments,
+        biases={name: pre.bias for name in order if (pre := cell.preactivations[name]).bias},
+        units=cell.units,
+        state={name: step.out[name] for name in step.state},
+        inputs=products("x", -1),
+        recurrent=tuple(p for name in step.state for p in products(name, step.out[name])),
+        tape={index: slot for slot, index in enumerate(tape)},
+        forward=tuple(forward_stages),
+        backward=tuple(backward_stages),
+        past=past,
+        unit_gradients=unit_gradients,
+    )
+
+
+def _check(cell: Cell, fed: dict[str, dict[str, int]]) -> None:
+    title = type(cell).__name__
+    for name, pre in cell.preactivations.items():
+        operands = [term.operand for term in pre.terms]
+        twice = {operand for operand in operands if operands.count(operand) > 1}
+        if twice:
+            raise UserError(f"{title}: pre-activation {name} has two products with {twice.pop()}; one matrix does")
+        if "x" in fed[name]:
+            raise UserError(f"{title}: the step passes an operand called x to {name}; x is the input")
+
+
+def _segments(hears: dict[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Pre-activations that hear the same operands, together."""
+    groups: dict[frozenset[str], list[str]] = {}
+    for name, operands in hears.items():
+        groups.setdefault(frozenset(operands), []).append(name)
+    return tuple(tuple(group) for group in groups.values())
+
+
+def _runs(order: list[str], members: Iterable[str]) -> list[tuple[str, ...]]:
+    """`members` in `order`, cut where they are not neighbours."""
+    places = sorted(order.index(name) for name in members)
+    cuts = [0, *(i for i, (a, b) in enumerate(pairwise(places), 1) if b != a + 1), len(places)]
+    return [tuple(order[p] for p in places[a:b]) for a, b in pairwise(cuts) if a < b]
+
+
+def _level_of_pre(nodes: tuple[Node, ...], level: list[int], name: str) -> int:
+    return next(level[i] for i, node in enumerate(nodes) if node.op == "pre" and node.name == name)
