@@ -1,31 +1,20 @@
 """A study folder to tidy frames. Nothing is computed here and nothing is written, the storage included."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import sqlalchemy
-import yaml
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.errors import UserError
+from search.storage import STATUS, connect, default_url, masked, one_line
+from search.study import Plan, find, read_plan
 
-STATUS = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "diverged",
-    TrialState.FAIL: "failed",
-}
 KEYS = ("study", "task", "variant", "trial", "status")
 SETTINGS = ("hidden_size", "lr", "momentum", "input_noise")
 OUTCOMES = (
@@ -44,31 +33,6 @@ ENDING = ("started", "finished", "error")
 INTEGERS = ("trial", "hidden_size", "seed", "n_parameters", "best_epoch", "epochs")
 FLOATS = ("lr", "momentum", "input_noise", "valid_score", "test_score", "last_valid_score", "train_seconds")
 TIMES = ("started", "finished")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What ``study.yaml`` says.
-
-    Attributes:
-        folder: the study's folder.
-        study: its name, the first part of the names in the storage.
-        task: the task's name.
-        variants: in planned order.
-        trials: planned for each task and variant.
-        score: what the task's score is, with its unit.
-        storage: Optuna URL, or None for ``study.db`` in the folder.
-        settings: the whole file.
-    """
-
-    folder: Path
-    study: str
-    task: str
-    variants: tuple[str, ...]
-    trials: int
-    score: str
-    storage: str | None
-    settings: dict[str, Any]
 
 
 def load(study: str | Path, runs: str | Path = "runs") -> pd.DataFrame:
@@ -113,10 +77,12 @@ def load(study: str | Path, runs: str | Path = "runs") -> pd.DataFrame:
     Raises:
         UserError: no such study, or its plan or storage cannot be read.
     """
-    plan = read_plan(study, runs)
-    trials = _read_trials(plan)
+    folder = find(study, runs)
+    plan = read_plan(folder)
+    trials = _read_trials(folder, plan)
+    task_name = plan.task["name"]
 
-    tasks = list(dict.fromkeys([plan.task, *(task for task, _ in trials)]))
+    tasks = list(dict.fromkeys([task_name, *(task for task, _ in trials)]))
     variants = list(dict.fromkeys([*plan.variants, *(variant for _, variant in trials)]))
     rows: list[dict[str, Any]] = []
     further: dict[str, None] = {}
@@ -163,15 +129,16 @@ def load_curves(study: str | Path, runs: str | Path = "runs") -> pd.DataFrame:
     Raises:
         UserError: no such study, or a curve that cannot be read.
     """
-    plan = read_plan(study, runs)
+    folder = find(study, runs)
+    plan = read_plan(folder)
     parts = []
-    for path in sorted((plan.folder / "curves").glob("*/*/*.parquet")):
+    for path in sorted((folder / "curves").glob("*/*/*.parquet")):
         if not path.stem.isdigit():
             continue
         try:
             curve = pq.read_table(path, columns=["epoch", "train_loss", "valid_score"], partitioning=None).to_pandas()
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path}: expected a trial's curve: {_line(error)}") from None
+            raise UserError(f"{path}: expected a trial's curve ({one_line(error)})") from None
         curve.insert(0, "task", path.parts[-3])
         curve.insert(1, "variant", path.parts[-2])
         curve.insert(2, "trial", int(path.stem))
@@ -179,83 +146,27 @@ def load_curves(study: str | Path, runs: str | Path = "runs") -> pd.DataFrame:
     columns = ["task", "variant", "trial", "epoch", "train_loss", "valid_score"]
     curves = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     curves = curves.astype({"trial": "int64", "epoch": "int64", "train_loss": "float64", "valid_score": "float64"})
-    tasks = dict.fromkeys([plan.task, *curves["task"]])
+    tasks = dict.fromkeys([plan.task["name"], *curves["task"]])
     variants = dict.fromkeys([*plan.variants, *curves["variant"]])
     curves = _categories(curves, list(tasks), list(variants))
     return curves.sort_values(["task", "variant", "trial", "epoch"], ignore_index=True)
 
 
-def read_plan(study: str | Path, runs: str | Path = "runs") -> Plan:
-    """The plan of a study.
-
-    Raises:
-        UserError: no such study, or a ``study.yaml`` that is not a plan.
-    """
-    folders = [Path(runs) / study, Path(study)]
-    folder = next((folder for folder in folders if (folder / "study.yaml").is_file()), None)
-    if folder is None:
-        known = sorted(path.parent.name for path in Path(runs).glob("*/study.yaml"))
-        names = f"one of {', '.join(known)}" if known else f"none in {runs} yet; run odyssey sweep first"
-        raise UserError(f"study={study}: no study in {folders[0]}; expected {names}")
-    path = folder / "study.yaml"
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        plan = Plan(
-            folder=folder,
-            study=str(settings["study"]),
-            task=str(settings["task"]["name"]),
-            variants=tuple(str(name) for name in settings["variants"]),
-            trials=int(settings["trials"]),
-            score=str(settings.get("score") or "score"),
-            storage=settings.get("storage"),
-            settings=settings,
-        )
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {_line(error)}") from None
-    except KeyError as error:
-        raise UserError(f"{path}: expected a study's plan; it has no {error.args[0]}") from None
-    except (TypeError, ValueError, AttributeError):
-        raise UserError(f"{path}: expected a study's plan with study, task.name, variants and trials") from None
-    return plan
-
-
-def mask(text: str) -> str:
-    """`text` with user names and passwords of URLs replaced by ``***``."""
-    text = re.sub(r"(?<=://)[^\s'\"]*@", "***@", text)
-    return re.sub(r"(?i)((?:user|\w*passw\w*|pwd|token|secret)=)[^&\s'\"]+", r"\1***", text)
-
-
-def _read_trials(plan: Plan) -> dict[tuple[str, str], list[optuna.trial.FrozenTrial]]:
+def _read_trials(folder: Path, plan: Plan) -> dict[tuple[str, str], list[optuna.trial.FrozenTrial]]:
     """{(task, variant): trials} of the storage's studies ``STUDY/TASK/VARIANT``."""
-    place = str(plan.folder / "study.db") if plan.storage is None else mask(str(plan.storage))
+    url = plan.storage or default_url(folder)
+    storage = connect(url, read_only=True)
     trials = {}
     try:
-        storage = _open(plan)
         for frozen in storage.get_all_studies():
             *study, task, variant = frozen.study_name.rsplit("/", 2)
             if study == [plan.study]:
                 trials[task, variant] = storage.get_all_trials(frozen._study_id, deepcopy=False)
-        storage.engine.dispose()
-    except UserError:
-        raise
     except Exception as error:  # drivers have exceptions of their own
-        raise UserError(f"{place}: expected a readable Optuna storage: {_line(error)}") from None
+        raise UserError(f"{masked(url)}: expected a readable Optuna storage ({one_line(error)})") from None
+    finally:
+        storage.engine.dispose()
     return trials
-
-
-def _open(plan: Plan) -> RDBStorage:
-    """The storage; SQLite is opened to read only, so that a missing or broken file stays what it is."""
-    url = sqlalchemy.make_url(plan.storage or f"sqlite:///{plan.folder / 'study.db'}")
-    if plan.storage is None:
-        path: str | None = str(plan.folder / "study.db")
-    else:
-        path = url.database if url.get_backend_name() == "sqlite" and "uri" not in url.query else None
-    if path is None:
-        return RDBStorage(url.render_as_string(hide_password=False))
-    if not Path(path).is_file():
-        raise UserError(f"{path}: not found; expected the storage of study {plan.study}")
-    url = sqlalchemy.URL.create("sqlite", database=f"file:{quote(path)}", query={"mode": "ro", "uri": "true"})
-    return RDBStorage(url.render_as_string(), engine_kwargs={"connect_args": {"timeout": 60}})
 
 
 def _categories(frame: pd.DataFrame, tasks: list[str], variants: list[str]) -> pd.DataFrame:
@@ -264,9 +175,3 @@ def _categories(frame: pd.DataFrame, tasks: list[str], variants: list[str]) -> p
         "variant": pd.CategoricalDtype(variants, ordered=True),
     }
     return frame.astype(ordered)
-
-
-def _line(error: BaseException) -> str:
-    """The error in one line, without secrets."""
-    text = str(getattr(error, "orig", None) or error) or type(error).__name__
-    return mask(" ".join(text.split()))[:200]

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import jinja2
@@ -13,9 +14,11 @@ from omegaconf import DictConfig
 
 from analysis import figures, tables
 from analysis.compare import ALPHA, BASELINE, Select, boxes, compare
-from analysis.load import PROVENANCE, load, mask, read_plan
+from analysis.load import PROVENANCE, load
 from search import files
 from search.errors import UserError, expect
+from search.storage import masked
+from search.study import find, read_plan
 
 PICKED = {"valid": "validation score", "test": "test score, which flatters them"}
 STATUSES = ("diverged", "failed", "running", "waiting")
@@ -36,11 +39,12 @@ def report(study: str | Path, runs: str | Path = "runs", select: Select = "valid
         UserError: no such study, it cannot be read, or its report cannot be written.
     """
     expect(select in ("valid", "test"), "select", select, "valid or test")
-    plan = read_plan(study, runs)
+    folder = find(study, runs)
+    plan = read_plan(folder)
     frame = load(study, runs)
-    expect(len(frame) > 0, str(plan.folder), "0 trials", "a plan of at least one trial")
+    expect(len(frame) > 0, str(folder), "0 trials", "a plan of at least one trial")
     table = compare(frame, select)
-    labels = {task: f"test {plan.score}" if task == plan.task else "test score" for task in table["task"]}
+    labels = {task: f"test {plan.score}" if task == plan.task["name"] else "test score" for task in table["task"]}
     contents: dict[str, bytes] = {}
     for task, rows in table.groupby("task", observed=True):
         contents[f"comparison_{task}.csv"] = rows.to_csv(index=False).encode()
@@ -79,11 +83,11 @@ def report(study: str | Path, runs: str | Path = "runs", select: Select = "valid
         ],
         failures=_failures(frame),
         provenance=_provenance(frame),
-        settings=mask(yaml.safe_dump(plan.settings, sort_keys=False, allow_unicode=True)),
+        settings=masked(yaml.safe_dump(asdict(plan), sort_keys=False, allow_unicode=True)),
     )
     contents["index.html"] = page.encode()  # last, as it stands for the rest
 
-    folder = plan.folder / "report"
+    folder = folder / "report"
     try:
         for name, content in contents.items():
             files.write(folder / name, content)
@@ -195,7 +199,7 @@ def _provenance(frame: pd.DataFrame) -> dict[str, list[tuple[str, int]]]:
 
 def _failures(frame: pd.DataFrame) -> list[tuple[str, str]]:
     failed = frame[frame["status"] == "failed"]
-    errors = [mask(" ".join(text.split())) if isinstance(text, str) else "no message" for text in failed["error"]]
+    errors = [masked(" ".join(text.split())) if isinstance(text, str) else "no message" for text in failed["error"]]
     names = [f"{task} {v} {n}" for task, v, n in zip(failed["task"], failed["variant"], failed["trial"], strict=True)]
     return list(zip(names, errors, strict=True))
 

@@ -11,8 +11,7 @@ from pkgutil import resolve_name
 
 import hydra
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -62,7 +61,7 @@ def _run(command: str, arguments: list[str]) -> int:
     def task(config: DictConfig) -> None:
         function: Callable[[DictConfig], int | None] = resolve_name(COMMANDS[command][0])
         try:
-            for key in config:
+            for key in map(str, config):
                 if key not in legal_keys(command):
                     raise UserError(f"{key}: no such key; expected one of {', '.join(legal_keys(command))}")
             outcome.append(function(config) or 0)
@@ -115,12 +114,8 @@ def _completed_command(words: list[str]) -> list[str]:
 def _explained(command: str, error: Exception) -> str:
     """One line that names the key and what was expected."""
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    for word in sys.argv[1:]:
-        if not word.startswith("-"):
-            try:
-                OverridesParser.create().parse_override(word)
-            except HydraException:
-                return f"{word}: expected key=value, in Hydra's override syntax"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: expected key=value, in Hydra's override syntax"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={name}: expected one of {', '.join(error.options)}"

@@ -12,9 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from search import cells, engines, progress, tasks
-from search.errors import UserError, expect
+from search.errors import expect
 from search.space import REQUIRED, check_setting
-from search.study import Plan, Study, result_of
+from search.study import Plan, Study, find, result_of
 from search.sweep import run
 from search.training import Trial
 from search.training import train as train_population
@@ -93,7 +93,7 @@ def train(config: DictConfig) -> None:
 
 def status(config: DictConfig) -> None:
     """``odyssey status``: trials of a study by variant and status."""
-    study = Study.open(Path(config.runs) / _name(config.study))
+    study = Study.open(find(config.study, config.runs))
     counts = study.counts()
     print(progress.table(counts))
     done = sum(row["finished"] + row["diverged"] + row["failed"] for row in counts.values())

@@ -25,7 +25,7 @@ def derive_seed(*key: object) -> int:
 
 
 def epoch_order(study_seed: int, epoch: int, n_sequences: int) -> np.ndarray:
-    """The order of the training sequences in an epoch (counted from 0), common to all trials of a study. [n_sequences]"""
+    """Order of the training sequences in an epoch (counted from 0), common to all trials of a study. [n_sequences]"""
     return np.random.default_rng([study_seed, epoch]).permutation(n_sequences).astype(np.int32)
 
 

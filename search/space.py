@@ -156,7 +156,7 @@ def _dimension(name: str, spec: dict[str, Any]) -> Dimension:
     for field in spec:
         expect(field in fields, key, field, f"keys among distribution, {', '.join(fields)}")
     if distribution == "choice":
-        values = spec.get("values")
+        values = spec.get("values") or []
         expect(isinstance(values, list) and bool(values), f"{key}.values", values, "a list of values")
         for value in values:
             check_setting(f"{key}.values", name, value)
@@ -197,7 +197,8 @@ def n_grid_points(space: Space) -> int:
 class NumberedSampler(optuna.samplers.BaseSampler):
     """Draws each trial as a function of its number, so that a plan is the same however it is run.
 
-    ``random``: independent draws. ``qmc``: a scrambled Sobol sequence, by `scipy.stats.qmc`. ``grid``: the points in order.
+    ``random``: independent draws. ``qmc``: a scrambled Sobol sequence, by `scipy.stats.qmc`. ``grid``: the points of a
+    grid, in order.
     """
 
     def __init__(self, kind: str, space: Space, seed: int):

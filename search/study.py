@@ -4,7 +4,6 @@ import dataclasses
 import fcntl
 import logging
 import math
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,19 +24,12 @@ from search.errors import UserError, expect
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
 from search.space import REQUIRED, SAMPLERS, Space, n_grid_points, parse, sampler
+from search.storage import STATUS, connect, default_url, one_line, study_name
 from search.tasks.task import Task
 from search.training import Trial
 
 PLAN_FILE = "study.yaml"
-STATUS = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "diverged",  # Optuna's word for a trial that was stopped early
-    TrialState.FAIL: "failed",
-}
 log = logging.getLogger(__name__)
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -82,21 +74,24 @@ class Plan:
         expect(self.sampler in SAMPLERS, "sampler", self.sampler, f"one of {', '.join(SAMPLERS)}")
         expect(self.dtype in ("float32", "float64"), "dtype", self.dtype, "one of float32, float64")
         expect(bool(self.variants), "variants", "[]", "at least one variant")
+
+    def check(self) -> None:
+        """Raises UserError unless every cell and every distribution of the plan can be made.
+
+        Apart from the rest, because it loads the modules of users' cells: reading a study never does.
+        """
         for name, definition in self.variants.items():
-            space = self.space_of(name)
             cells.define(definition)
             if self.sampler == "grid":
-                points = n_grid_points(space)
+                points = n_grid_points(self.space_of(name))
                 expect(self.trials <= points, "trials", self.trials, f"at most {points}, the points of the grid")
+            for dimension in self.space_of(name):
+                for value in dimension.values if dimension.name not in REQUIRED else ():
+                    cells.define(definition | {dimension.name: value})
 
     def space_of(self, variant: str) -> Space:
         """The search space, checked against the toggles of a variant's cell."""
-        cell = cells.define(self.variants[variant])
-        space = parse(self.space, (*REQUIRED, *cells.toggles(cell)))
-        for dimension in space:
-            for value in dimension.values if dimension.name not in REQUIRED else ():
-                cells.define(self.variants[variant] | {dimension.name: value})
-        return space
+        return parse(self.space, (*REQUIRED, *cells.toggles(cells.define(self.variants[variant]))))
 
     @property
     def total(self) -> int:
@@ -139,24 +134,18 @@ class Study:
     In the folder are ``study.yaml`` (the plan), ``curves/TASK/VARIANT/NUMBER.parquet``, ``checkpoints`` and ``report``.
     """
 
-    def __init__(self, folder: Path, plan: Plan):
-        self.folder, self.plan = folder, plan
-        url = plan.storage or f"sqlite:///{(folder / 'study.db').resolve()}"
-        try:
-            self._storage = optuna.storages.RDBStorage(url, engine_kwargs=_engine_options(url))
-        except Exception as error:  # SQLAlchemy, its drivers and alembic each have exceptions of their own
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{masked(url)}: expected an Optuna storage ({masked(reason)})") from error
-        self._studies = {variant: self._open(variant) for variant in plan.variants}
+    def __init__(self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage):
+        self.folder, self.plan, self._storage = folder, plan, storage
 
     @staticmethod
     def open(folder: Path) -> "Study":
-        """An existing study.
+        """An existing study, to be read.
 
         Raises:
-            UserError: there is none in `folder`, or its plan cannot be read.
+            UserError: there is none in `folder`, or its plan or storage cannot be read.
         """
-        return Study(folder, read_plan(folder))
+        plan = read_plan(folder)
+        return Study(folder, plan, connect(plan.storage or default_url(folder), read_only=True))
 
     @staticmethod
     def create(folder: Path, plan: Plan, extend: bool = False) -> "Study":
@@ -168,17 +157,21 @@ class Study:
             extend: whether the plan may raise the number of trials.
 
         Raises:
-            UserError: the folder holds a study of another plan; the text lists the differences.
+            UserError: the plan is impossible, or the folder holds a study of another plan; the text lists the
+                differences.
         """
+        plan.check()
+        storage = connect(plan.storage) if plan.storage else None  # before anything is written
         try:
             if (folder / PLAN_FILE).exists():
                 _check_same(read_plan(folder), plan, extend)
-            else:
-                folder.mkdir(parents=True, exist_ok=True)
-            study = Study(folder, plan)
+            folder.mkdir(parents=True, exist_ok=True)
+            study = Study(folder, plan, storage or connect(plan.storage or default_url(folder)))
             files.write(folder / PLAN_FILE, yaml.safe_dump(dataclasses.asdict(plan), sort_keys=False))
         except OSError as error:
             raise UserError(f"{folder}: expected a folder that can be written to ({error.strerror})") from error
+        for variant in plan.variants:
+            study._create_optuna_study(variant)
         return study
 
     @contextmanager
@@ -198,8 +191,8 @@ class Study:
     def counts(self) -> dict[str, dict[str, int]]:
         """For each variant the number of trials by status; those not begun are ``waiting``."""
         table = {}
-        for variant, study in self._studies.items():
-            states = [STATUS[t.state] for t in study.get_trials(deepcopy=False)]
+        for variant in self.plan.variants:
+            states = [STATUS[trial.state] for trial in self._trials(variant)]
             row = {status: states.count(status) for status in STATUS.values()}
             row["waiting"] += max(0, self.plan.trials - len(states))
             table[variant] = row
@@ -207,20 +200,24 @@ class Study:
 
     def trials(self, task: Task) -> Iterator[Trial]:
         """The trials still to be trained: interrupted ones where they stood, then new ones, the variants in turn."""
-        for variant, study in self._studies.items():
-            for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                yield from self._resumed(variant, frozen, task)
-        begun = {variant: len(study.get_trials(deepcopy=False)) for variant, study in self._studies.items()}
-        for number in range(min(begun.values()), self.plan.trials):
-            for variant, study in self._studies.items():
-                if begun[variant] <= number:
+        studies = {variant: self._sampled(variant) for variant in self.plan.variants}
+        begun = {variant: self._trials(variant) for variant in studies}
+        for variant, study in studies.items():
+            for frozen in begun[variant]:
+                if frozen.state == TrialState.RUNNING:
+                    yield from self._resumed(variant, study, frozen, task)
+        for number in range(self.plan.trials):
+            for variant, study in studies.items():
+                if len(begun[variant]) <= number:
                     yield from self._prepared(variant, study.ask(), task)
 
-    def _resumed(self, variant: str, frozen: optuna.trial.FrozenTrial, task: Task) -> Iterator[Trial]:
+    def _resumed(
+        self, variant: str, study: optuna.Study, frozen: optuna.trial.FrozenTrial, task: Task
+    ) -> Iterator[Trial]:
         if "result" in frozen.user_attrs:  # killed between writing the result and closing the trial
             self._close(Key(variant, frozen.number, frozen._trial_id), frozen.user_attrs["result"])
             return
-        for trial in self._prepared(variant, optuna.trial.Trial(self._studies[variant], frozen._trial_id), task):
+        for trial in self._prepared(variant, optuna.trial.Trial(study, frozen._trial_id), task):
             path = self._checkpoint(trial.key)
             saved = checkpoint.load(path, trial)
             if saved is None and path.with_suffix(".broken").exists():
@@ -269,22 +266,30 @@ class Study:
         values = [score] if score is not None and result["status"] != "failed" else None
         self._storage.set_trial_state_values(key.trial_id, state[result["status"]], values)
 
-    def _open(self, variant: str) -> optuna.Study:
-        plan = self.plan
-        space = plan.space_of(variant)
-        seed = derive_seed(plan.seed, plan.task["name"], variant)
+    def _create_optuna_study(self, variant: str) -> None:
         study = optuna.create_study(
-            storage=self._storage,
-            sampler=sampler(plan.sampler, space, seed),
-            study_name=f"{plan.study}/{plan.task['name']}/{variant}",
-            direction="minimize",
-            load_if_exists=True,
+            storage=self._storage, study_name=self._name(variant), direction="minimize", load_if_exists=True
         )
         if not study.user_attrs:
             with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-                study.set_metric_names([plan.score])
-            study.set_user_attr("variant", plan.variants[variant])
-        return study
+                study.set_metric_names([self.plan.score])
+            study.set_user_attr("variant", self.plan.variants[variant])
+
+    def _name(self, variant: str) -> str:
+        return study_name(self.plan.study, self.plan.task["name"], variant)
+
+    def _trials(self, variant: str) -> list[optuna.trial.FrozenTrial]:
+        return self._storage.get_all_trials(self._storage.get_study_id_from_name(self._name(variant)), deepcopy=False)
+
+    def _sampled(self, variant: str) -> optuna.Study:
+        """The Optuna study of a variant, with the plan's sampler."""
+        plan = self.plan
+        seed = derive_seed(plan.seed, plan.task["name"], variant)
+        return optuna.load_study(
+            study_name=self._name(variant),
+            storage=self._storage,
+            sampler=sampler(plan.sampler, plan.space_of(variant), seed),
+        )
 
     def _checkpoint(self, key: Key) -> Path:
         return self.folder / "checkpoints" / self.plan.task["name"] / key.variant / f"{key.number:04}.npz"
@@ -317,22 +322,31 @@ def result_of(trial: Trial, dtype: str, data_hash: str, engine: str, device: str
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in result.items()}
 
 
+def find(study: str | Path, runs: str | Path) -> Path:
+    """The folder of a study, given as a name under `runs` or as a path.
+
+    Raises:
+        UserError: there is no such study; the text lists those that there are.
+    """
+    for folder in (Path(runs) / study, Path(study)):
+        if (folder / PLAN_FILE).is_file():
+            return folder
+    known = sorted(path.parent.name for path in Path(runs).glob(f"*/{PLAN_FILE}"))
+    names = f"one of {', '.join(known)}" if known else f"none in {runs} yet; run odyssey sweep first"
+    raise UserError(f"study={study}: no study in {Path(runs) / study}; expected {names}")
+
+
 def read_plan(folder: Path) -> Plan:
     """The plan of an existing study.
 
     Raises:
-        UserError: `folder` holds no study, or a plan that cannot be read.
+        UserError: it cannot be read.
     """
     path = folder / PLAN_FILE
-    if not path.exists():
-        known = sorted(p.parent.name for p in folder.parent.glob(f"*/{PLAN_FILE}"))
-        names = f"one of {', '.join(known)}" if known else f"none in {folder.parent} yet; run odyssey sweep first"
-        raise UserError(f"study={folder.name}: no study in {folder}; expected {names}")
     try:
-        return Plan(**yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: expected the plan of a study ({reason})") from error
+        return Plan(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, OSError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{path}: expected the plan of a study ({one_line(error)})") from error
 
 
 def _check_same(old: Plan, new: Plan, extend: bool) -> None:
@@ -341,13 +355,3 @@ def _check_same(old: Plan, new: Plan, extend: bool) -> None:
     if differences:
         hint = "use another study=NAME, or the old settings" + ("" if extend else " (extend=true may raise trials)")
         raise UserError(f"study={new.study}: exists with another plan: {'; '.join(differences)}; {hint}")
-
-
-def masked(text: str) -> str:
-    """Text with the passwords of URLs in it left out."""
-    return re.sub(r"(\w://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
-
-
-def _engine_options(url: str) -> dict[str, Any]:
-    # A reader (the dashboard, a report) may hold SQLite's lock for a moment.
-    return {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}

@@ -17,9 +17,9 @@ from scipy.stats import ttest_ind
 import analysis
 from analysis import figures, stats
 from analysis.compare import best_trials, boxes, upper_limit
-from analysis.load import mask
 from analysis.tables import markdown
 from search.errors import UserError
+from search.storage import masked
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -80,7 +80,12 @@ def make_study(
         "variants": {variant: {"cell": "lstm"} for variant in variants},
         "trials": trials,
         "epochs": 20,
+        "patience": 15,
         "seed": 0,
+        "sampler": "random",
+        "space": {},
+        "dtype": "float32",
+        "data_hash": "9f" * 32,
         "storage": None,
         "score": "negative log-likelihood [nats per step]",
     }
@@ -216,9 +221,9 @@ def test_bad_studies_get_one_line_that_names_the_file(tmp_path: Path) -> None:
         assert error("bach").startswith(f"{folder / 'study.yaml'}: ")
     (folder / "study.yaml").write_text(plan)
     (folder / "study.db").write_bytes(b"no database" * 1000)
-    assert error("bach").startswith(f"{folder / 'study.db'}: expected a readable Optuna storage")
+    assert error("bach").startswith(f"storage=sqlite:///{folder / 'study.db'}: expected a readable Optuna storage")
     (folder / "study.db").unlink()
-    assert error("bach").startswith(f"{folder / 'study.db'}: not found")
+    assert error("bach").startswith(f"storage={folder / 'study.db'}: expected a file")
     assert not (folder / "study.db").exists()
     (folder / "study.yaml").write_text(plan.replace("storage: null", "storage: postgresql+none://me:secret@host/db"))
     assert "secret" not in error("bach")
@@ -393,7 +398,8 @@ def test_report_without_a_finished_trial_has_no_figure(runs: Path) -> None:
 def test_report_of_one_variant_whose_names_are_hostile(tmp_path: Path) -> None:
     study = make_study(tmp_path, "x<script>alert(1)<script>", variants=("$\\frac{|<b>",), trials=2)
     path = study / "study.yaml"
-    path.write_text(path.read_text() + "remote: mysql://me:hunter2@db.example/odyssey?password=hunter2\n")
+    url = "mysql://me:hunter2@db.example/odyssey?password=hunter2"
+    path.write_text(path.read_text().replace("source: music21", f"source: {url}"))
     folder = analysis.report(study)
     page = (folder / "index.html").read_text()
     assert "x&lt;script&gt;alert(1)&lt;script&gt;" in page
@@ -410,9 +416,9 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_passwords_are_masked() -> None:
-    assert mask("postgresql://me:p@ss/w@host:5432/db") == "postgresql://***@host:5432/db"
-    assert mask("mysql://host/db?password=a b&ssl=1") == "mysql://host/db?password=*** b&ssl=1"
-    assert mask("sqlite:////tmp/study.db") == "sqlite:////tmp/study.db"
+    assert masked("postgresql://me:p@ss/w@host:5432/db") == "postgresql://***@host:5432/db"
+    assert masked("mysql://host/db?password=a b&ssl=1") == "mysql://host/db?password=*** b&ssl=1"
+    assert masked("sqlite:////tmp/study.db") == "sqlite:////tmp/study.db"
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:

@@ -100,7 +100,7 @@ def test_an_impossible_space_names_the_key(change: dict[str, Any], expected: str
 
 
 def test_a_space_must_have_all_hyperparameters() -> None:
-    with pytest.raises(UserError, match="space.momentum"):
+    with pytest.raises(UserError, match=r"space\.momentum"):
         parse({name: spec for name, spec in PAPER.items() if name != "momentum"}, LEGAL)
 
 

@@ -80,7 +80,7 @@ def test_a_population_that_is_refilled_gives_the_same_results(engine: Engine, ec
 
 
 def test_a_diverged_trial_stops_and_disturbs_no_neighbour(engine: Engine, echo: Task) -> None:
-    wild = {"hidden_size": 5, "lr": 1e300, "momentum": 0.0, "input_noise": 0.5}
+    wild = {"hidden_size": 5, "lr": 1e308, "momentum": 0.0, "input_noise": 0.5}
     trials = run(engine, echo, [SETTINGS[0], wild, SETTINGS[2]], ["noaf"] * 3, epochs=5)
     assert trials[1].status == "diverged" and trials[1].member.epoch < 5
     assert all(math.isfinite(score) for pair in trials[1].curve for score in pair)

@@ -48,7 +48,7 @@ class Preactivation:
 class Preactivations(Protocol):
     """What a step calls to get a pre-activation: ``pre("z")``, or ``pre("n", ry=r * past.y)``."""
 
-    def __call__(self, name: str, **operands: Any) -> Any: ...
+    def __call__(self, name: str, /, **operands: Any) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from search.cells import Cell
+from search.cells import Cell, Preactivations
 from search.cells.cell import Names
 from search.engines.engine import Epoch, Interrupted, Member
 from search.losses import LOSSES
@@ -54,20 +54,23 @@ def layer(cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch
     zeros = x.new_zeros(n_sets, n_batch, n_units)
     past = dict.fromkeys(cell.traced.state, zeros)
     outputs = []
-    for t in range(n_steps):
-        sums: dict[str, torch.Tensor] = {name: value[:, t] for name, value in from_input.items()}
-        for operand, names, matrix in recurrent:
-            for name, part in zip(names, (past[operand] @ matrix).split(n_units, dim=-1), strict=True):
-                sums[name] = sums[name] + part if name in sums else part
 
-        def pre(name: str, **operands: torch.Tensor) -> torch.Tensor:
+    def preactivations(sums: dict[str, torch.Tensor]) -> Preactivations:
+        def pre(name: str, /, **operands: torch.Tensor) -> torch.Tensor:
             total = sums.get(name, zeros)
             for operand, value in operands.items():
                 total = total + value @ stacked(operand, [name])
             bias = cell.preactivations[name].bias
             return total + params[bias][:, None, :] if bias else total
 
-        values = cell.step(Names(past), pre, units)
+        return pre
+
+    for t in range(n_steps):
+        sums: dict[str, torch.Tensor] = {name: value[:, t] for name, value in from_input.items()}
+        for operand, names, matrix in recurrent:
+            for name, part in zip(names, (past[operand] @ matrix).split(n_units, dim=-1), strict=True):
+                sums[name] = sums[name] + part if name in sums else part
+        values = cell.step(Names(past), preactivations(sums), units)
         past = {name: torch.as_tensor(values[name]).to(x).expand_as(zeros) for name in past}
         outputs.append(past["y"])
     return torch.stack(outputs, dim=1)
