@@ -9,6 +9,7 @@ import ctypes
 import ctypes.util
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -108,6 +109,9 @@ def _compile(module: ir.Module) -> bytes:
 
 def _read(path: Path) -> bytes | None:
     try:
+        folder = path.parent.stat()
+        if folder.st_uid != os.getuid() or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return None  # others may have written it
         data = path.read_bytes()
     except OSError:
         return None

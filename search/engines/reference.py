@@ -71,7 +71,7 @@ def layer(cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch
             for name, part in zip(names, (past[operand] @ matrix).split(n_units, dim=-1), strict=True):
                 sums[name] = sums[name] + part if name in sums else part
         values = cell.step(Names(past), preactivations(sums), units)
-        past = {name: torch.as_tensor(values[name]).to(x).expand_as(zeros) for name in past}
+        past = {name: torch.as_tensor(values[name], dtype=x.dtype, device=x.device).expand_as(zeros) for name in past}
         outputs.append(past["y"])
     return torch.stack(outputs, dim=1)
 
