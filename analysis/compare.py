@@ -78,7 +78,7 @@ def boxes(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
             drawn = trials[chosen[trials.index]]
             scores = {variant: drawn.loc[drawn["variant"] == variant, "test_score"] for variant in _variants(trials)}
             summaries = {variant: stats.box(values) for variant, values in scores.items()}
-            limit = upper_limit(list(summaries.values()))
+            limit = upper_limit(drawn["test_score"])
             for variant, summary in summaries.items():
                 picked = trials[best[trials.index] & (trials["variant"] == variant)]
                 rows.append(
@@ -105,17 +105,13 @@ def best_trials(frame: pd.DataFrame, select: Select = "valid") -> pd.Series:
     return best
 
 
-def upper_limit(summaries: list[dict[str, float]]) -> float:
+def upper_limit(scores: pd.Series) -> float:
     """Upper end of an axis that a few far worse trials do not squeeze: NaN without data.
 
-    It is the highest score, unless that lies far beyond every mean and every q3 + 1.5 (q3 - q1).
+    It is the highest score, or Tukey's far-out fence, q3 + 3 (q3 - q1) over all variants, if that is below.
     """
-    drawn = [summary for summary in summaries if summary["n"]]
-    if not drawn:
-        return float("nan")
-    low, high = min(s["low"] for s in drawn), max(s["high"] for s in drawn)
-    bulk = max(max(s["q3"] + 1.5 * (s["q3"] - s["q1"]), s["mean"] + 0.1 * (s["mean"] - low)) for s in drawn)
-    return float(bulk if high - low > 1.25 * (bulk - low) else high)
+    summary = stats.box(scores)
+    return min(summary["high"], summary["q3"] + 3 * (summary["q3"] - summary["q1"]))
 
 
 def _compare_task(trials: pd.DataFrame, best: pd.Series, select: Select) -> pd.DataFrame:

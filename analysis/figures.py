@@ -141,7 +141,7 @@ def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
         axes.annotate(
             f"{row['n_beyond']:d}",
             (place, row["limit"]),
-            (4, -0.5),
+            (9, -0.5),
             textcoords="offset points",
             va="top",
             fontsize=6,

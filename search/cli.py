@@ -23,6 +23,7 @@ COMMANDS = {
     "train": ("search.commands:train", "train one trial and print its result as JSON"),
     "status": ("search.commands:status", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
+    "bench": ("search.commands:bench", "measure the engines on this machine"),
     "data": ("search.commands:data", "prepare the data of a task"),
 }
 _SILENT = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.run.dir=.", "hydra.output_subdir=null"]

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from search import cells, engines, progress, tasks
+from search import cells, engines, files, progress, tasks
+from search.bench import Settings, measure
 from search.errors import expect
 from search.space import REQUIRED, check_setting
 from search.study import Plan, Study, find, result_of
@@ -108,6 +110,26 @@ def data(config: DictConfig) -> None:
     for key, value in task.source.items():
         print(f"{key}: {value}")
     print(f"sha256: {task.hash}")
+
+
+def bench(config: DictConfig) -> None:
+    """``odyssey bench``: prints what it measures, and writes it as JSON."""
+    settings = _plain(config)
+    _check_execution(settings, "population", "repeats")
+    for name in settings["engines"]:
+        engines.choose(name)
+    for name in settings["variants"]:
+        cells.get(name)
+    for n in settings["hidden_sizes"]:
+        check_setting("hidden_sizes", "hidden_size", n)
+    task = tasks.load(settings["task"])
+    keys = ("engines", "variants", "hidden_sizes", "population", "repeats")
+    chosen = Settings(**{key: settings[key] for key in keys}, threads=settings["threads"] or engines.n_cores())
+    record = measure(task, chosen, print)
+    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    path = Path(settings["out"]) / f"{moment}-{task.name}.json"
+    files.write(path, json.dumps(record, indent=1))
+    print(f"written to {path}")
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

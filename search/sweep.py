@@ -10,7 +10,7 @@ from search.engines.engine import Engine, Interrupted, Trainer
 from search.progress import Progress
 from search.study import Study
 from search.tasks.task import Task
-from search.training import Round, train
+from search.training import Round, Trial, train
 
 CHECKPOINT_INTERVAL = 20.0  # seconds
 
@@ -32,7 +32,7 @@ def run(study: Study, task: Task, engine: Engine, *, population: int, threads: i
     plan = study.plan
     trainer = engine.trainer(task, plan.dtype, threads)
     rounds = train(
-        study.trials(task),
+        _compiled(study.trials(task), engine, task, plan.dtype, progress),
         trainer,
         len(task.splits["train"].inputs),
         epochs=plan.epochs,
@@ -55,6 +55,19 @@ def run(study: Study, task: Task, engine: Engine, *, population: int, threads: i
             study.save(latest.live)
             return False
     return True
+
+
+def _compiled(trials: Iterator[Trial], engine: Engine, task: Task, dtype: str, progress: Progress) -> Iterator[Trial]:
+    """The same trials, after a note on each cell that had to be compiled first."""
+    seen = set()
+    for trial in trials:
+        cell = trial.member.network.cell
+        if cell.signature not in seen:
+            seen.add(cell.signature)
+            compiled = engine.compile(cell, dtype, task.loss)
+            if compiled and not compiled.cached:
+                progress.note(f"compiled {trial.key.variant} for engine={engine.name} in {compiled.seconds:.1f} s")
+        yield trial
 
 
 @contextmanager

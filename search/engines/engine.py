@@ -77,6 +77,15 @@ class Trainer(Protocol):
         ...
 
 
+class Compiled(Protocol):
+    """What compiling a cell came to: whether it was cached on disk, and how long it took."""
+
+    @property
+    def cached(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+
+
 class Engine(Protocol):
     """A way to evaluate the equations of cells.
 
@@ -98,6 +107,14 @@ class Engine(Protocol):
 
         Returns:
             y [T, B, N]
+        """
+        ...
+
+    def compile(self, cell: Cell, dtype: str, loss: str) -> Compiled | None:
+        """Gets ready what training a cell needs; None if the engine compiles nothing. Training does it by itself.
+
+        Raises:
+            UserError: the engine cannot run the cell or the loss; says which and why.
         """
         ...
 

@@ -87,6 +87,9 @@ class ReferenceEngine:
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         return layer(cell, {name: p[None] for name, p in params.items()}, x[None])[0]
 
+    def compile(self, cell: Cell, dtype: str, loss: str) -> None:
+        return None
+
     def trainer(self, task: Task, dtype: str = "float32", threads: int = 1) -> "ReferenceTrainer":
         return ReferenceTrainer(task, dtype, self.device, threads)
 

@@ -1,0 +1,205 @@
+"""Measuring the engines: seconds per epoch of a trial, beside the machine's rate and what a user could pick instead."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from search import engines, peers
+from search.cells import get
+from search.engines import Engine, Member
+from search.network import Network
+from search.provenance import git_revision, versions
+from search.randomness import epoch_order
+from search.tasks import Task
+
+PAPER_VARIANTS = ("vanilla", "nig", "nfg", "nog", "niaf", "noaf", "np", "cifg", "fgr")
+PAPER_TRIALS, PAPER_EPOCHS = 200, 150  # per variant and task; the most that a trial trains
+# The paper's other columns (PROTOCOL section 2), bidirectional; mean lengths of 304 frames and, assumed, 300 points.
+OTHER_COLUMNS = {
+    "timit": {"n_inputs": 39, "n_outputs": 61, "steps": 3696 * 304},
+    "iamondb": {"n_inputs": 4, "n_outputs": 82, "steps": 5355 * 300},
+}
+PEER_SECONDS = 2.0  # of each repeat of a peer that trains one trial at a time
+Say = Callable[[str], None]
+
+
+def flops_per_step(network: Network) -> float:
+    """Floating-point operations of the matrix products of one training step: forward, adjoints, weight gradients.
+
+    A matrix costs 2 operations an element in each of the three; the adjoint of the input is not needed.
+    """
+    own = network.cell.preactivations.values()
+    from_input = {term.matrix for pre in own for term in pre.terms if term.operand == "x"}
+    total = 0.0
+    for name, shape in network.shapes.items():
+        if len(shape) == 2:
+            total += 2 * np.prod(shape) * (2 if name.rpartition(".")[2] in from_input else 3)
+    return total
+
+
+def sgemm_rate(repeats: int, device: str = "cpu", size: int = 2048) -> list[float]:
+    """Measured rate of a large float32 matrix product on all cores, in operations a second, for each repeat."""
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    torch.mm(a, b)
+    rates = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        rates.append(2 * size**3 / (time.perf_counter() - start))
+    return rates
+
+
+def epoch_seconds(
+    engine: Engine,
+    task: Task,
+    variant: str,
+    hidden_sizes: Sequence[int],
+    threads: int,
+    repeats: int,
+    valid: bool = False,
+) -> list[float]:
+    """Wall seconds of an epoch of a population, divided by its trials, for each repeat after one that is not counted.
+
+    Args:
+        engine: to be measured.
+        task: whose training set makes the epoch.
+        variant: of all trials.
+        hidden_sizes: of each trial.
+        threads: for the engine.
+        repeats: to be timed.
+        valid: whether the validation after the epoch is timed too.
+    """
+    trainer = engine.trainer(task, "float32", threads)
+    members = []
+    for k, n in enumerate(hidden_sizes):
+        network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
+        weights = network.initial(k).astype(np.float32)
+        members.append(Member(network, 1e-4, 0.9, 0.1, k, weights, np.zeros_like(weights)))
+    seconds = []
+    for _ in range(repeats + 1):
+        orders = [epoch_order(0, m.epoch, len(task.splits["train"].inputs)) for m in members]
+        start = time.perf_counter()
+        trainer.train_epoch(members, orders)
+        if valid:
+            trainer.evaluate(members, "valid")
+        seconds.append((time.perf_counter() - start) / len(members))
+    return seconds[1:]
+
+
+def paper_sizes(n: int) -> list[int]:
+    """Hidden sizes at the n mid-quantiles of the paper's log-uniform [20, 200]."""
+    return [round(20 * 10 ** ((k + 0.5) / n)) for k in range(n)]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``odyssey bench`` is to measure; see ``configs/bench.yaml``."""
+
+    engines: Sequence[str]
+    variants: Sequence[str]
+    hidden_sizes: Sequence[int]
+    population: int
+    repeats: int
+    threads: int
+
+
+def measure(task: Task, settings: Settings, say: Say) -> dict[str, Any]:
+    """All of ``odyssey bench`` as one record, every figure a list over repeats; `say` is told of each as it comes."""
+    chosen = [engines.choose(name) for name in settings.engines]
+    device = "cuda" if "cuda" in settings.engines else "cpu"
+    repeats, threads, population = settings.repeats, settings.threads, settings.population
+    torch.set_num_threads(threads)
+    rates = sgemm_rate(max(repeats, 5), device)
+    record: dict[str, Any] = {
+        "task": task.name,
+        "steps_per_epoch": task.splits["train"].n_steps,
+        "device": {engine.name: engine.device for engine in chosen},
+        "machine": platform.machine(),
+        "threads": threads,
+        "population": population,
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "sgemm_flops": rates,
+        "peers": [],
+        "engines": [],
+        "projection": [],
+    }
+    say(f"matrix product: {spread([r / 1e9 for r in rates])} GFLOP/s float32 on {threads} threads of {device}")
+    say("seconds per training epoch of one trial: median (lowest to highest)")
+    of_peers: dict[tuple[str, int], list[float]] = {}
+    for n in settings.hidden_sizes:
+        for name, peer in peers.available().items():
+            of_peers[name, n] = peer(task, n, repeats, device, PEER_SECONDS)
+            record["peers"].append({"peer": name, "hidden_size": n, "seconds": of_peers[name, n]})
+            say(f"  {name:10} vanilla  {n:4}  {spread(of_peers[name, n])}")
+    for engine in chosen:
+        for variant in settings.variants:
+            for n in settings.hidden_sizes:
+                seconds = epoch_seconds(engine, task, variant, [n] * population, threads, repeats)
+                network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
+                flops = flops_per_step(network) * task.splits["train"].n_steps
+                share = [flops / s / statistics.median(rates) for s in seconds]
+                faster = {
+                    name: ratios(of_peers[name, n], seconds) for name in peers.available() if variant == "vanilla"
+                }
+                of_engine = {"engine": engine.name, "variant": variant, "hidden_size": n, "seconds": seconds}
+                record["engines"].append(
+                    of_engine | {"flops": flops, "sgemm_share": share, "times_faster_than": faster}
+                )
+                versus = "".join(f"  {spread(times)} x {name}" for name, times in faster.items())
+                percent = spread([100 * part for part in share])
+                say(f"  {engine.name:10} {variant:8} {n:4}  {spread(seconds)}  {percent} % of the matrix rate{versus}")
+        record["projection"].append(projection(engine, task, population, threads, repeats, say))
+    return record
+
+
+def projection(engine: Engine, task: Task, population: int, threads: int, repeats: int, say: Say) -> dict[str, Any]:
+    """What the paper's search would take: each variant measured on a population spread over its hidden sizes.
+
+    The column of `task` has 1,800 trials of at most 150 epochs with validation. The other two are scaled by arithmetic.
+    """
+    column, flops_here = np.zeros(repeats), 0.0
+    flops_other = dict.fromkeys(OTHER_COLUMNS, 0.0)
+    sizes = paper_sizes(population)
+    for variant in PAPER_VARIANTS:
+        seconds = epoch_seconds(engine, task, variant, sizes, threads, repeats, valid=True)
+        column += PAPER_TRIALS * PAPER_EPOCHS * np.array(seconds)
+        for n in sizes:
+            network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
+            flops_here += flops_per_step(network) * task.splits["train"].n_steps
+            for name, other in OTHER_COLUMNS.items():
+                network = Network(get(variant), other["n_inputs"], n, other["n_outputs"], bidirectional=True)
+                flops_other[name] += flops_per_step(network) * other["steps"]
+    per_hour = PAPER_TRIALS * len(PAPER_VARIANTS) * 3600 / column
+    whole = column * (1 + sum(flops_other.values()) / flops_here)
+    say(f"{engine.name}: the paper's search space, all nine variants, 150 epochs each:")
+    say(f"  {spread(list(per_hour))} trials an hour")
+    say(f"  {spread(list(column / 3600))} hours for the 1,800 trials of {task.name}; early stopping makes it less")
+    say(f"  {spread(list(whole / 3600))} hours for all 5,400, the other two columns scaled by their arithmetic")
+    return {
+        "engine": engine.name,
+        "trials_per_hour": list(per_hour),
+        "column_seconds": list(column),
+        "all_seconds": list(whole),
+        "hidden_sizes": sizes,
+        "epochs": PAPER_EPOCHS,
+    }
+
+
+def ratios(slower: Sequence[float], faster: Sequence[float]) -> list[float]:
+    """Ratio of the medians, and the least and the most that the spreads of the two allow."""
+    middle = statistics.median(slower) / statistics.median(faster)
+    return [min(slower) / max(faster), middle, max(slower) / min(faster)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median (lowest to highest)."""
+    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
