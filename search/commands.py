@@ -16,7 +16,7 @@ from search import cells, engines, files, progress, tasks
 from search.bench import Settings, measure
 from search.errors import expect
 from search.space import REQUIRED, check_setting
-from search.study import Plan, Study, find, result_of
+from search.study import DTYPES, Plan, Study, find, result_of
 from search.sweep import run
 from search.training import Trial
 from search.training import train as train_population
@@ -68,6 +68,7 @@ def train(config: DictConfig) -> None:
     for name in ("epochs", "patience"):
         _expect_whole(name, settings[name], 1)
     _expect_whole("seed", settings["seed"], 0)
+    expect(settings["dtype"] in DTYPES, "dtype", settings["dtype"], f"one of {', '.join(DTYPES)}")
     engine = engines.choose(settings["engine"], settings["device"])
     cell = cells.define(settings["variant"])
     task = tasks.load(settings["task"])
@@ -168,7 +169,6 @@ def _check_execution(settings: dict[str, Any], *whole: str) -> None:
         _expect_whole(key, settings[key], 1)
     if settings["threads"] is not None:
         _expect_whole("threads", settings["threads"], 1)
-    expect(settings["dtype"] in ("float32", "float64"), "dtype", settings["dtype"], "one of float32, float64")
 
 
 def _expect_whole(key: str, value: Any, low: int) -> None:

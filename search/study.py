@@ -29,6 +29,7 @@ from search.tasks.task import Task
 from search.training import Trial
 
 PLAN_FILE = "study.yaml"
+DTYPES = ("float32", "float64")
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +73,7 @@ class Plan:
             expect(whole, key, value, "a whole number of at least 1")
         expect(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         expect(self.sampler in SAMPLERS, "sampler", self.sampler, f"one of {', '.join(SAMPLERS)}")
-        expect(self.dtype in ("float32", "float64"), "dtype", self.dtype, "one of float32, float64")
+        expect(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
         expect(bool(self.variants), "variants", "[]", "at least one variant")
 
     def check(self) -> None:
