@@ -6,6 +6,8 @@ the plan starts on a cache line. Rows lie an odd number of cache lines apart, be
 tile would compete for the same few sets of the cache.
 """
 
+import contextlib
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +19,8 @@ from search.compiler.plan import Plan, Product
 
 # Rows that kernels may touch before and after those of a buffer, when they compute a whole last tile.
 GUARD = ROW_TILE
+
+_LARGE_PAGE = 2**21
 
 # The arrays that have the layout of the parameters.
 KINDS = ("weights", "velocity", "gradients")
@@ -85,9 +89,9 @@ class Arena:
         sizes = [[(rows + 2 * GUARD) * stride for rows, stride in group.values()] for group in groups]
         sizes = [[-(-size * dtype.itemsize // LINE_BYTES) * LINE_BYTES for size in group] for group in sizes]
         total = sum(map(sum, sizes))
-        if len(self._buffer) < total + LINE_BYTES:
-            self._buffer = np.empty(total + LINE_BYTES, np.uint8)
-        start = -self._buffer.ctypes.data % LINE_BYTES
+        if len(self._buffer) < total:
+            self._buffer = _large_pages(total)
+        start = 0
         self._buffer[start : start + total] = 0
         taken = []
         for group, group_sizes in zip(groups, sizes, strict=True):
@@ -99,6 +103,18 @@ class Arena:
                 start += size
             taken.append(arrays)
         return taken
+
+
+def _large_pages(size: int) -> np.ndarray:
+    """Memory in large pages where the system has them: weights then spread evenly over the sets of the cache."""
+    size = -(-size // _LARGE_PAGE) * _LARGE_PAGE
+    area = mmap.mmap(-1, size + _LARGE_PAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without them
+            area.madvise(mmap.MADV_HUGEPAGE)
+    whole = np.frombuffer(area, np.uint8)
+    start = -whole.ctypes.data % _LARGE_PAGE
+    return whole[start : start + size]
 
 
 def guarded(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -124,6 +124,12 @@ class Builder(ir.IRBuilder):
         align = ir.Constant(INT32, self.target.itemsize)
         self.call(self._declared(name, signature), [value, self.at(pointer, offset), align, mask])
 
+    def prefetch(self, pointer: ir.Value, offset: ir.Value) -> None:
+        """Starts to bring the cache line of an address near, to be written."""
+        signature = ir.FunctionType(VOID, [POINTER, INT32, INT32, INT32])
+        write, locality, data = (ir.Constant(INT32, value) for value in (1, 3, 1))
+        self.call(self._declared("llvm.prefetch.p0", signature), [self.at(pointer, offset), write, locality, data])
+
     # Control
 
     def loop(

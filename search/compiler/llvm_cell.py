@@ -40,14 +40,16 @@ def cell_module(plan: Plan, target: Target, loss: str | None) -> ir.Module:
 
 
 class _Fields:
-    """A record in memory, read word by word."""
+    """A record in memory, read word by word; the words that are read do not change during a call."""
 
     def __init__(self, b: Builder, start: ir.Value, fields: tuple[str, ...]):
         self._b, self.start, self._fields = b, start, fields
 
     def _word(self, name: str, kind: ir.Type) -> ir.Value:
         place = self._b.const(self._fields.index(name))
-        return self._b.load(self._place(place), typ=kind, align=8)
+        word = self._b.load(self._place(place), typ=kind, align=8)
+        word.set_metadata("invariant.load", self._b.module.add_metadata([]))
+        return word
 
     def _place(self, place: ir.Value) -> ir.Value:
         return self._b.gep(self.start, [place], source_etype=INT)
@@ -167,10 +169,12 @@ class _Cell:
             def multiply(product: Product, tape_row: ir.Value) -> None:
                 w, w_stride, width, column = self.product(b, layer, product)
                 h = self.slot(b, layer, tape_row, product.node)
-                b.call(call["gemv"], [b.at(row, column), h, w, w_stride, layer.size("n_units"), width])
+                b.call(
+                    call["gemv"],
+                    [b.at(row, column), h, w, w_stride, layer.size("n_units"), width, b.and_(t, b.const(1))],
+                )
 
-            for product in plan.recurrent:
-                multiply(product, past)
+            self._to_and_fro(b, t, lambda product: multiply(product, past))
             for stage in plan.forward:
                 for product in stage.products:
                     multiply(product, now)
@@ -212,7 +216,10 @@ class _Cell:
 
             def multiply(product: Product, out: ir.Value, init: ir.Value) -> None:
                 w, w_stride, width, column = self.product(b, layer, product)
-                b.call(call["gemv_transposed"], [out, init, b.at(row, column), w, w_stride, n_units, width])
+                b.call(
+                    call["gemv_transposed"],
+                    [out, init, b.at(row, column), w, w_stride, n_units, width, b.and_(t, b.const(1))],
+                )
 
             for stage in plan.backward:
                 for product in stage.products:
@@ -235,12 +242,34 @@ class _Cell:
                 b.loop(0, n_units, lanes, units)
 
             with b.if_then(b.icmp_signed(">", t, b.const(0))):
-                for product in plan.recurrent:
+
+                def through_time(product: Product) -> None:
                     carry = self._carry(b, layer, product.operand)
                     multiply(product, carry, carry)
 
+                self._to_and_fro(b, t, through_time)
+
         b.loop(0, n_steps, 1, step)
         b.ret_void()
+
+    def _to_and_fro(self, b: Builder, t: ir.Value, multiply: Callable[[Product], None]) -> None:
+        """Multiplies by the recurrent matrices, at every other step in reverse order.
+
+        Where they do not all fit into the cache, each step starts with those that the last one has left there.
+        """
+        recurrent = self.plan.recurrent
+        if len(recurrent) < 2:
+            for product in recurrent:
+                multiply(product)
+            return
+        odd = b.trunc(t, ir.IntType(1))
+        with b.if_else(odd) as (back, there):
+            with back:
+                for product in reversed(recurrent):
+                    multiply(product)
+            with there:
+                for product in recurrent:
+                    multiply(product)
 
     def _carry(self, b: Builder, layer: _Fields, state: str) -> ir.Value:
         place = b.const(list(self.plan.state).index(state))

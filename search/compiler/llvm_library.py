@@ -25,8 +25,8 @@ def signatures(target: Target) -> dict[str, ir.FunctionType]:
         "gemm": ir.FunctionType(VOID, [p, n, p, n, p, n, p, n, n, n, n]),
         "gemm_accumulate": ir.FunctionType(VOID, [p, n, p, n, p, n, n, n, n]),
         "gemm_update": ir.FunctionType(VOID, [p, p, n, p, n, p, n, n, n, n, real, real]),
-        "gemv": ir.FunctionType(VOID, [p, p, p, n, n, n]),
-        "gemv_transposed": ir.FunctionType(VOID, [p, p, p, p, n, n, n]),
+        "gemv": ir.FunctionType(VOID, [p, p, p, n, n, n, n]),
+        "gemv_transposed": ir.FunctionType(VOID, [p, p, p, p, n, n, n, n]),
         "update": ir.FunctionType(VOID, [p, p, p, n, real, real]),
         "transpose": ir.FunctionType(VOID, [p, n, p, n, n, n]),
         "input_noise": ir.FunctionType(VOID, [p, p, real, n, n, n, n]),
@@ -76,7 +76,7 @@ def _gemm_accumulate(b: Builder, *args: ir.Value) -> None:
     def finish(value: ir.Value, at: ir.Value) -> None:
         b.write(b.fadd(b.read(g, at), value), g, at)
 
-    _transposed_gemm(b, finish, stride, a, a_stride, d, d_stride, rows, depth, vectors)
+    _transposed_gemm(b, lambda at: b.prefetch(g, at), finish, stride, a, a_stride, d, d_stride, rows, depth, vectors)
 
 
 def _gemm_update(b: Builder, *args: ir.Value) -> None:
@@ -87,11 +87,23 @@ def _gemm_update(b: Builder, *args: ir.Value) -> None:
     def finish(gradient: ir.Value, at: ir.Value) -> None:
         _nesterov(b, w, v, at, gradient, rate, momentum)
 
-    _transposed_gemm(b, finish, stride, a, a_stride, d, d_stride, rows, depth, vectors)
+    def prefetch(at: ir.Value) -> None:
+        b.prefetch(w, at)
+        b.prefetch(v, at)
+
+    _transposed_gemm(b, prefetch, finish, stride, a, a_stride, d, d_stride, rows, depth, vectors)
 
 
-def _transposed_gemm(b: Builder, finish: Callable[[ir.Value, ir.Value], None], *args: ir.Value) -> None:
-    """Hands ``a^T @ d`` vector by vector to `finish`, with the offset of each in the matrix."""
+def _transposed_gemm(
+    b: Builder,
+    prepare: Callable[[ir.Value], None],
+    finish: Callable[[ir.Value, ir.Value], None],
+    *args: ir.Value,
+) -> None:
+    """Hands ``a^T @ d`` vector by vector to `finish`, with the offset of each in the matrix.
+
+    Before the sums of a tile are computed `prepare` sees its offsets, to fetch what `finish` will need.
+    """
     stride, a, a_stride, d, d_stride, rows, depth, vectors = args
     b.function.attributes.add("noinline")
 
@@ -101,11 +113,13 @@ def _transposed_gemm(b: Builder, finish: Callable[[ir.Value, ir.Value], None], *
         def element(r: int, k: ir.Value) -> ir.Value:
             return b.read_one(start, b.add(b.mul(k, a_stride), b.const(r)))
 
-        sums = _outer_products(b, element, d, d_stride, column, depth, [b.splat(0.0)] * (n_rows * width), width)
-        for r in range(n_rows):
-            at = b.add(b.mul(b.add(row, b.const(r)), stride), column)
-            for v in range(width):
-                finish(sums[r * width + v], b.add(at, b.const(v * b.target.lanes)))
+        rows = [b.add(b.mul(b.add(row, b.const(r)), stride), column) for r in range(n_rows)]
+        places = [b.add(at, b.const(v * b.target.lanes)) for at in rows for v in range(width)]
+        for at in places:
+            prepare(at)
+        sums = _outer_products(b, element, d, d_stride, column, depth, [b.splat(0.0)] * len(places), width)
+        for value, at in zip(sums, places, strict=True):
+            finish(value, at)
 
     _tiles(b, rows, vectors, tile)
     b.ret_void()
@@ -146,26 +160,46 @@ def _tiles(b: Builder, rows: ir.Value, vectors: ir.Value, tile: Callable[[ir.Val
     _strips(b, vectors, width, strip)
 
 
-def _strips(b: Builder, vectors: ir.Value, widest: int, body: Callable[[ir.Value, int], None]) -> None:
-    """Runs ``body(column, width)`` over strips of `widest` vectors and one of the rest."""
-    done: ir.Value = b.const(0)
-    for width in range(widest, 0, -1):
+def _strips(
+    b: Builder,
+    vectors: ir.Value,
+    widest: int,
+    body: Callable[[ir.Value, int], None],
+    back: ir.Value | None = None,
+) -> None:
+    """Runs ``body(column, width)`` over strips of `widest` vectors, if `back` is not 0 from the last of them to the
+    first, and then one of the rest."""
+    n_strips = b.sdiv(vectors, b.const(widest))
 
-        def strip(vector: ir.Value, _: ir.Value, width: int = width) -> Values:
-            body(b.mul(vector, b.const(b.target.lanes)), width)
-            return [b.add(vector, b.const(width))]
+    def strip(i: ir.Value) -> None:
+        place = i if back is None else _place(b, i, n_strips, back)
+        body(b.mul(place, b.const(widest * b.target.lanes)), widest)
 
-        (done,) = b.loop(done, b.sub(vectors, b.const(width - 1)), width, strip, [done])
+    b.loop(0, n_strips, 1, strip)
+    done = b.mul(n_strips, b.const(widest))
+    rest = b.sub(vectors, done)
+    for width in range(1, widest):
+        with b.if_then(b.icmp_signed("==", rest, b.const(width))):
+            body(b.mul(done, b.const(b.target.lanes)), width)
+
+
+def _place(b: Builder, i: ir.Value, n: ir.Value, back: ir.Value) -> ir.Value:
+    """Turn `i` of `n` when going on, or `back`."""
+    return b.select(b.icmp_signed("==", back, b.const(0)), i, b.sub(b.sub(n, b.const(1)), i))
 
 
 def _gemv(b: Builder, *args: ir.Value) -> None:
-    """``out += h @ w`` with h [depth], w [depth, vectors]."""
-    out, h, w, stride, depth, vectors = args
+    """``out += h @ w`` with h [depth], w [depth, vectors].
+
+    If `back` is not 0 the strips of columns are done in reverse order. A caller that alternates from call to call
+    finds in the cache what the last call has left there.
+    """
+    out, h, w, stride, depth, vectors, back = args
     lanes = b.target.lanes
 
     def strip(column: ir.Value, width: int) -> None:
         # A narrow strip has too few sums to hide the latency of an addition: split the depth into several.
-        split = max(1, 8 // width)
+        split = {1: 8, 2: 4, 3: 2}.get(width, 1)
         start = b.at(w, column)
 
         def add(k: ir.Value, sums: Sequence[ir.Value]) -> Values:
@@ -177,31 +211,28 @@ def _gemv(b: Builder, *args: ir.Value) -> None:
             return [value for part in parts for value in part]
 
         old = [b.read(out, b.add(column, b.const(v * lanes))) for v in range(width)]
-        sums = [*old, *[b.splat(0.0)] * (width * (split - 1))]
-        whole = (
-            b.and_(depth, b.const(-split))
-            if split & (split - 1) == 0
-            else b.mul(b.sdiv(depth, b.const(split)), b.const(split))
-        )
-        sums = b.loop(0, whole, split, several, sums)
-        first, others = sums[:width], sums[width:]
-        first = b.loop(whole, depth, 1, lambda k, *sums: add(k, sums), first)
+        whole = b.and_(depth, b.const(-split))
+        sums = b.loop(0, whole, split, several, [*old, *[b.splat(0.0)] * (width * (split - 1))])
+        total, others = sums[:width], sums[width:]
+        total = b.loop(whole, depth, 1, lambda k, *sums: add(k, sums), total)
         for position, value in enumerate(others):
-            first[position % width] = b.fadd(first[position % width], value)
-        for v, value in enumerate(first):
+            total[position % width] = b.fadd(total[position % width], value)
+        for v, value in enumerate(total):
             b.write(value, out, b.add(column, b.const(v * lanes)))
 
-    _strips(b, vectors, 8, strip)
+    _strips(b, vectors, 8, strip, back)
     b.ret_void()
 
 
 def _gemv_transposed(b: Builder, *args: ir.Value) -> None:
-    """``out = init + w @ d`` with w [rows, vectors], d [vectors]."""
-    out, init, d, w, stride, rows, vectors = args
+    """``out = init + w @ d`` with w [rows, vectors], d [vectors]; `back` as in `_gemv`, for rows."""
+    out, init, d, w, stride, rows, vectors, back = args
     lanes = b.target.lanes
     columns = b.mul(vectors, b.const(lanes))
+    n_tiles = b.sdiv(b.add(rows, b.const(ROW_TILE - 1)), b.const(ROW_TILE))
 
-    def tile(row: ir.Value) -> None:
+    def tile(i: ir.Value) -> None:
+        row = b.mul(_place(b, i, n_tiles, back), b.const(ROW_TILE))
         starts = [b.at(w, b.mul(b.add(row, b.const(r)), stride)) for r in range(ROW_TILE)]
 
         def body(column: ir.Value, *sums: ir.Value) -> Values:
@@ -221,7 +252,7 @@ def _gemv_transposed(b: Builder, *args: ir.Value) -> None:
             old = b.load(b.at(init, at), typ=total.type, align=b.target.itemsize)
             b.store(b.fadd(old, total), b.at(out, at), align=b.target.itemsize)
 
-    b.loop(0, rows, ROW_TILE, tile)
+    b.loop(0, n_tiles, 1, tile)
     b.ret_void()
 
 
