@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        print(f"interrupted; the same command goes on:\n  odyssey {shlex.join(words)}", file=sys.stderr)
+        again = f"; the same command goes on:\n  odyssey {shlex.join(words)}" if command == "sweep" else ""
+        print(f"interrupted{again}", file=sys.stderr)
     return code
 
 

@@ -101,6 +101,8 @@ def status(config: DictConfig) -> None:
     print(progress.table(counts))
     done = sum(row["finished"] + row["diverged"] + row["failed"] for row in counts.values())
     print(f"{done} of {study.plan.total} planned trials have ended")
+    if done < study.plan.total and not study.in_use():
+        print("nothing is running; the same odyssey sweep goes on where it was interrupted")
 
 
 def data(config: DictConfig) -> None:

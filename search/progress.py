@@ -7,9 +7,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from search.training import Round
 
@@ -21,12 +22,17 @@ class Progress:
     """Shows, per variant, trials by status; and trials per hour and the time left.
 
     Args:
-        counts: trials by variant and status, as `search.study.Study.counts` gives them; kept up to date by `update`.
+        counts: trials by variant and status, as `search.study.Study.counts` gives them.
         epochs: the most that a trial trains.
     """
 
     def __init__(self, counts: dict[str, dict[str, int]], epochs: int, stream: TextIO = sys.stderr):
-        self._counts, self._epochs, self._stream = counts, epochs, stream
+        # What the storage calls running was interrupted, and waits to be taken up.
+        interrupted = {
+            variant: {"running": 0, "waiting": row["running"] + row["waiting"]} for variant, row in counts.items()
+        }
+        self._counts = {variant: row | interrupted[variant] for variant, row in counts.items()}
+        self._epochs, self._stream = epochs, stream
         self._start = self._spoke = time.monotonic()
         self._trained = self._ended = 0
         self._epochs_of_ended: list[int] = []
@@ -55,14 +61,19 @@ class Progress:
         else:
             self._say(text)
 
+    def begin(self, variant: str) -> None:
+        """Takes note of a trial that begins."""
+        self._counts[variant]["running"] += 1
+        self._counts[variant]["waiting"] -= 1
+        if self._live:
+            self._live.update(self._table())
+
     def update(self, round: Round) -> None:
         """Takes note of an epoch of the population."""
         self._trained += len(round.live) + len(round.ended)
         for variant, row in self._counts.items():
             ended = [t for t in round.ended if t.key.variant == variant]
-            before = row["running"] + row["waiting"]
             row["running"] = sum(t.key.variant == variant for t in round.live)
-            row["waiting"] = max(0, before - len(ended) - row["running"])
             for trial in ended:
                 row[trial.status] += 1
                 self._epochs_of_ended.append(trial.member.epoch)
@@ -94,14 +105,14 @@ class Progress:
         left = max(to_go * typical - done, 0) * elapsed / self._trained
         return f"{per_hour}, {timedelta(seconds=round(left))} left"
 
-    def _table(self) -> Table:
-        table = Table(caption=self.summary(), caption_justify="left")
+    def _table(self) -> Group:
+        table = Table()
         table.add_column("variant")
         for column in COLUMNS:
             table.add_column(column, justify="right")
         for variant, row in self._counts.items():
             table.add_row(variant, *(str(row[column]) for column in COLUMNS))
-        return table
+        return Group(table, Text(self.summary()))
 
     def _say(self, text: str) -> None:
         self._spoke = time.monotonic()

@@ -182,12 +182,27 @@ class Study:
         Raises:
             UserError: another process holds it.
         """
-        with open(self.folder / ".lock", "w") as file:
+        with open(self._lock, "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(f"{self.folder}: expected no other run of this study, but one is going on") from None
             yield
+
+    def in_use(self) -> bool:
+        """Whether a process is running this study now."""
+        if not self._lock.exists():
+            return False
+        with open(self._lock) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / ".lock"
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each variant the number of trials by status; those not begun are ``waiting``."""

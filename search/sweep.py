@@ -32,7 +32,7 @@ def run(study: Study, task: Task, engine: Engine, *, population: int, threads: i
     plan = study.plan
     trainer = engine.trainer(task, plan.dtype, threads)
     rounds = train(
-        _compiled(study.trials(task), engine, task, plan.dtype, progress),
+        _announced(study.trials(task), engine, task, plan.dtype, progress),
         trainer,
         len(task.splits["train"].inputs),
         epochs=plan.epochs,
@@ -57,8 +57,8 @@ def run(study: Study, task: Task, engine: Engine, *, population: int, threads: i
     return True
 
 
-def _compiled(trials: Iterator[Trial], engine: Engine, task: Task, dtype: str, progress: Progress) -> Iterator[Trial]:
-    """The same trials, after a note on each cell that had to be compiled first."""
+def _announced(trials: Iterator[Trial], engine: Engine, task: Task, dtype: str, progress: Progress) -> Iterator[Trial]:
+    """The same trials, each made known as it begins, with a note if its cell had to be compiled first."""
     seen = set()
     for trial in trials:
         cell = trial.member.network.cell
@@ -67,6 +67,7 @@ def _compiled(trials: Iterator[Trial], engine: Engine, task: Task, dtype: str, p
             compiled = engine.compile(cell, dtype, task.loss)
             if compiled and not compiled.cached:
                 progress.note(f"compiled {trial.key.variant} for engine={engine.name} in {compiled.seconds:.1f} s")
+        progress.begin(trial.key.variant)
         yield trial
 
 

@@ -141,8 +141,12 @@ def test_extend_raises_the_number_of_trials_and_nothing_else(echo: Task, tmp_pat
 def test_a_study_in_use_is_refused(echo: Task, tmp_path: Path) -> None:
     study = Study.create(tmp_path / "s", plan(echo))
     other = Study.create(tmp_path / "s", plan(echo))
-    with study.locked(), pytest.raises(UserError, match="one is going on"), other.locked():
-        pass
+    assert not other.in_use()
+    with study.locked():
+        assert other.in_use()
+        with pytest.raises(UserError, match="one is going on"), other.locked():
+            pass
+    assert not other.in_use()
 
 
 def test_the_storage_is_one_optuna_study_per_task_and_variant(echo: Task, tmp_path: Path) -> None:
