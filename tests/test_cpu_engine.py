@@ -19,6 +19,7 @@ import torch
 from search import engines
 from search.cells import LSTM, Cell, Preactivations, get, toggles, variants
 from search.compiler import kernels
+from search.compiler.llvm import Target
 from search.compiler.native import cache_folder
 from search.compiler.plan import make_plan
 from search.engines import Engine, Interrupted, Member
@@ -173,6 +174,25 @@ def lstms() -> list[LSTM]:
     assert choices.keys() == set(toggles(LSTM)) - {"forget_bias"}
     cells = [LSTM(**dict(zip(choices, values, strict=True))) for values in itertools.product(*choices.values())]
     return list({cell.signature: cell for cell in cells}.values())
+
+
+@pytest.mark.parametrize("vector_bytes", [32, 16])
+def test_narrower_vectors_give_the_same(vector_bytes: int, reference: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code for machines with less than the one that runs the tests may have."""
+
+    def narrow(dtype: str) -> Target:
+        return Target(dtype, vector_bytes, 16, True)
+
+    if not Target.host("float32").x86:
+        pytest.skip("needs an x86 processor")
+    monkeypatch.setattr(Target, "host", narrow)
+    engine = engines.choose("cpu", "cpu")
+    for dtype in TOLERANCE:
+        for name in ("vanilla", "tests.mut3.MUT3"):
+            assert_unrolls_like(engine, reference, get(name), n_units=17, dtype=dtype)
+    task = small_task(n_outputs=19)
+    ours, theirs = (curves(e, task, population(task, "float64"), "float64") for e in (engine, reference))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
 @every_engine

@@ -13,7 +13,7 @@ from search.compiler.native import Code, object_code
 from search.compiler.plan import Plan, make_plan
 
 _lock = threading.Lock()
-_loaded: dict[tuple[str, str, str | None], "Kernels"] = {}
+_loaded: dict[tuple[str, Target, str | None], "Kernels"] = {}
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,13 @@ def kernels(cell: Cell, dtype: str, loss: str | None) -> Kernels:
     Raises:
         UserError: the cell has no schedule.
     """
-    key = (cell.signature, dtype, loss)
+    target = Target.host(dtype)
+    key = (cell.signature, target, loss)
     with _lock:
         if key not in _loaded:
             start = time.perf_counter()
-            plan, target = make_plan(cell), Target.host(dtype)
+            plan = make_plan(cell)
             shared, _ = object_code(f"library {target}", lambda: library(target))
-            own, cached = object_code(f"{key} {target}", lambda: cell_module(plan, target, loss))
+            own, cached = object_code(f"cell {key}", lambda: cell_module(plan, target, loss))
             _loaded[key] = Kernels(plan, target, Code([shared, own]), cached, time.perf_counter() - start)
         return _loaded[key]

@@ -166,15 +166,14 @@ class _Cell:
             now = b.at(past, tape_stride)
             row = b.at(columns, b.mul(t, column_stride))
 
+            odd = b.and_(t, b.const(1))
+
             def multiply(product: Product, tape_row: ir.Value) -> None:
                 w, w_stride, width, column = self.product(b, layer, product)
                 h = self.slot(b, layer, tape_row, product.node)
-                b.call(
-                    call["gemv"],
-                    [b.at(row, column), h, w, w_stride, layer.size("n_units"), width, b.and_(t, b.const(1))],
-                )
+                b.call(call["gemv"], [b.at(row, column), h, w, w_stride, layer.size("n_units"), width, odd])
 
-            self._to_and_fro(b, t, lambda product: multiply(product, past))
+            self._to_and_fro(b, odd, lambda product: multiply(product, past))
             for stage in plan.forward:
                 for product in stage.products:
                     multiply(product, now)
@@ -214,12 +213,11 @@ class _Cell:
             now = b.at(past, tape_stride)
             row = b.at(columns, b.mul(t, column_stride))
 
+            odd = b.and_(t, b.const(1))
+
             def multiply(product: Product, out: ir.Value, init: ir.Value) -> None:
                 w, w_stride, width, column = self.product(b, layer, product)
-                b.call(
-                    call["gemv_transposed"],
-                    [out, init, b.at(row, column), w, w_stride, n_units, width, b.and_(t, b.const(1))],
-                )
+                b.call(call["gemv_transposed"], [out, init, b.at(row, column), w, w_stride, n_units, width, odd])
 
             for stage in plan.backward:
                 for product in stage.products:
@@ -247,12 +245,12 @@ class _Cell:
                     carry = self._carry(b, layer, product.operand)
                     multiply(product, carry, carry)
 
-                self._to_and_fro(b, t, through_time)
+                self._to_and_fro(b, odd, through_time)
 
         b.loop(0, n_steps, 1, step)
         b.ret_void()
 
-    def _to_and_fro(self, b: Builder, t: ir.Value, multiply: Callable[[Product], None]) -> None:
+    def _to_and_fro(self, b: Builder, odd: ir.Value, multiply: Callable[[Product], None]) -> None:
         """Multiplies by the recurrent matrices, at every other step in reverse order.
 
         Where they do not all fit into the cache, each step starts with those that the last one has left there.
@@ -262,8 +260,7 @@ class _Cell:
             for product in recurrent:
                 multiply(product)
             return
-        odd = b.trunc(t, ir.IntType(1))
-        with b.if_else(odd) as (back, there):
+        with b.if_else(b.icmp_signed("!=", odd, b.const(0))) as (back, there):
             with back:
                 for product in reversed(recurrent):
                     multiply(product)

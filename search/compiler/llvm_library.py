@@ -199,7 +199,7 @@ def _gemv(b: Builder, *args: ir.Value) -> None:
 
     def strip(column: ir.Value, width: int) -> None:
         # A narrow strip has too few sums to hide the latency of an addition: split the depth into several.
-        split = {1: 8, 2: 4, 3: 2}.get(width, 1)
+        split = {1: 8, 2: 4, 3: 2, 4: 2, 5: 2}.get(width, 1)
         start = b.at(w, column)
 
         def add(k: ir.Value, sums: Sequence[ir.Value]) -> Values:

@@ -30,9 +30,10 @@ def cache_folder() -> Path:
 
 @cache
 def compiler_key() -> str:
-    """What compiled code depends on besides its own source: the compiler's source, LLVM, and this CPU."""
+    """What compiled code depends on besides the cell: what makes code of it, LLVM, and this CPU."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    compiler = Path(__file__).parent
+    for path in [*sorted(compiler.glob("*.py")), compiler.parent / "expression.py", compiler.parent / "randomness.py"]:
         digest.update(path.read_bytes())
     host = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), binding.get_process_triple())
     digest.update(repr((llvmlite.__version__, binding.llvm_version_info, *host)).encode())
