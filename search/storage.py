@@ -1,6 +1,7 @@
 """The Optuna storage behind a study: how it is opened, and what stands in it."""
 
 import re
+import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
@@ -50,11 +51,26 @@ def connect(url: str, read_only: bool = False) -> RDBStorage:
             query = {"mode": "ro", "uri": "true"}
             parsed = sqlalchemy.URL.create("sqlite", database=f"file:{quote(parsed.database)}", query=query)
         # A reader (the dashboard, a report) may hold SQLite's lock for a moment.
-        return RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs={"connect_args": {"timeout": 60}})
+        options = {"connect_args": {"timeout": 60}}
+        storage = RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=options)
+        if not read_only:
+            sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
+            storage.engine.dispose()  # of connections made before
+        return storage
     except UserError:
         raise
     except Exception as error:  # SQLAlchemy, its drivers and alembic each have exceptions of their own
         raise UserError(f"storage={masked(url)}: expected a readable Optuna storage ({one_line(error)})") from error
+
+
+def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
+    """Readers and the writer do not wait for each other, and a commit not for the disk.
+
+    The file stays sound whatever dies; a machine that loses power may lose the last commits, whose trials are then
+    trained again.
+    """
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def masked(text: str) -> str:
