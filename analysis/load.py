@@ -1,6 +1,6 @@
-"""A study folder to tidy frames. Nothing is computed here and nothing is written, the storage included."""
+"""Study folders to tidy frames. Nothing is computed here and nothing is written, the storage included."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.trial import TrialState
 
-from search.errors import UserError
+from search.errors import UserError, expect
 from search.storage import STATUS, connect, default_url, masked, one_line
-from search.study import Plan, find, read_plan
+from search.study import PLAN_FILE, Plan, find, read_plan
 
 KEYS = ("study", "task", "variant", "trial", "status")
 SETTINGS = ("hidden_size", "lr", "momentum", "input_noise")
@@ -33,13 +33,16 @@ ENDING = ("started", "finished", "error")
 INTEGERS = ("trial", "hidden_size", "seed", "n_parameters", "best_epoch", "epochs")
 FLOATS = ("lr", "momentum", "input_noise", "valid_score", "test_score", "last_valid_score", "train_seconds")
 TIMES = ("started", "finished")
+CURVE = ("study", "task", "variant", "trial", "epoch", "train_loss", "valid_score")
+VERSION = "_version"
+Studies = str | Path | Sequence[str | Path]
 
 
-def load(study: str | Path, runs: str | Path = "runs") -> pd.DataFrame:
-    """One row a planned trial, whether it has ended or not, ordered by task, variant and trial.
+def load(study: Studies, runs: str | Path = "runs") -> pd.DataFrame:
+    """One row a planned trial, whether it has ended or not, ordered by study, task, variant and trial.
 
     Args:
-        study: a name under `runs`, or the path of a study's folder.
+        study: a name under `runs`, or the path of a study's folder; several as a sequence or, of names, as ``"a,b"``.
         runs: the folder of studies.
 
     Returns:
@@ -75,37 +78,24 @@ def load(study: str | Path, runs: str | Path = "runs") -> pd.DataFrame:
         Settings and results are missing (NA, NaN) until a trial ends. A diverged trial has its last finite scores.
 
     Raises:
-        UserError: no such study, or its plan or storage cannot be read.
+        UserError: no such study, or one given twice, or its plan or storage cannot be read.
     """
-    folder = find(study, runs)
-    plan = read_plan(folder)
-    trials = _read_trials(folder, plan)
-    task_name = plan.task["name"]
-
-    tasks = list(dict.fromkeys([task_name, *(task for task, _ in trials)]))
-    variants = list(dict.fromkeys([*plan.variants, *(variant for _, variant in trials)]))
+    tasks: dict[str, None] = {}
+    variants: dict[str, None] = {}
     rows: list[dict[str, Any]] = []
-    further: dict[str, None] = {}
-    versions: dict[str, None] = {}
-    for task in tasks:
-        for variant in variants:
-            found = {trial.number: trial for trial in trials.get((task, variant), [])}
-            planned = range(plan.trials) if variant in plan.variants else ()
-            for number in sorted({*planned, *found}):
-                trial = found.get(number)
-                state = TrialState.WAITING if trial is None else trial.state
-                result: dict[str, Any] = {}
-                if trial is not None and trial.datetime_start is not None:
-                    result["started"] = trial.datetime_start.astimezone(UTC).isoformat()  # Optuna's is local time
-                if trial is not None and state.is_finished():
-                    result |= trial.user_attrs.get("result") or {}
-                used = {f"{name}_version": value for name, value in (result.pop("versions", None) or {}).items()}
-                key = dict(zip(KEYS, (plan.study, task, variant, number, STATUS[state]), strict=True))
-                rows.append(result | used | key)
-                versions |= dict.fromkeys(used)
-                further |= dict.fromkeys(result)
+    for folder, plan in find_all(study, runs):
+        trials = _read_trials(folder, plan)
+        own_tasks = dict.fromkeys([plan.task["name"], *(task for task, _ in trials)])
+        own_variants = dict.fromkeys([*plan.variants, *(variant for _, variant in trials)])
+        tasks, variants = tasks | own_tasks, variants | own_variants
+        for task in own_tasks:
+            for variant in own_variants:
+                planned = range(plan.trials) if variant in plan.variants else range(0)
+                rows += _rows(plan.study, task, variant, planned, trials.get((task, variant), []))
 
-    known = (*KEYS, *SETTINGS, *OUTCOMES, *PROVENANCE, *ENDING)
+    further = dict.fromkeys(name for row in rows for name in row)
+    versions = [name for name in further if name.endswith(VERSION)]
+    known = (*KEYS, *SETTINGS, *OUTCOMES, *PROVENANCE, *ENDING, *versions)
     others = [name for name in further if name not in known]
     columns = [*KEYS, *SETTINGS, *others, *OUTCOMES, *PROVENANCE, *versions, *ENDING]
     frame = pd.DataFrame(rows, columns=columns)
@@ -120,36 +110,89 @@ def load(study: str | Path, runs: str | Path = "runs") -> pd.DataFrame:
     for name in others:
         if frame[name].dtype == object:  # toggles with gaps
             frame[name] = frame[name].convert_dtypes()
-    return _categories(frame, tasks, variants)
+    return _categories(frame, list(tasks), list(variants))
 
 
-def load_curves(study: str | Path, runs: str | Path = "runs") -> pd.DataFrame:
-    """One row an epoch of every trial that has a curve: task, variant, trial, epoch, train_loss, valid_score.
+def load_curves(study: Studies, runs: str | Path = "runs") -> pd.DataFrame:
+    """One row an epoch of every trial that has a curve: study, task, variant, trial, epoch, train_loss, valid_score.
+
+    Args:
+        study: as of `load`.
+        runs: the folder of studies.
 
     Raises:
         UserError: no such study, or a curve that cannot be read.
     """
-    folder = find(study, runs)
-    plan = read_plan(folder)
     parts = []
-    for path in sorted((folder / "curves").glob("*/*/*.parquet")):
-        if not path.stem.isdigit():
-            continue
-        try:
-            curve = pq.read_table(path, columns=["epoch", "train_loss", "valid_score"], partitioning=None).to_pandas()
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path}: expected a trial's curve ({one_line(error)})") from None
-        curve.insert(0, "task", path.parts[-3])
-        curve.insert(1, "variant", path.parts[-2])
-        curve.insert(2, "trial", int(path.stem))
-        parts.append(curve)
-    columns = ["task", "variant", "trial", "epoch", "train_loss", "valid_score"]
-    curves = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    curves = curves.astype({"trial": "int64", "epoch": "int64", "train_loss": "float64", "valid_score": "float64"})
-    tasks = dict.fromkeys([plan.task["name"], *curves["task"]])
-    variants = dict.fromkeys([*plan.variants, *curves["variant"]])
-    curves = _categories(curves, list(tasks), list(variants))
-    return curves.sort_values(["task", "variant", "trial", "epoch"], ignore_index=True)
+    tasks: dict[str, None] = {}
+    variants: dict[str, None] = {}
+    for place, (folder, plan) in enumerate(find_all(study, runs)):
+        tasks |= {plan.task["name"]: None}
+        variants |= dict.fromkeys(plan.variants)
+        for path in sorted((folder / "curves").glob("*/*/*.parquet")):
+            if not path.stem.isdigit():
+                continue
+            curve = _read_curve(path)
+            key = (place, plan.study, path.parts[-3], path.parts[-2], int(path.stem))
+            for position, (name, value) in enumerate(zip(("place", *CURVE[:4]), key, strict=True)):
+                curve.insert(position, name, value)
+            parts.append(curve)
+    curves = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["place", *CURVE])
+    types = {"trial": "int64", "epoch": "int64", "train_loss": "float64", "valid_score": "float64", "study": "str"}
+    curves = curves.astype(types)
+    curves = _categories(
+        curves, list(tasks | dict.fromkeys(curves["task"])), list(variants | dict.fromkeys(curves["variant"]))
+    )
+    return curves.sort_values(["place", *CURVE[1:5]], ignore_index=True)[list(CURVE)]
+
+
+def load_plans(study: Studies, runs: str | Path = "runs") -> dict[str, Plan]:
+    """The plans of one or more studies, by the name in the column ``study`` of `load`, which raises the same."""
+    return {plan.study: plan for _, plan in find_all(study, runs)}
+
+
+def find_all(study: Studies, runs: str | Path = "runs") -> list[tuple[Path, Plan]]:
+    """The folders and plans of one or more studies, given as `load` takes them.
+
+    Raises:
+        UserError: there is no such study, none is given, two have one name, or a plan cannot be read.
+    """
+    if isinstance(study, str | Path):
+        whole = any((folder / PLAN_FILE).is_file() for folder in (Path(runs) / study, Path(study)))
+        names = [study] if whole else [name.strip() for name in str(study).split(",")]
+    else:
+        names = list(study)
+    expect(len(names) > 0, "study", study, "at least one study")
+    found: dict[str, tuple[Path, Plan]] = {}
+    for name in names:
+        folder = find(name, runs)
+        plan = read_plan(folder)
+        expect(plan.study not in found, "study", name, "studies of different names")
+        found[plan.study] = folder, plan
+    return list(found.values())
+
+
+def _rows(
+    study: str, task: str, variant: str, planned: range, trials: list[optuna.trial.FrozenTrial]
+) -> Iterator[dict[str, Any]]:
+    found = {trial.number: trial for trial in trials}
+    for number in sorted({*planned, *found}):
+        trial = found.get(number)
+        state = TrialState.WAITING if trial is None else trial.state
+        result: dict[str, Any] = {}
+        if trial is not None and trial.datetime_start is not None:
+            result["started"] = trial.datetime_start.astimezone(UTC).isoformat()  # Optuna's is local time
+        if trial is not None and state.is_finished():
+            result |= trial.user_attrs.get("result") or {}
+        used = {f"{name}{VERSION}": value for name, value in (result.pop("versions", None) or {}).items()}
+        yield result | used | dict(zip(KEYS, (study, task, variant, number, STATUS[state]), strict=True))
+
+
+def _read_curve(path: Path) -> pd.DataFrame:
+    try:
+        return pq.read_table(path, columns=list(CURVE[4:]), partitioning=None).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: expected a trial's curve ({one_line(error)})") from None
 
 
 def _read_trials(folder: Path, plan: Plan) -> dict[tuple[str, str], list[optuna.trial.FrozenTrial]]:

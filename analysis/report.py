@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from analysis import figures, tables
-from analysis.compare import ALPHA, BASELINE, Select, boxes, compare
+from analysis.compare import ALPHA, BASELINE, Select, compare
 from analysis.load import PROVENANCE, load
+from analysis.summaries import boxes
 from search import files
 from search.errors import UserError, expect
 from search.storage import masked

@@ -16,7 +16,8 @@ from scipy.stats import ttest_ind
 
 import analysis
 from analysis import figures, stats
-from analysis.compare import best_trials, boxes, upper_limit
+from analysis.compare import best_trials
+from analysis.summaries import boxes, upper_limit
 from analysis.tables import markdown
 from search.errors import UserError
 from search.storage import masked
@@ -197,7 +198,7 @@ def test_curves_have_a_row_an_epoch(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
         pd.DataFrame({"epoch": [1, 2], "train_loss": [9.0, 8.0], "valid_score": [9.5, number]}).to_parquet(path)
     curves = analysis.load_curves("bach", tmp_path)
-    assert list(curves) == ["task", "variant", "trial", "epoch", "train_loss", "valid_score"]
+    assert list(curves) == ["study", "task", "variant", "trial", "epoch", "train_loss", "valid_score"]
     assert list(curves["variant"]) == ["vanilla", "vanilla", "cifg", "cifg"]
     assert list(curves["valid_score"]) == [9.5, 0, 9.5, 1]
     path.write_bytes(b"PAR1")
