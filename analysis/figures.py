@@ -1,8 +1,6 @@
-"""Figures of frames that `compare` computed. Nothing is computed here but places on the page."""
+"""Figures of trials and variants, from the frames of `analysis.summaries`. Nothing is computed here but places."""
 
-import textwrap
-from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
@@ -11,59 +9,201 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-CM = 1 / 2.54
-WIDTH = 18.0  # cm, the text width of an A4 page
-PLAIN, BLUE, GREY, BAR = "#222222", "#0072b2", "#666666", "#e3e3e3"
+from analysis import style
+from analysis.style import BAR, BLUE, COLUMN, GREY, LABELS, PLAIN, RULE, STYLE, WIDTH
 
-STYLE: Any = {
-    "font.size": 7,
-    "axes.titlesize": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "text.parse_math": False,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "odyssey",
-}
 PANELS = {"all": "all finished trials", "best": "best 10 %"}
+RASTERISED = 4000  # points from which on a layer is an image, so that a page stays small
+PICKED = {"valid": "by validation score", "test": "by test score"}
 
 
-def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str], note: str = "") -> Figure:
-    """The box plots of PROTOCOL section 5.1, 18 cm wide: a row a task, all trials on the left, the best 10 % right.
+def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """The box plots of PROTOCOL section 5.1: a row a study and task, all trials on the left, the best 10 % right.
 
     Box 25th to 75th percentile, whiskers the whole range, a line for the median, a dot for the mean; a grey bar behind
     for the mean parameter count of the best 10 %; significant variants in blue with thick lines.
 
     Args:
-        boxes: as of `analysis.compare.boxes`.
+        boxes: as of `summaries.boxes`.
         labels: the score axis of each task, with its unit.
-        note: text under the panels.
     """
-    tasks = list(dict.fromkeys(boxes["task"]))
-    lines = textwrap.wrap(note, 155)
-    foot = 0.15 + 0.29 * len(lines)
-    height = 6.2 * len(tasks) + foot
+    rows = list(boxes.groupby(["study", "task"], sort=False, observed=True))
+    several = boxes["study"].nunique() > 1
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH * CM, height * CM))
-        figure.set_layout_engine("constrained", rect=(0, foot / height, 1, 1 - foot / height), wspace=0.04, hspace=0.06)
-        grid = figure.subplots(len(tasks), len(PANELS), squeeze=False)
-        for row, task in zip(grid, tasks, strict=True):
+        figure = style.new(WIDTH, 6.4 * len(rows))
+        grid = figure.subplots(len(rows), len(PANELS), squeeze=False)
+        for row, ((study, task), drawn) in zip(grid, rows, strict=True):
             for axes, (panel, title) in zip(row, PANELS.items(), strict=True):
-                drawn = boxes[(boxes["task"] == task) & (boxes["panel"] == panel)]
-                _draw_panel(axes, drawn, labels[task])
-                axes.set_title(f"{task}: {title}", loc="left", pad=14, fontweight="bold")
-        figure.text(0.012, (foot - 0.05) / height, "\n".join(lines), va="top", fontsize=6, color=GREY, linespacing=1.35)
+                of_panel = drawn[drawn["panel"] == panel]
+                _draw_panel(axes, of_panel, labels[str(task)])
+                picked = f" {PICKED[drawn['select'].iloc[0]]}" if panel == "best" else ""
+                where = f"{study}, {task}" if several else task
+                axes.set_title(f"{where}: {title}{picked}", pad=13)
     return figure
 
 
-def save(figure: Figure, target: IO[bytes], kind: str) -> None:
-    """Writes `figure` to the file object `target` as png (200 dpi), pdf or svg; the same figure is the same bytes."""
-    undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+def draw_curves(curves: pd.DataFrame, label: str, baseline: str) -> Figure:
+    """Validation score by epoch of the best 10 % of trials: a panel a variant, the best in colour up to its best epoch.
+
+    Args:
+        curves: as of `summaries.best_curves`.
+        label: of the score axis, with its unit.
+        baseline: the variant whose best trial is dashed in every other panel.
+    """
+    variants = list(dict.fromkeys(curves["variant"].astype(str)))
+    columns = min(3, len(variants))
+    rows = -(-len(variants) // columns)
+    reference = curves[(curves["variant"] == baseline) & (curves["place"] == 1)]
+    low, high = curves["valid_score"].min(), _fence(curves["valid_score"])
     with matplotlib.rc_context(STYLE):
-        figure.savefig(target, format=kind, dpi=200, metadata=undated[kind])
+        figure = style.new(COLUMN if columns == 1 else WIDTH, 4.2 * rows + 0.8)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for axes, variant in zip(grid.flat, variants, strict=False):
+            own = curves[curves["variant"] == variant]
+            for place, curve in own.groupby("place", sort=True):
+                if place > 1:
+                    axes.plot(
+                        curve["epoch"],
+                        curve["valid_score"],
+                        color=RULE,
+                        linewidth=0.6,
+                        zorder=1,
+                        rasterized=len(curves) > RASTERISED,
+                    )
+            if variant != baseline and len(reference):
+                axes.plot(
+                    reference["epoch"], reference["valid_score"], color=GREY, linewidth=0.9, linestyle="--", zorder=2
+                )
+            best = own[own["place"] == 1]
+            color = PLAIN if variant == baseline else BLUE
+            axes.plot(best["epoch"], best["valid_score"], color=color, linewidth=1.3, zorder=3)
+            at = best[best["epoch"] == best["best_epoch"]]
+            axes.plot(at["epoch"], at["valid_score"], "o", color=color, markersize=3, zorder=4)
+            axes.set_title(f"{variant} (n = {own['place'].nunique()})", pad=4)
+            axes.set_ylim(*_with_margin(low, high))
+        for axes in grid.flat[len(variants) :]:
+            axes.set_visible(False)
+        for column in range(columns):
+            last = max(row for row in range(rows) if row * columns + column < len(variants))
+            grid[last, column].set_xlabel("epoch")
+            grid[last, column].tick_params(labelbottom=True)
+        figure.supylabel(f"validation {label}", fontsize=7)
+    return figure
+
+
+def draw_expected(expected: pd.DataFrame, label: str, baseline: str) -> Figure:
+    """Expected test score of the best of n trials, against n and against training time, with bands.
+
+    Args:
+        expected: as of `summaries.expected_best`.
+        label: of the score axis, with its unit.
+        baseline: drawn in black, its band darker than the others'.
+    """
+    variants = list(dict.fromkeys(expected["variant"].astype(str)))
+    looks = style.series(variants, baseline)
+    unit, size = style.time_unit(expected["seconds"])
+    with matplotlib.rc_context(STYLE):
+        figure = style.new(WIDTH, 7.4)
+        left, right = figure.subplots(1, 2, sharey=True)
+        for axes, column, scale in ((left, "n", 1.0), (right, "seconds", size)):
+            for variant in variants:
+                curve = expected[expected["variant"] == variant]
+                look = looks[variant]
+                x = curve[column] / scale
+                first = variant == baseline
+                axes.fill_between(
+                    x, curve["low"], curve["high"], color=look["color"], alpha=0.16 if first else 0.07, linewidth=0
+                )
+                mark = look["marker"] if len(curve) == 1 else ""
+                axes.plot(
+                    x,
+                    curve["mean"],
+                    color=look["color"],
+                    linestyle=look["linestyle"],
+                    marker=mark,
+                    markersize=3,
+                    label=variant,
+                    zorder=3 if first else 2,
+                )
+            style.log_axis(axes)
+        left.set_ylim(*_with_margin(expected["low"].fillna(expected["mean"]).min(), expected["limit"].iloc[0]))
+        left.set_xlabel("trials")
+        right.set_xlabel(f"training time [{unit}]")
+        left.set_ylabel(style.lines(f"expected best {label}", 40))
+        _legend(figure, left, variants)
+    return figure
+
+
+def draw_trade_off(points: pd.DataFrame, cost: str, label: str, baseline: str) -> Figure:
+    """Test score of every finished trial against a cost, one column wide, with the Pareto front of all variants.
+
+    Args:
+        points: as of `summaries.trade_off`.
+        cost: ``n_parameters`` or ``train_seconds``.
+        label: of the score axis, with its unit.
+        baseline: drawn in black.
+    """
+    variants = list(dict.fromkeys(points["variant"].astype(str)))
+    looks = style.series(variants, baseline)
+    unit, size = style.time_unit(points[cost]) if cost == "train_seconds" else ("", 1.0)
+    limit = points["limit"].iloc[0]
+    many = len(points) > 400
+    with matplotlib.rc_context(STYLE):
+        figure = style.new(COLUMN, 8.4)
+        axes = figure.subplots()
+        for variant in variants:
+            own = points[points["variant"] == variant]
+            axes.plot(
+                own[cost] / size,
+                own["test_score"],
+                looks[variant]["marker"],
+                color=looks[variant]["color"],
+                markersize=1.8 if many else 3,
+                markeredgewidth=0,
+                alpha=0.55 if many else 0.8,
+                label=variant,
+                rasterized=len(points) > RASTERISED,
+            )
+        front = points[points["front"]].sort_values(cost)
+        end = points[cost].max() / size
+        x, y = front[cost].to_numpy() / size, front["test_score"].to_numpy()
+        axes.step(np.append(x, end), np.append(y, y[-1]), where="post", color=PLAIN, linewidth=0.9, zorder=3)
+        axes.plot(x, y, "o", markersize=4, markerfacecolor="none", markeredgecolor=PLAIN, markeredgewidth=0.8, zorder=4)
+        style.log_axis(axes)
+        low = points["test_score"].min()
+        axes.set_ylim(*_with_margin(low, limit))
+        beyond = int((points["test_score"] > limit).sum())
+        if beyond:
+            axes.text(
+                0.99, 0.995, f"{beyond} above", transform=axes.transAxes, ha="right", va="top", color=GREY, size=6
+            )
+        axes.set_xlabel(f"{LABELS[cost]} [{unit}]" if unit else LABELS[cost])
+        axes.set_ylabel(style.lines(label))
+        _legend(figure, axes, variants, columns=5)
+    return figure
+
+
+def _legend(figure: Figure, axes: Axes, variants: list[str], columns: int = 9) -> None:
+    if len(variants) > 1:
+        handles, names = axes.get_legend_handles_labels()
+        longest = max(len(name) for name in names)
+        columns = max(1, min(columns, len(names), int(columns * 9 / (3 + longest))))
+        columns = -(-len(names) // -(-len(names) // columns))  # rows of equal length
+        legend = figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=2.4)
+        for handle in legend.legend_handles:
+            if handle is not None:
+                handle.set_alpha(1)
+                getattr(handle, "set_markersize", lambda size: None)(3.5)
+
+
+def _fence(values: pd.Series) -> float:
+    q1, q3 = values.quantile([0.25, 0.75])
+    return float(min(values.max(), q3 + 6 * (q3 - q1)))  # a learning curve begins high
+
+
+def _with_margin(low: float, high: float) -> tuple[float, float]:
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
@@ -77,6 +217,7 @@ def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
     bars.set_ylim(0, 1.15 * max(drawn["n_parameters"].max() / 1000, 1e-3) if drawn["n_parameters"].notna().any() else 1)
     bars.set_ylabel("parameters, best 10 % (thousands)", color=GREY)
     bars.tick_params(colors=GREY, length=2)
+    bars.spines["right"].set_visible(True)
     axes.set_zorder(bars.get_zorder() + 1)
     axes.patch.set_visible(False)
 
@@ -94,9 +235,11 @@ def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
         axes.set_ylim(low - margin, high + (0 if drawn["n_beyond"].any() else margin))
     else:
         axes.set_yticks([])
-    axes.set_ylabel(_lines(label))
+    axes.set_ylabel(style.lines(label))
     axes.set_xticks(
-        places, drawn["variant"].astype(str), **_slant(drawn["variant"].astype(str).tolist(), len(drawn) + 2 * room)
+        places,
+        drawn["variant"].astype(str),
+        **style.slant(drawn["variant"].astype(str).tolist(), len(drawn) + 2 * room),
     )
     axes.tick_params(length=2)
 
@@ -147,21 +290,3 @@ def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
             fontsize=6,
             color=color,
         )
-
-
-def _lines(label: str) -> str:
-    """A long label in lines, its [unit] on one of its own."""
-    if len(label) <= 36:
-        return label
-    name, bracket, unit = label.partition(" [")
-    return "\n".join(textwrap.wrap(name, 36) + ([f"[{unit}"] if bracket else []))
-
-
-def _slant(labels: Sequence[str], slots: float) -> dict[str, Any]:
-    """Tick labels lie flat where neighbours leave room, estimated at 6.5 pt in a panel of 6.2 cm."""
-    slot = 6.2 * CM * 72 / slots
-    widths = [0.58 * 6.5 * len(label) for label in labels]
-    pairs = zip(widths, [*widths[1:], 0.0], strict=True)
-    if all((a + b) / 2 + 2 < slot for a, b in pairs):
-        return {}
-    return {"rotation": 45, "rotation_mode": "anchor", "ha": "right", "va": "center"}

@@ -1,7 +1,6 @@
 """The report of a study: figure, tables and one self-contained page."""
 
 import base64
-import io
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +8,9 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 import yaml
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from analysis import figures, tables
+from analysis import figures, style, tables
 from analysis.compare import ALPHA, BASELINE, Select, compare
 from analysis.load import PROVENANCE, load
 from analysis.summaries import boxes
@@ -55,11 +53,10 @@ def report(study: str | Path, runs: str | Path = "runs", select: Select = "valid
     drawn = boxes(frame, table)
     notes = caption(table, drawn)
     if drawn["n"].any():
-        figure = figures.draw_boxes(drawn, labels, " ".join(notes))
+        files_of = style.files(figures.draw_boxes(drawn, labels))
         contents["boxes.csv"] = drawn.to_csv(index=False).encode()
-        contents["boxes.png"] = _bytes(figure, "png")
-        contents["boxes.pdf"] = _bytes(figure, "pdf")
-        svg = _bytes(figures.draw_boxes(drawn, labels), "svg")
+        contents["boxes.png"], contents["boxes.pdf"] = files_of["png"], files_of["pdf"]
+        svg = files_of["svg"]
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -210,9 +207,3 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-def _bytes(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    figures.save(figure, buffer, kind)
-    return buffer.getvalue()

@@ -48,10 +48,10 @@ def boxes(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 def upper_limit(scores: pd.Series) -> float:
     """Upper end of an axis that a few far worse trials do not squeeze: NaN without data.
 
-    It is the highest score, or Tukey's far-out fence, q3 + 3 (q3 - q1) over all variants, if that is below.
+    It is the highest score below Tukey's far-out fence, q3 + 3 (q3 - q1) over all variants.
     """
     summary = stats.box(scores)
-    return min(summary["high"], summary["q3"] + 3 * (summary["q3"] - summary["q1"]))
+    return stats.box(scores[scores <= summary["q3"] + 3 * (summary["q3"] - summary["q1"])])["high"]
 
 
 def expected_best(trials: pd.DataFrame, select: Select = "valid") -> pd.DataFrame:
@@ -63,7 +63,7 @@ def expected_best(trials: pd.DataFrame, select: Select = "valid") -> pd.DataFram
 
     Returns:
         One row a variant and n: variant, n, seconds (n times the mean training time of a trial of the variant that
-        ended, diverged or not), mean, low, high.
+        ended, diverged or not), mean, low, high, limit (upper end of the axis).
     """
     frames = []
     for variant in variants_of(trials):
@@ -74,7 +74,9 @@ def expected_best(trials: pd.DataFrame, select: Select = "valid") -> pd.DataFram
         drawn.insert(0, "variant", variant)
         drawn.insert(2, "seconds", drawn["n"] * seconds)
         frames.append(drawn)
-    return pd.concat(frames, ignore_index=True)
+    drawn = pd.concat(frames, ignore_index=True)
+    fence = upper_limit(trials.loc[scored(trials), "test_score"])
+    return drawn.assign(limit=stats.box(drawn.loc[drawn["mean"] <= fence, "mean"])["high"])
 
 
 def trade_off(trials: pd.DataFrame, cost: str) -> pd.DataFrame:

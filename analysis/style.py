@@ -1,0 +1,187 @@
+"""How every figure looks: sizes, type, colours, axes; and how it becomes a file."""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike, NDArray
+
+CM = 1 / 2.54
+COLUMN, WIDTH = 9.0, 18.0  # cm: one column of a journal, and the text width of an A4 page
+PLAIN, BLUE, GREY, BAR, RULE = "#222222", "#0072b2", "#666666", "#e3e3e3", "#b8b8b8"
+# Paul Tol's "muted" scheme, made for colour-blind readers; with dashes and markers, so that grey print works too.
+MUTED = ("#332288", "#cc6677", "#117733", "#ddaa33", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
+DASHES: Any = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+MARKERS = "osD^vPX<>"
+KINDS = ("png", "pdf", "svg")
+
+STYLE: Any = {
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelpad": 2.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.1,
+    "text.parse_math": False,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "odyssey",
+}
+LABELS = {
+    "hidden_size": "hidden size [units]",
+    "lr": "learning rate",
+    "momentum": "momentum",
+    "input_noise": "input noise [std. dev.]",
+    "n_parameters": "trained parameters",
+    "train_seconds": "training time",
+    "variant": "variant",
+}
+TIME_UNITS = (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """How a sampled setting is drawn: on the scale it was sampled on.
+
+    Attributes:
+        name: of the setting.
+        label: of its axis.
+        log: whether the axis is logarithmic.
+        complement: whether 1 less the value is drawn.
+        values: of a categorical setting, in order.
+    """
+
+    name: str
+    label: str
+    log: bool = False
+    complement: bool = False
+    values: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(name: str, space: Mapping[str, Mapping[str, Any]]) -> "Dimension":
+        """From the definition of a search space, as of a plan."""
+        spec = space.get(name, {})
+        distribution = str(spec.get("distribution", ""))
+        label = LABELS.get(name, name.replace("_", " "))
+        if distribution == "one_minus_log_uniform":
+            return Dimension(name, f"1 \N{MINUS SIGN} {label}", log=True, complement=True)
+        if distribution == "choice":
+            return Dimension(name, label, values=tuple(str(value) for value in spec["values"]))
+        return Dimension(name, label, log="log" in distribution)
+
+    def places(self, values: Any) -> NDArray[np.float64]:
+        """Where on the axis `values` are drawn."""
+        if self.values:
+            return np.array([self.values.index(str(value)) for value in values], dtype=float)
+        array = np.asarray(values, dtype=float)
+        return 1 - array if self.complement else array
+
+    def dress(self, axes: Axes, which: str = "x") -> None:
+        """Gives one axis of a panel its label, scale and ticks."""
+        (axes.set_xlabel if which == "x" else axes.set_ylabel)(self.label)
+        if self.values:
+            (axes.set_xticks if which == "x" else axes.set_yticks)(range(len(self.values)), self.values)
+        elif self.log:
+            log_axis(axes, which)
+
+
+def new(width: float, height: float) -> Figure:
+    """An empty figure of a size in cm, laid out so that nothing overlaps or is clipped."""
+    figure = Figure(figsize=(width * CM, height * CM))
+    figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.04)
+    return figure
+
+
+def files(figure: Figure, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
+    """The figure as png (200 dpi), pdf and svg, by these names; the same figure is the same bytes."""
+    undated: Mapping[str, Any] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None, "Creator": None}}
+    contents = {}
+    with matplotlib.rc_context(STYLE):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for all
+        for kind in kinds:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=200, metadata=undated[kind])
+            contents[kind] = buffer.getvalue()
+    return contents
+
+
+def series(variants: Sequence[str], baseline: str) -> dict[str, dict[str, Any]]:
+    """Colour, dashes and marker of each variant: black for the baseline, distinct for the others."""
+    looks = {}
+    others = [variant for variant in variants if variant != baseline]
+    for place, variant in enumerate(others):
+        dashes = DASHES[(place + place // len(MUTED)) % len(DASHES)]
+        marker = MARKERS[(place + place // len(MUTED)) % len(MARKERS)]
+        looks[variant] = {"color": MUTED[place % len(MUTED)], "linestyle": dashes, "marker": marker}
+    return {baseline: {"color": "#000000", "linestyle": "-", "marker": "o"}} | looks
+
+
+def log_axis(axes: Axes, which: str = "x") -> None:
+    """A logarithmic axis whose ticks are numbers, in powers of ten where those are too long."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    low, high = axis.get_data_interval()
+    decades = np.log10(high / low) if low > 0 and high > low else 0.0
+    subs = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axis.set_minor_locator(LogLocator(subs=np.arange(1.0, 10.0).tolist(), numticks=99))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def number(x: float) -> str:
+    """A tick's number: plain between 0.001 and a million, otherwise a power of ten."""
+    if x == 0 or 1e-3 <= abs(x) < 1e6:
+        return f"{x:,.10g}"
+    exponent = int(np.floor(np.log10(abs(x)) + 1e-9))
+    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    mantissa = x / 10.0**exponent
+    return f"10{digits}" if abs(mantissa - 1) < 1e-6 else f"{mantissa:g}·10{digits}"
+
+
+def time_unit(seconds: ArrayLike) -> tuple[str, float]:
+    """The unit, and how many seconds it has, in which the longest of `seconds` is at least 2, or seconds."""
+    array = np.asarray(seconds, dtype=float)
+    longest = float(np.max(array[np.isfinite(array)], initial=0.0))
+    return next(((unit, size) for unit, size in TIME_UNITS if longest >= 2 * size), TIME_UNITS[-1])
+
+
+def lines(label: str, width: int = 36) -> str:
+    """A long label in lines, its [unit] on one of its own."""
+    if len(label) <= width:
+        return label
+    name, bracket, unit = label.partition(" [")
+    return "\n".join([*textwrap.wrap(name, width, break_on_hyphens=False), *([f"[{unit}"] if bracket else [])])
+
+
+def slant(labels: Sequence[str], slots: float, width: float = 6.2) -> dict[str, Any]:
+    """Tick labels lie flat where neighbours leave room, estimated at 6.5 pt in a panel of `width` cm."""
+    slot = width * CM * 72 / slots
+    widths = [0.58 * 6.5 * len(label) for label in labels]
+    pairs = zip(widths, [*widths[1:], 0.0], strict=True)
+    if all((a + b) / 2 + 2 < slot for a, b in pairs):
+        return {}
+    return {"rotation": 45, "rotation_mode": "anchor", "ha": "right", "va": "center"}
