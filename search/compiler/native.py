@@ -10,7 +10,6 @@ import ctypes.util
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,8 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as binding
 from llvmlite import ir
+
+from search import files
 
 _CHECKSUM_BYTES = 32
 
@@ -124,6 +125,4 @@ def _write(path: Path, code: bytes) -> None:
     # Without a cache the engine still works, only slower to start; a folder that cannot be written is no error.
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.replace(file.name, path)
+        files.write(path, hashlib.sha256(code).digest() + code)
