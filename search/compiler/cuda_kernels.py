@@ -1,0 +1,58 @@
+"""The compiled CUDA kernels of a cell."""
+
+from dataclasses import dataclass
+
+from search.cells.cell import Cell
+from search.compiler.cuda_native import Code, Device
+from search.compiler.cuda_source import KERNELS, LOSSES, epoch_source, unroll_source
+from search.compiler.plan import Plan, make_plan
+from search.errors import UserError
+
+UNROLL = tuple(name for name in KERNELS if name != "epoch")
+
+
+@dataclass(frozen=True)
+class CudaKernels:
+    """A cell's code, ready to run.
+
+    Attributes:
+        plan: what it was made from.
+        code: the kernel ``epoch``, or ``unroll_forward`` and ``unroll_backward``, of `search.compiler.cuda_source`.
+    """
+
+    plan: Plan
+    code: Code
+
+    @property
+    def cached(self) -> bool:
+        """Whether the code was found in the cache on disk."""
+        return self.code.cached
+
+    @property
+    def seconds(self) -> float:
+        """Time it took to get it."""
+        return self.code.seconds
+
+
+class CudaCompiler:
+    """Compiles cells for one device, each once."""
+
+    def __init__(self, device: Device):
+        self.device = device
+        self._known: dict[tuple[str, str, str | None], CudaKernels] = {}
+
+    def kernels(self, cell: Cell, dtype: str, loss: str | None) -> CudaKernels:
+        """The kernel of an epoch with this loss, or those of an unroll if there is none.
+
+        Raises:
+            UserError: there is no kernel for the loss, or no schedule for the cell.
+        """
+        key = (cell.signature, dtype, loss)
+        if key not in self._known:
+            if loss is not None and loss not in LOSSES:
+                raise UserError(f"engine=cuda: loss={loss}: expected one of {', '.join(LOSSES)}")
+            plan, tiles = make_plan(cell), self.device.tiles
+            source = unroll_source(plan, tiles) if loss is None else epoch_source(plan, loss, tiles)
+            code = self.device.code(source, UNROLL if loss is None else ("epoch",), dtype)
+            self._known[key] = CudaKernels(plan, code)
+        return self._known[key]
