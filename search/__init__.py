@@ -20,7 +20,7 @@ def unroll(
         cell: the equations, from `search.cells.get`.
         params: tensors with the names and shapes of ``cell.parameters(M, N)``, in float32 or float64.
         x: input [T, B, M].
-        engine: ``reference`` (torch, on the device of the tensors) or ``cpu`` (compiled).
+        engine: ``reference`` (torch, on the device of the tensors), ``cpu`` or ``cuda`` (compiled).
 
     Returns:
         y [T, B, N]; the state is zero before the first step.

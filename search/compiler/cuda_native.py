@@ -198,6 +198,9 @@ class _GpuCode:
         return self._functions[kernel]
 
     def launch(self, kernel: str, grid: int, threads: int, shared_bytes: int, arguments: Sequence[Argument]) -> None:
+        if shared_bytes > self._gpu.shared_bytes:
+            have = f"{shared_bytes} bytes of shared memory in a block, of which the GPU has {self._gpu.shared_bytes}"
+            raise UserError(f"engine=cuda: needs {have}; expected a smaller hidden_size")
         words: list[int] = []
         for kind, argument in zip(KERNELS[kernel].values(), arguments, strict=True):
             if not isinstance(argument, torch.Tensor):

@@ -10,29 +10,36 @@ from search.errors import UserError, expect
 
 __all__ = ["ENGINES", "Engine", "Epoch", "Interrupted", "Member", "Trainer", "choose", "n_cores"]
 
-ENGINES = ("auto", "reference", "cpu")
+ENGINES = ("auto", "reference", "cpu", "cuda")
 DEVICES = ("auto", "cpu", "cuda")
 
 
 def choose(engine: str = "auto", device: str = "auto") -> Engine:
     """The engine for ``engine=... device=...``.
 
-    ``auto`` is the compiled CPU engine, or on ``device=cuda`` the reference engine, which is the one that runs there.
+    ``engine=auto`` is the compiled CPU engine, or with ``device=cuda`` the compiled CUDA engine. A GPU is not chosen
+    unasked as long as the CUDA engine has not been measured on one.
 
     Raises:
         UserError: no such engine or device, or the engine cannot run on the device.
     """
     expect(engine in ENGINES, "engine", engine, f"one of {', '.join(ENGINES)}")
     expect(device in DEVICES, "device", device, f"one of {', '.join(DEVICES)}")
+    if engine == "auto":
+        engine = "cuda" if device == "cuda" else "cpu"
+    match engine:
+        case "cpu":
+            expect(device != "cuda", "device", device, "one of auto, cpu, for engine=cpu")
+            from search.engines.cpu import CpuEngine  # starts the compiler
+
+            return CpuEngine()
+        case "cuda":
+            expect(device != "cpu", "device", device, "one of auto, cuda, for engine=cuda")
+            from search.engines.cuda import CudaEngine  # needs an optional package
+
+            return CudaEngine()
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: expected one of auto, cpu, for torch sees no CUDA device here")
-    if engine == "auto":
-        engine = "reference" if device == "cuda" else "cpu"
-    if engine == "cpu":
-        expect(device != "cuda", "device", device, "one of auto, cpu, for engine=cpu")
-        from search.engines.cpu import CpuEngine  # starts the compiler
-
-        return CpuEngine()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return ReferenceEngine(device)
