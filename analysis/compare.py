@@ -137,6 +137,15 @@ def sampled(frame: pd.DataFrame) -> list[str]:
     return [*SETTINGS, *columns[columns.index(SETTINGS[-1]) + 1 : columns.index("seed")]]
 
 
+def upper_limit(scores: pd.Series) -> float:
+    """A limit to scores that a few far worse trials do not move: NaN without data.
+
+    It is the highest score, or Tukey's far-out fence, q3 + 3 (q3 - q1) over all variants, if that is below.
+    """
+    summary = stats.box(scores)
+    return min(summary["high"], summary["q3"] + 3 * (summary["q3"] - summary["q1"]))
+
+
 def _compare_task(trials: pd.DataFrame, best: pd.Series, select: Select, adjust: Adjust) -> pd.DataFrame:
     variants = variants_of(trials)
     samples = {

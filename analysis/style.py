@@ -145,16 +145,17 @@ def log_axis(axes: Axes, which: str = "x") -> None:
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axis.get_data_interval()
     decades = np.log10(high / low) if low > 0 and high > low else 0.0
-    subs = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    subs = (1.0, 2.0, 5.0) if 0.8 <= decades < 1.9 else (1.0,) if decades > 1 else (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+    powers = decades >= 1.9 and (low < 1e-3 or high >= 1e6)
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_minor_locator(LogLocator(subs=np.arange(1.0, 10.0).tolist(), numticks=99))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: number(x, powers)))
     axis.set_minor_formatter(NullFormatter())
 
 
-def number(x: float) -> str:
-    """A tick's number: plain between 0.001 and a million, otherwise a power of ten."""
-    if x == 0 or 1e-3 <= abs(x) < 1e6:
+def number(x: float, powers: bool = False) -> str:
+    """A tick's number: plain between 0.001 and a million, otherwise, or if `powers`, as a power of ten."""
+    if x == 0 or (1e-3 <= abs(x) < 1e6 and not powers):
         return f"{x:,.10g}"
     exponent = int(np.floor(np.log10(abs(x)) + 1e-9))
     digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis import stats
-from analysis.compare import Select, best_trials, parts, scored, selecting, variants_of
+from analysis.compare import Select, best_trials, parts, scored, selecting, upper_limit, variants_of
 
 PANELS = ("all", "best")
 
@@ -27,7 +27,7 @@ def boxes(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     for (study, task), trials in parts(frame):
         for panel, chosen in zip(PANELS, (scored(frame), best), strict=True):
             drawn = trials[chosen[trials.index]]
-            limit = upper_limit(drawn["test_score"])
+            limit = axis_end(drawn["test_score"])
             for variant in variants_of(trials):
                 scores = drawn.loc[drawn["variant"] == variant, "test_score"]
                 picked = trials[best[trials.index] & (trials["variant"] == variant)]
@@ -43,15 +43,6 @@ def boxes(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
-
-
-def upper_limit(scores: pd.Series) -> float:
-    """Upper end of an axis that a few far worse trials do not squeeze: NaN without data.
-
-    It is the highest score below Tukey's far-out fence, q3 + 3 (q3 - q1) over all variants.
-    """
-    summary = stats.box(scores)
-    return stats.box(scores[scores <= summary["q3"] + 3 * (summary["q3"] - summary["q1"])])["high"]
 
 
 def expected_best(trials: pd.DataFrame, select: Select = "valid") -> pd.DataFrame:
@@ -76,7 +67,7 @@ def expected_best(trials: pd.DataFrame, select: Select = "valid") -> pd.DataFram
         frames.append(drawn)
     drawn = pd.concat(frames, ignore_index=True)
     fence = upper_limit(trials.loc[scored(trials), "test_score"])
-    return drawn.assign(limit=stats.box(drawn.loc[drawn["mean"] <= fence, "mean"])["high"])
+    return drawn.assign(limit=drawn.loc[drawn["mean"] <= fence, "mean"].max())
 
 
 def trade_off(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
@@ -90,7 +81,7 @@ def trade_off(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
     drawn[cost] = drawn[cost].astype("float64")
     drawn["front"] = False
     drawn.loc[stats.pareto_front(drawn[cost], drawn["test_score"]), "front"] = True
-    drawn["limit"] = upper_limit(drawn["test_score"])
+    drawn["limit"] = axis_end(drawn["test_score"])
     return drawn
 
 
@@ -117,3 +108,8 @@ def best_curves(trials: pd.DataFrame, curves: pd.DataFrame, select: Select = "va
     )
     drawn = drawn.sort_values(["variant", "place", "epoch"], ignore_index=True)
     return drawn[["variant", "trial", "place", "best_epoch", "epoch", "train_loss", "valid_score"]]
+
+
+def axis_end(scores: pd.Series) -> float:
+    """Upper end of an axis: the highest score that is not above `compare.upper_limit`; NaN without data."""
+    return float(scores[scores <= upper_limit(scores)].max())
