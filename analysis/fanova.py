@@ -1,0 +1,470 @@
+"""Functional ANOVA: how much of the scores' variance is due to which settings, alone and together.
+
+The method is that of Hutter, Hoos and Leyton-Brown (2014), "An Efficient Approach for Assessing Hyperparameter
+Importance": a random forest learns the score from the settings; each tree is constant on boxes of the space, so its
+marginals and their variances are finite sums. They are exact for the trees; how well those know the scores is another
+matter, which the out-of-bag R^2 tells. A tree is a staircase of about as many steps as there are trials, and what it
+gets wrong, noise included, counts mostly as interactions, at the cost of the main effects.
+
+Every dimension is measured as it was sampled: evenly on its own scale, logarithmic or not. An integer owns the unit
+interval around it on that scale, and a split between two integers falls on the border of their intervals. Of K
+categories each owns 1 / K. They are coded by the order of their mean scores over all trials, and trees split the codes
+(Wright and Koenig 2019, "Splitting on categorical predictors in random forests"), so that neither the values nor their
+order in the plan matter. A leaf then holds a run of codes, which is a set of categories of known weight, whatever the
+order: the sums stay exact. The price is an out-of-bag R^2 that has seen the order, which matters only where categories
+are many and trials few.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.ensemble import RandomForestRegressor
+
+from analysis import stats
+from analysis._forest import BoxTree, Floats
+from analysis.compare import variants_of
+from search import cells
+from search.errors import expect
+from search.space import REQUIRED, Dimension, parse
+from search.study import Plan
+
+Score = Literal["test_score", "valid_score", "train_seconds"]
+By = Literal["variant", "toggles"]
+
+N_TREES = 100
+MIN_TRIALS = 8
+# With fewer features than all, trees must split on settings of no effect, which costs the main effects most. Leaves of
+# one trial learn all of its noise; larger leaves blur what is there. Without the bootstrap all trees are the same.
+FOREST: dict[str, Any] = {"min_samples_leaf": 2, "max_features": 1.0, "bootstrap": True}
+HIGHER = "higher order"
+
+
+class Fanova:
+    """Shares of variance and marginals of a forest. Means and standard deviations are over its trees.
+
+    Attributes:
+        dimensions: names, in order.
+        n: trials that the forest learned from.
+        notes: sentences: what was cut, left out or merged, and how well the forest fits.
+        cutoff: score that worse trials were set to.
+        r2: out-of-bag R^2 of the forest. Shares tell of the trials no more than it does: at 0 or below, nothing.
+    """
+
+    def __init__(self, axes: Sequence["_Axis"], trees: Sequence[BoxTree], n: int, cutoff: float, r2: float):
+        self.dimensions = tuple(axis.dimension.name for axis in axes)
+        self.n, self.cutoff, self.r2 = n, cutoff, r2
+        self.notes: list[str] = []
+        self._axes, self._trees = tuple(axes), tuple(trees)
+        self._components: dict[tuple[int, ...], Floats] = {}
+        total = np.array([tree.variance for tree in trees])
+        self._total = np.where(total > 0, total, np.nan)  # a constant tree has no shares
+
+    def share(self, *names: str) -> tuple[float, float]:
+        """Share of the variance that is due to these dimensions together and to no fewer of them: mean and sd.
+
+        One name gives its main effect, two their interaction, and so on; over all subsets they add up to 1.
+        A dimension that no tree splits has 0. NaN if all scores are equal.
+
+        Raises:
+            UserError: not the names of different dimensions.
+        """
+        return _mean_sd(self._component(self._indices(names)))
+
+    def shares(self, max_order: int = 2) -> pd.DataFrame:
+        """The shares of all single dimensions, pairs, ... up to `max_order` at once.
+
+        Returns:
+            ``dimensions`` ("lr", "lr x hidden_size"), ``order`` (how many they are), ``mean``, ``sd``; the highest
+            mean first. The last row, ``higher order``, has all the rest; its order is the lowest in it.
+
+        Raises:
+            UserError: `max_order` is below 1.
+        """
+        expect(max_order >= 1, "max_order", max_order, "a whole number of at least 1")
+        rows = []
+        rest = np.ones(len(self._trees))
+        for order in range(1, min(max_order, len(self._axes)) + 1):
+            for chosen in itertools.combinations(range(len(self._axes)), order):
+                component = self._component(chosen)
+                rest = rest - component
+                rows.append((" x ".join(self.dimensions[d] for d in chosen), order, *_mean_sd(component)))
+        rows.sort(key=lambda row: -row[2])
+        if len(self._axes) <= max_order:
+            rest = np.where(np.isnan(rest), np.nan, 0.0)
+        rows.append((HIGHER, max_order + 1, *_mean_sd(np.maximum(rest, 0.0))))
+        return pd.DataFrame(rows, columns=["dimensions", "order", "mean", "sd"])
+
+    def marginal(self, *names: str, points: int = 64) -> pd.DataFrame:
+        """Predicted score over these dimensions, averaged over all others.
+
+        Args:
+            names: of one or more dimensions.
+            points: along each, spaced as it was sampled and with both bounds; integers at most once, categories all.
+
+        Returns:
+            A column a name, in its own units, then ``mean`` and ``sd``; a row a point of the grid, the last name
+            running fastest.
+
+        Raises:
+            UserError: not the names of different dimensions, or `points` is below 2.
+        """
+        chosen = self._indices(names)
+        values, at = self._grid(chosen, points)
+        return _frame([self._axes[d] for d in chosen], values, self._marginals(chosen, at))
+
+    def interaction(self, name_a: str, name_b: str, points: int = 32) -> pd.DataFrame:
+        """What a pair adds to the mean and the two main effects: its marginal less theirs.
+
+        Returns:
+            As of `marginal`: columns `name_a`, `name_b`, ``mean``, ``sd``.
+
+        Raises:
+            UserError: not the names of two dimensions, or `points` is below 2.
+        """
+        a, b = self._indices((name_a, name_b))
+        values, at = self._grid((a, b), points)
+        main_a, main_b = self._marginals((a,), at[:1]), self._marginals((b,), at[1:])
+        mean = np.array([tree.mean for tree in self._trees])[:, None, None]
+        pure = self._marginals((a, b), at) - main_a[:, :, None] - main_b[:, None, :] + mean
+        return _frame([self._axes[a], self._axes[b]], values, pure)
+
+    def _indices(self, names: Sequence[str]) -> tuple[int, ...]:
+        expected = f"different names among {', '.join(self.dimensions)}"
+        text = ", ".join(map(str, names)) or "(none)"
+        known = all(name in self.dimensions for name in names)
+        expect(bool(names) and known and len(set(names)) == len(names), "dimensions", text, expected)
+        return tuple(self.dimensions.index(name) for name in names)
+
+    def _component(self, chosen: tuple[int, ...]) -> Floats:
+        """[T] share of each tree's variance due to exactly these dimensions, by inclusion and exclusion."""
+        chosen = tuple(sorted(chosen))
+        if chosen not in self._components:
+            split = [all(tree.splits(d) for d in chosen) for tree in self._trees]
+            variance = [
+                tree.marginal_variance(chosen) if s else 0.0 for tree, s in zip(self._trees, split, strict=True)
+            ]
+            share = np.array(variance) / self._total
+            for order in range(1, len(chosen)):
+                for subset in itertools.combinations(chosen, order):
+                    share = share - self._component(subset)
+            self._components[chosen] = np.where(split, np.maximum(share, 0.0), 0.0 * self._total)
+        return self._components[chosen]
+
+    def _grid(self, chosen: Sequence[int], points: int) -> tuple[list[list[Any]], list[Floats]]:
+        expect(points >= 2, "points", points, "a whole number of at least 2")
+        values = [self._axes[d].grid(points) for d in chosen]
+        return values, [self._axes[d].quantile(v) for d, v in zip(chosen, values, strict=True)]
+
+    def _marginals(self, chosen: Sequence[int], at: Sequence[Floats]) -> Floats:
+        """[T, P_1, ..., P_k] of every tree at the quantiles `at`, [P_i] each in any order."""
+        orders = [np.argsort(quantiles) for quantiles in at]
+        ascending = [quantiles[order] for quantiles, order in zip(at, orders, strict=True)]
+        places = np.ix_(*(np.argsort(order) for order in orders))
+        return np.stack([tree.marginal(chosen, ascending)[places] for tree in self._trees])
+
+
+def fit(
+    frame: pd.DataFrame,
+    plan: Plan,
+    score: Score = "test_score",
+    by: By | None = None,
+    cutoff: float | None = None,
+    n_trees: int = N_TREES,
+    seed: int = 0,
+) -> Fanova:
+    """The functional ANOVA of a study's scores over its hyperparameters, and over architecture if asked.
+
+    Trials that finished count with their score, at most the cutoff. Those that diverged count as the cutoff: the search
+    drew them, and to leave them out would hide what makes training diverge; their time says nothing, so for
+    ``train_seconds`` they are left out. Other trials have no score and are left out too.
+
+    Args:
+        frame: as of `analysis.load`, with one task. Variants in it are pooled unless `by` tells them apart.
+        plan: of the study, whose space says how each setting was sampled.
+        score: the column that is explained.
+        by: ``variant`` adds the variant as one categorical dimension; ``toggles`` adds instead every toggle in which
+            the cells of the variants differ. Toggles that always differ together cannot be told apart and make one
+            dimension, such as ``peephole_i/f/o``. All combinations of toggles weigh the same, also those of which
+            there is no trial: a note says of how many there is one.
+        cutoff: worse scores are set to it. By default Tukey's far-out fence, q3 + 3 (q3 - q1) of the finished trials,
+            or their worst score if that is below.
+        n_trees: of the forest.
+        seed: of the forest.
+
+    Raises:
+        UserError: fewer than 8 trials have a score, no dimension varies, or an argument is not as above.
+    """
+    expect(score in get_args(Score), "score", score, f"one of {', '.join(get_args(Score))}")
+    expect(by in (None, "variant", "toggles"), "by", by, "variant, toggles or None")
+    expect(cutoff is None or math.isfinite(cutoff), "cutoff", cutoff, "a finite number or None")
+    tasks = frame["task"].nunique()
+    expect(tasks <= 1, "frame", f"{tasks} tasks", "trials of one task")
+
+    finished = (frame["status"] == "finished") & np.isfinite(frame[score])
+    diverged = (frame["status"] == "diverged") & (score != "train_seconds")
+    trials = frame[(finished | diverged) & frame["variant"].isin(plan.variants)]
+    _check_number(trials, score)
+    variants = variants_of(trials)
+    notes: list[str] = []
+    architecture: dict[str, Mapping[str, Any]] = {}  # {dimension: {variant: value}}
+    if by == "variant":
+        expect(len(variants) > 1, "by", f"variant, with trials of {variants[0]} alone", "at least two variants")
+        architecture = {"variant": {v: v for v in variants}}
+    elif by == "toggles":
+        architecture, variants, notes = _toggles(plan, variants)
+        trials = trials[trials["variant"].isin(variants)]
+        _check_number(trials, score)
+    elif len(variants) > 1:
+        notes.append(f"The trials of {len(variants)} variants are pooled.")
+    others = "" if len(trials) == len(frame) else f"; {len(frame) - len(trials)} have no {score} that counts"
+    notes.insert(0, f"{len(trials)} of {len(frame)} trials are used{others}.")
+
+    scores = trials[score].where(finished)
+    origin = "given"
+    if cutoff is None:
+        cutoff, origin = _cutoff(scores)
+    n_cut, n_diverged = int((scores > cutoff).sum()), int(scores.isna().sum())
+    text = f"{n_cut} worse trials are set to it, {n_diverged} diverged count as it"
+    notes.append(f"Cutoff {cutoff:.6g} ({origin}): {text}.")
+
+    dimensions = list(parse(plan.space, (*REQUIRED, *plan.space)))
+    columns = {dimension.name: trials[dimension.name] for dimension in dimensions}
+    for name, values in architecture.items():
+        columns[name] = pd.Series([values[v] for v in trials["variant"]], index=trials.index, dtype=object)
+        dimensions.append(Dimension(name, "choice", values=tuple(dict.fromkeys(values.values()))))
+    varying, absent = _varying(dimensions, columns)
+    expect(bool(varying), "space", "every setting is fixed", "one that varies")
+    data = [columns[dimension.name] for dimension in varying]
+    fanova = from_arrays(data, scores.fillna(cutoff).clip(upper=cutoff), varying, n_trees, seed)
+    fanova.cutoff = cutoff
+    fanova.notes = notes + absent + fanova.notes
+    return fanova
+
+
+def from_arrays(
+    X: Sequence[ArrayLike] | np.ndarray | pd.DataFrame,
+    y: ArrayLike,
+    dimensions: Sequence[Dimension],
+    n_trees: int = N_TREES,
+    seed: int = 0,
+) -> Fanova:
+    """The functional ANOVA of plain arrays.
+
+    Args:
+        X: settings in their own units: [n, D], or a sequence of the D columns, [n] each.
+        y: [n] finite scores, none of which is cut.
+        dimensions: how each of the D was sampled, e.g. ``Dimension("lr", "log_uniform", 1e-6, 1e-2)``.
+        n_trees: of the forest.
+        seed: of the forest.
+
+    Raises:
+        UserError: n is below 8 or n_trees below 2, or values do not fit their dimension.
+    """
+    scores = np.asarray(y, dtype=float)
+    table: Any = X.to_numpy() if isinstance(X, pd.DataFrame) else X
+    columns = list(table.T if isinstance(table, np.ndarray) else table)
+    expect(len(scores) >= MIN_TRIALS, "trials", len(scores), f"at least {MIN_TRIALS} for an ANOVA")
+    expect(bool(np.isfinite(scores).all()), "y", "not finite", "finite scores")
+    expect(n_trees >= 2, "n_trees", n_trees, "a whole number of at least 2")
+    fits = len(columns) == len(dimensions) > 0 and all(len(column) == len(scores) for column in columns)
+    expect(fits, "X", f"{len(columns)} columns", f"{len(dimensions)} columns of {len(scores)} values")
+
+    axes = [_Axis(d, column, scores) for d, column in zip(dimensions, columns, strict=True)]
+    codes = np.column_stack([axis.encode(column) for axis, column in zip(axes, columns, strict=True)])
+    forest = RandomForestRegressor(n_trees, random_state=seed, **FOREST).fit(codes.astype(np.float32), scores)
+    trees = [_boxes(estimator.tree_, axes) for estimator in forest.estimators_]
+    r2 = _out_of_bag_r2(forest, codes.astype(np.float32), scores)
+    fanova = Fanova(axes, trees, len(scores), float(scores.max()), r2)
+    if np.ptp(scores) == 0:
+        fanova.notes.append("All scores are equal: there is no variance to share.")
+    elif not r2 > 0:
+        fanova.notes.append(
+            f"The forest predicts unseen trials no better than their mean (out-of-bag R\u00b2 {r2:.2f})."
+        )
+    else:
+        fanova.notes.append(f"Out-of-bag R\u00b2 of the forest: {r2:.2f}.")
+    return fanova
+
+
+class _Axis:
+    """A dimension as trees see it: what they split, and where that is in [0, 1] by quantile."""
+
+    def __init__(self, dimension: Dimension, column: ArrayLike, scores: Floats):
+        self.dimension = dimension
+        self._integer = dimension.distribution.endswith("_int")
+        self._codes: dict[Any, int] = {}
+        if dimension.values:
+            places = {value: place for place, value in enumerate(dimension.values)}
+            labels = list(np.asarray(column, dtype=object))
+            for value in labels:
+                self._check(value in places, value, f"one of {', '.join(map(str, places))}")
+            means = pd.Series(scores).groupby([places[value] for value in labels]).mean()
+            overall = float(scores.mean())  # for a category without a trial
+            ranked = sorted(places, key=lambda value: means.get(places[value], overall))
+            self._codes = {value: code for code, value in enumerate(ranked)}
+        else:
+            bounds = f"[{dimension.low}, {dimension.high}]"
+            self._check(dimension.low < dimension.high, bounds, "bounds that differ")
+
+    def encode(self, column: ArrayLike) -> Floats:
+        """[n] of what the trees split: quantiles, but integers as such and categories as codes."""
+        if self._codes:
+            return np.array([self._codes[value] for value in np.asarray(column, dtype=object)], dtype=float)
+        values = np.asarray(column, dtype=float)
+        if not self._integer:
+            return self._number_quantile(values)
+        inside = (values >= self.dimension.low) & (values <= self.dimension.high) & (values == np.floor(values))
+        for value in values[~inside]:
+            self._check(False, value, f"an integer within [{self.dimension.low}, {self.dimension.high}]")
+        return values
+
+    def cut(self, threshold: Floats) -> Floats:
+        """Quantiles at which trees split, from their thresholds: codes and integers of at most that go left."""
+        if self._codes:
+            return (np.floor(threshold) + 1) / len(self._codes)
+        return self._scaled(np.floor(threshold) + 0.5) if self._integer else threshold
+
+    def grid(self, points: int) -> list[Any]:
+        """Values to draw the dimension at, in ascending order; categories in their own."""
+        if self._codes:
+            return list(self.dimension.values)
+        if self._integer and self.dimension.high - self.dimension.low < points:
+            return list(range(int(self.dimension.low), int(self.dimension.high) + 1))
+        quantiles = np.linspace(0, 1, points).tolist()
+        return sorted({self.dimension.value(self.dimension.at(u)) for u in quantiles})
+
+    def quantile(self, values: Sequence[Any]) -> Floats:
+        """[n] of where values lie in [0, 1]; a category or an integer in the middle of what it owns."""
+        if self._codes:
+            return (self.encode(values) + 0.5) / len(self._codes)
+        numbers = np.asarray(values, dtype=float)
+        if self._integer:
+            return (self._scaled(numbers - 0.5) + self._scaled(numbers + 0.5)) / 2
+        # The forest compares in single precision; a point on a split must fall on the same side here.
+        return self._number_quantile(numbers).astype(np.float32).astype(float)
+
+    def _number_quantile(self, values: Floats) -> Floats:
+        inverted = self.dimension.distribution.startswith("one_minus")
+        quantiles = 1 - self._scaled(1 - values) if inverted else self._scaled(values)
+        for value in values[~(np.abs(quantiles - 0.5) <= 0.5 + 1e-6)]:
+            self._check(False, value, f"a number within [{self.dimension.low}, {self.dimension.high}]")
+        return np.clip(quantiles, 0.0, 1.0)
+
+    def _scaled(self, numbers: Floats) -> Floats:
+        half = 0.5 if self._integer else 0.0
+        low, high = self.dimension.low - half, self.dimension.high + half
+        if "log" in self.dimension.distribution:
+            with np.errstate(divide="ignore", invalid="ignore"):  # values not above 0 are out of bounds
+                return np.log(numbers / low) / math.log(high / low)
+        return (numbers - low) / (high - low)
+
+    def _check(self, condition: bool, value: object, expected: str) -> None:
+        expect(condition, self.dimension.name, value, expected)
+
+
+def _check_number(trials: pd.DataFrame, score: str) -> None:
+    expect(len(trials) >= MIN_TRIALS, "trials", f"{len(trials)} with {score}", f"at least {MIN_TRIALS} for an ANOVA")
+
+
+def _varying(dimensions: Sequence[Dimension], columns: Mapping[str, pd.Series]) -> tuple[list[Dimension], list[str]]:
+    """The dimensions of more than one value, without the categories of which there is no trial; notes on those."""
+    varying, notes = [], []
+    for dimension in dimensions:
+        seen = set(columns[dimension.name])
+        present = tuple(value for value in dimension.values if value in seen)
+        if absent := [str(value) for value in dimension.values if value not in seen]:
+            notes.append(f"{dimension.name}: no trial has {', '.join(absent)}.")
+        if len(present) > 1 or (not dimension.values and dimension.low < dimension.high):
+            varying.append(replace(dimension, values=present))
+    return varying, notes
+
+
+def _cutoff(scores: pd.Series) -> tuple[float, str]:
+    """The default cutoff, and what it is."""
+    box = stats.box(scores)
+    expect(box["n"] > 0, "trials", "0 finished", "finished trials, or a cutoff for those that diverged")
+    fence = box["q3"] + 3 * (box["q3"] - box["q1"])
+    if box["q1"] < box["q3"] and fence < box["high"]:  # where most are equal, a fence would cut all others
+        return fence, "Tukey's far-out fence"
+    return box["high"], "the worst that finished"
+
+
+def _boxes(tree: Any, axes: Sequence[_Axis]) -> BoxTree:
+    """A tree of scikit-learn's over quantiles."""
+    cut = np.zeros(tree.node_count)
+    for d, axis in enumerate(axes):
+        cut[tree.feature == d] = axis.cut(tree.threshold[tree.feature == d])
+    return BoxTree(tree.children_left, tree.children_right, tree.feature, cut, tree.value[:, 0, 0], len(axes))
+
+
+def _out_of_bag_r2(forest: RandomForestRegressor, codes: np.ndarray, scores: Floats) -> float:
+    """R^2 of each trial's prediction by the trees that did not see it; NaN if the scores are equal."""
+    total, votes = np.zeros(len(scores)), np.zeros(len(scores))
+    for estimator, bag in zip(forest.estimators_, forest.estimators_samples_, strict=True):
+        outside = np.ones(len(scores), dtype=bool)
+        outside[bag] = False
+        total += np.where(outside, estimator.predict(codes), 0.0)
+        votes += outside
+    seen = votes > 0
+    spread = np.sum((scores[seen] - scores[seen].mean()) ** 2) if seen.any() else 0.0
+    if spread == 0:
+        return float("nan")
+    return float(1 - np.sum((scores[seen] - total[seen] / votes[seen]) ** 2) / spread)
+
+
+def _toggles(plan: Plan, variants: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], list[str], list[str]]:
+    """{dimension: {variant: value}} of the toggles in which the cells of `variants` differ; which variants; notes."""
+    made = {variant: cells.define(plan.variants[variant]) for variant in variants}
+    kinds = [type(cell) for cell in made.values()]
+    kept = [v for v, cell in made.items() if type(cell) is max(kinds, key=kinds.count)]
+    notes = []
+    if others := [v for v in variants if v not in kept]:
+        notes.append(f"Left out, as other cells have other toggles: {', '.join(others)}.")
+
+    patterns: dict[tuple[int, ...], list[str]] = {}
+    for name in [field.name for field in fields(made[kept[0]])] if kept else []:
+        settings = [getattr(made[variant], name) for variant in kept]
+        pattern = tuple(settings.index(value) for value in settings)
+        if any(pattern) and name not in plan.space:
+            patterns.setdefault(pattern, []).append(name)
+    expect(bool(patterns), "by", "toggles", "trials of variants that differ in a toggle")
+
+    found: dict[str, Mapping[str, Any]] = {}
+    for names in patterns.values():
+        joint = {v: list(dict.fromkeys(getattr(made[v], name) for name in names)) for v in kept}
+        found[_joined(names)] = {v: one[0] if len(one) == 1 else "/".join(map(str, one)) for v, one in joint.items()}
+        if len(names) > 1:
+            notes.append(f"{', '.join(names)} differ only together and are one dimension.")
+    n_combinations = math.prod(len(set(values.values())) for values in found.values())
+    n_tried = len({tuple(values[v] for values in found.values()) for v in kept})
+    notes.append(
+        f"The trials have {n_tried} of {n_combinations} combinations of toggles; the forest extends to the rest."
+    )
+    return found, kept, notes
+
+
+def _joined(names: Sequence[str]) -> str:
+    """``peephole_i/f/o``"""
+    stem = names[0][: names[0].rfind("_") + 1]
+    if len(names) == 1 or not all(name.startswith(stem) for name in names):
+        return "/".join(names)
+    return stem + "/".join(name.removeprefix(stem) for name in names)
+
+
+def _mean_sd(values: Floats) -> tuple[float, float]:
+    return stats.mean(values), stats.sd(values)
+
+
+def _frame(axes: Sequence[_Axis], values: Sequence[list[Any]], trees: Floats) -> pd.DataFrame:
+    """A row a point of the grid of `values`: mean and sd of `trees` [T, ...]. Categories stay the objects they are."""
+    columns = zip(*itertools.product(*values), strict=True)
+    dtypes = [object if axis.dimension.values else None for axis in axes]
+    names = [axis.dimension.name for axis in axes]
+    frame = pd.DataFrame({n: pd.Series(c, dtype=t) for n, c, t in zip(names, columns, dtypes, strict=True)})
+    return frame.assign(mean=trees.mean(axis=0).ravel(), sd=trees.std(axis=0, ddof=1).ravel())

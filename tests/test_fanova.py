@@ -1,0 +1,586 @@
+"""Functional ANOVA: against closed forms, brute force over the same forest, and Optuna; and what it says of itself."""
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.importance import FanovaImportanceEvaluator
+from sklearn.ensemble import RandomForestRegressor
+
+from analysis import fanova
+from analysis.fanova import Fanova, fit, from_arrays
+from search import cells
+from search.errors import UserError
+from search.space import Dimension
+from search.study import Plan
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+SPACE = {
+    "hidden_size": {"distribution": "log_uniform_int", "low": 20, "high": 200},
+    "lr": {"distribution": "log_uniform", "low": 1e-6, "high": 1e-2},
+    "momentum": {"distribution": "one_minus_log_uniform", "low": 0.01, "high": 1.0},
+    "input_noise": {"distribution": "uniform", "low": 0.0, "high": 1.0},
+}
+LETTERS = Dimension("letter", "choice", values=tuple("abcdefghi"))
+MIXED = [
+    Dimension("size", "log_uniform_int", 2, 9),
+    Dimension("rate", "log_uniform", 1e-5, 1e-1),
+    Dimension("inertia", "one_minus_log_uniform", 0.01, 1.0),
+    Dimension("gate", "choice", values=("sigmoid", "one", "coupled", None)),
+]
+CUBE = [Dimension(name, "uniform", 0.0, 1.0) for name in ("a", "b", "c")]
+PAPER = ("vanilla", "nig", "nfg", "nog", "niaf", "noaf", "np", "cifg", "fgr")
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+def draw(dimensions: Sequence[Dimension], n: int, seed: int = 0) -> list[list[Any]]:
+    """Columns of n values of each dimension, as a random search samples them."""
+    rng = np.random.default_rng(seed)
+    return [[d.value(d.at(u)) for u in rng.random(n)] for d in dimensions]
+
+
+def mixed(n: int = 120, seed: int = 0) -> tuple[list[list[Any]], np.ndarray]:
+    size, rate, inertia, gate = draw(MIXED, n, seed)
+    basin = np.log10(np.array(rate)) + 3 + 0.2 * np.array(size)
+    worse = np.array([{"sigmoid": 0.0, "one": 1.5, "coupled": 0.2, None: 1.0}[value] for value in gate])
+    noise = np.random.default_rng(seed + 1).normal(0, 0.2, n)
+    return [size, rate, inertia, gate], basin**2 + worse * np.array(size) / 5 + np.array(inertia) + noise
+
+
+def ishigami(x: np.ndarray) -> np.ndarray:
+    return np.sin(x[:, 0]) + 7 * np.sin(x[:, 1]) ** 2 + 0.1 * x[:, 2] ** 4 * np.sin(x[:, 0])
+
+
+def multiplied(*relative: float) -> dict[str, float]:
+    """Shares of a product of factors, from their variances divided by their squared means."""
+    total = math.prod(1 + v for v in relative) - 1
+    single = {name: v / total for name, v in zip("abc", relative, strict=True)}
+    return single | {f"{p} x {q}": single[p] * single[q] * total for p, q in itertools.combinations("abc", 2)}
+
+
+def measured(fitted: Fanova) -> dict[str, float]:
+    table = fitted.shares()
+    return dict(zip(table["dimensions"], table["mean"], strict=True))
+
+
+def make_plan(variants: Sequence[str] = PAPER, **changes: Any) -> Plan:
+    known = cells.variants()
+    plan = Plan(
+        study="bach",
+        task={"name": "jsb"},
+        score="nll [nats]",
+        variants={name: known[name] for name in variants},
+        trials=24,
+        epochs=20,
+        patience=5,
+        seed=0,
+        sampler="random",
+        space=SPACE,
+        dtype="float32",
+        data_hash="9f",
+    )
+    return dataclasses.replace(plan, **changes)
+
+
+def make_frame(plan: Plan, trials: int = 24, seed: int = 0) -> pd.DataFrame:
+    """Trials whose score has a basin over lr, gains from size, and is worse without a forget gate."""
+    rng = np.random.default_rng(seed)
+    worse = {"nfg": 2.0, "noaf": 1.0}
+    rows = []
+    for variant, number in itertools.product(plan.variants, range(trials)):
+        lr, size = float(10 ** rng.uniform(-6, -2)), int(np.exp(rng.uniform(np.log(20), np.log(200))))
+        score = 8 + 0.6 * (np.log10(lr) + 3) ** 2 + 20 / size + worse.get(variant, 0.0) + rng.normal(0, 0.05)
+        rows.append(
+            {
+                "study": plan.study,
+                "task": "jsb",
+                "variant": variant,
+                "trial": number,
+                "status": "finished",
+                "hidden_size": size,
+                "lr": lr,
+                "momentum": float(1 - 10 ** rng.uniform(-2, 0)),
+                "input_noise": float(rng.uniform()),
+                "valid_score": score - 0.1,
+                "test_score": score,
+                "train_seconds": size**1.5 / 10,
+            }
+        )
+    frame = pd.DataFrame(rows).astype({"hidden_size": "Int64", "status": "str"})
+    frame["task"] = pd.Categorical(frame["task"], ["jsb"], ordered=True)
+    frame["variant"] = pd.Categorical(frame["variant"], list(plan.variants), ordered=True)
+    return frame
+
+
+@pytest.fixture
+def forests(monkeypatch: pytest.MonkeyPatch) -> list[RandomForestRegressor]:
+    """The forests that are fitted, in order."""
+    made: list[RandomForestRegressor] = []
+
+    class Recorded(RandomForestRegressor):
+        def fit(self, *data: Any, **options: Any) -> Any:
+            made.append(self)
+            return super().fit(*data, **options)
+
+    monkeypatch.setattr(fanova, "RandomForestRegressor", Recorded)
+    return made
+
+
+ADDITIVE = {"a": 16 / 12, "b": 4 * (1 / 5 - 1 / 9), "c": 0.5}
+PAIRS = {"a x b": 0.0, "a x c": 0.0, "b x c": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (
+            lambda x: 4 * x[:, 0] + 2 * x[:, 1] ** 2 + np.sin(2 * np.pi * x[:, 2]),
+            {name: v / sum(ADDITIVE.values()) for name, v in ADDITIVE.items()} | PAIRS,
+        ),
+        (
+            lambda x: (x[:, 0] + 0.5) * (x[:, 1] + 1) * (x[:, 2] + 2),
+            multiplied(1 / 12, 1 / 12 / 1.5**2, 1 / 12 / 2.5**2),
+        ),
+        (lambda x: x[:, 0] * x[:, 1] * x[:, 2], multiplied(1 / 3, 1 / 3, 1 / 3)),
+    ],
+    ids=["additive", "multiplicative", "multiplicative through zero"],
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_shares_are_the_sobol_indices_of_sums_and_products(
+    function: Function, expected: dict[str, float], seed: int
+) -> None:
+    x = np.random.default_rng(seed).random((2000, 3))
+    fitted = from_arrays(x, function(x), CUBE, n_trees=30, seed=seed)
+    shares = measured(fitted)
+    for name, index in expected.items():
+        assert shares[name] == pytest.approx(index, abs=0.02), name
+    assert fitted.r2 > 0.98
+
+
+ISHIGAMI = {"a": 0.3139, "b": 0.4424, "c": 0.0, "a x b": 0.0, "a x c": 0.2437, "b x c": 0.0}
+
+
+def ishigami_errors(n: int, n_trees: int, names: Sequence[str]) -> dict[str, float]:
+    x = np.random.default_rng(0).uniform(-np.pi, np.pi, (n, 3))
+    bounds = [Dimension(name, "uniform", -np.pi, np.pi) for name in "abc"]
+    fitted = from_arrays(x, ishigami(x), bounds, n_trees=n_trees)
+    return {name: fitted.share(*name.split(" x "))[0] - ISHIGAMI[name] for name in names}
+
+
+def test_shares_near_the_sobol_indices_of_ishigami() -> None:
+    """At 2,000 samples trees of constant leaves have 13 steps along each axis, four to a hump of sin^2: they see
+    a sixth less of that main effect, and what they miss is among the interactions."""
+    errors = ishigami_errors(2000, 30, list(ISHIGAMI))
+    assert max(map(abs, errors.values())) < 0.11
+    assert {name for name, error in errors.items() if abs(error) > 0.045} == {"b"}
+
+
+def test_main_effects_approach_the_sobol_indices_of_ishigami() -> None:
+    errors = ishigami_errors(32000, 2, "abc")
+    assert max(map(abs, errors.values())) < 0.02
+
+
+def brute_force(forest: RandomForestRegressor) -> list[np.ndarray]:
+    """What each tree predicts over a grid of `MIXED`, evenly by quantile, [T][size, rate, inertia, gate], with the
+    size and the gate at each of their values and the other two between all thresholds of that tree."""
+    predictions = []
+    for tree in forest.estimators_:
+        codes = [np.arange(2.0, 10.0), *(np.empty(0),) * 2, np.arange(4.0)]
+        for d in (1, 2):
+            edges = np.unique(tree.tree_.threshold[tree.tree_.feature == d])
+            edges = np.concatenate([[0.0], edges, [1.0]])
+            codes[d] = (edges[1:] + edges[:-1]) / 2
+        grid = np.stack(np.meshgrid(*codes, indexing="ij"), -1)
+        predictions.append(tree.predict(grid.reshape(-1, 4)).reshape(grid.shape[:-1]))
+    return predictions
+
+
+def cell_weights(tree: Any) -> list[np.ndarray]:
+    """What each grid point of `brute_force` weighs, along each dimension."""
+    border = np.log(np.arange(2, 11) - 0.5)
+    weights = [np.diff(border) / (border[-1] - border[0]), *(np.empty(0),) * 2, np.full(4, 0.25)]
+    for d in (1, 2):
+        edges = np.unique(tree.tree_.threshold[tree.tree_.feature == d])
+        weights[d] = np.diff(np.concatenate([[0.0], edges, [1.0]]))
+    return weights
+
+
+def averaged(values: np.ndarray, weights: list[np.ndarray], kept: Sequence[int]) -> np.ndarray:
+    for d in reversed(range(4)):
+        if d not in kept:
+            values = np.tensordot(values, weights[d], axes=(d, 0))
+    return values
+
+
+def test_shares_of_all_orders_are_those_of_brute_force(forests: list[RandomForestRegressor]) -> None:
+    columns, y = mixed()
+    fitted = from_arrays(columns, y, MIXED, n_trees=5)
+    (forest,) = forests
+    names = fitted.dimensions
+    expected: dict[tuple[int, ...], list[float]] = {}
+    for tree, values in zip(forest.estimators_, brute_force(forest), strict=True):
+        weights = cell_weights(tree)
+        components: dict[tuple[int, ...], np.ndarray] = {(): averaged(values, weights, ())}
+        for order in range(1, 5):
+            for chosen in itertools.combinations(range(4), order):
+                pure = averaged(values, weights, chosen)
+                for subset, lower in list(components.items()):
+                    if set(subset) < set(chosen):
+                        places = tuple(slice(None) if d in subset else None for d in chosen)
+                        pure = pure - lower[places]
+                components[chosen] = pure
+        variance = {}
+        for chosen, pure in components.items():
+            square = pure**2
+            for d in reversed(chosen):
+                square = square @ weights[d]
+            variance[chosen] = float(square)
+        total = sum(v for chosen, v in variance.items() if chosen)
+        for chosen, v in variance.items():
+            expected.setdefault(chosen, []).append(v / total)
+    for chosen, shares in expected.items():
+        if chosen:
+            mean, sd = fitted.share(*(names[d] for d in chosen))
+            assert mean == pytest.approx(np.mean(shares), abs=1e-10)
+            assert sd == pytest.approx(np.std(shares, ddof=1), abs=1e-10)
+
+
+def test_marginals_and_interactions_are_those_of_brute_force(forests: list[RandomForestRegressor]) -> None:
+    columns, y = mixed()
+    fitted = from_arrays(columns, y, MIXED, n_trees=5)
+    (forest,) = forests
+    gates = fitted.marginal("gate")["gate"].tolist()
+    assert gates == list(MIXED[3].values)
+    means = [np.mean([v for v, gate in zip(y, columns[3], strict=True) if gate == g]) for g in gates]
+    codes = np.argsort(np.argsort(means))
+
+    single, pair, pure = [], [], []
+    for tree, values in zip(forest.estimators_, brute_force(forest), strict=True):
+        weights = cell_weights(tree)
+        size, gate = averaged(values, weights, [0]), averaged(values, weights, [3])[codes]
+        both = averaged(values, weights, [0, 3])[:, codes]
+        single.append(size)
+        pair.append(both)
+        pure.append(both - size[:, None] - gate + averaged(values, weights, []))
+
+    table = fitted.marginal("size")
+    assert table["size"].tolist() == list(range(2, 10))
+    np.testing.assert_allclose(table["mean"], np.mean(single, axis=0), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(table["sd"], np.std(single, axis=0, ddof=1), rtol=0, atol=1e-10)
+    table = fitted.marginal("size", "gate")
+    assert list(table.columns) == ["size", "gate", "mean", "sd"]
+    np.testing.assert_allclose(table["mean"], np.mean(pair, axis=0).ravel(), rtol=0, atol=1e-10)
+    table = fitted.interaction("size", "gate")
+    np.testing.assert_allclose(table["mean"], np.mean(pure, axis=0).ravel(), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(table["sd"], np.std(pure, axis=0, ddof=1).ravel(), rtol=0, atol=1e-10)
+    reverse = fitted.interaction("gate", "size")
+    np.testing.assert_allclose(reverse["mean"].to_numpy().reshape(4, 8).T.ravel(), table["mean"], rtol=0, atol=1e-12)
+
+
+def test_marginal_of_all_dimensions_is_the_forests_prediction(forests: list[RandomForestRegressor]) -> None:
+    columns, y = mixed()
+    fitted = from_arrays(columns, y, MIXED, n_trees=5)
+    table = fitted.marginal("rate", "inertia", "size", "gate", points=9)
+    axes = {axis.dimension.name: axis for axis in fitted._axes}
+    codes = np.column_stack([axes[d.name].encode(table[d.name]) for d in MIXED])
+    np.testing.assert_allclose(table["mean"], forests[0].predict(codes.astype(np.float32)), rtol=0, atol=1e-10)
+
+
+def test_shares_add_up_to_one_over_all_orders() -> None:
+    columns, y = mixed()
+    fitted = from_arrays(columns, y, MIXED, n_trees=10)
+    table = fitted.shares(max_order=4)
+    assert len(table) == 2**4
+    assert table["mean"].sum() == pytest.approx(1, abs=1e-10)
+    assert table["mean"].iloc[-1] == 0
+    table = fitted.shares(max_order=2)
+    assert table["mean"].sum() == pytest.approx(1, abs=1e-10)
+    assert table["dimensions"].iloc[-1] == "higher order" and table["order"].iloc[-1] == 3
+    assert table["mean"].iloc[:-1].is_monotonic_decreasing
+    assert fitted.share("gate", "size") == fitted.share("size", "gate")
+
+
+def test_variance_of_many_cells_is_that_of_pairs_of_leaves() -> None:
+    x = np.random.default_rng(0).random((60, 6))
+    dimensions = [Dimension(name, "uniform", 0.0, 1.0) for name in "abcdef"]
+    tree = from_arrays(x, np.sin(9 * x).sum(axis=1), dimensions, n_trees=2)._trees[0]
+    everything = range(6)
+    cells_of_all = math.prod(len(tree._edges[d]) - 1 for d in everything)
+    assert cells_of_all > len(tree._value) ** 2
+    assert tree.marginal_variance(everything) == pytest.approx(tree.variance, rel=1e-10)
+    for chosen in itertools.combinations(everything, 2):
+        by_pairs = tree._variance_by_pairs(chosen, tree._weights(chosen))
+        assert tree.marginal_variance(chosen) == pytest.approx(by_pairs, rel=1e-10)
+
+
+def test_main_effects_agree_with_optuna() -> None:
+    """Within 0.03. Optuna measures all numbers on a linear scale, so these are sampled on one, and grows leaves of one
+    trial."""
+    dimensions = [*CUBE, Dimension("d", "uniform_int", 1, 12)]
+    columns = draw(dimensions, 400, seed=3)
+    a, b, c, d = (np.array(column) for column in columns)
+    y = 3 * (a - 0.4) ** 2 + b * d / 12 + 0.3 * np.sin(5 * c) + np.random.default_rng(0).normal(0, 0.05, 400)
+    study = optuna.create_study()
+    stored = {dimension.name: dimension.stored for dimension in dimensions}
+    for row, value in zip(zip(*columns, strict=True), y, strict=True):
+        params = dict(zip(stored, row, strict=True))
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=stored, value=float(value)))
+    importances = FanovaImportanceEvaluator(n_trees=20, seed=0).evaluate(study)
+    fitted = from_arrays(columns, y, dimensions)
+    for name in stored:
+        assert fitted.share(name)[0] == pytest.approx(importances[name], abs=0.03), name
+
+
+def test_a_logarithmic_dimension_is_the_uniform_one_of_its_logarithms() -> None:
+    u = np.random.default_rng(0).random((300, 2))
+    y = np.sin(4 * u[:, 0]) + u[:, 0] * u[:, 1]
+    even = from_arrays(u, y, CUBE[:2], n_trees=10)
+    rate, inertia = 10 ** (4 * u[:, 0] - 6), 1 - 0.01 ** (1 - (1 - u[:, 1]))
+    scaled = [Dimension("a", "log_uniform", 1e-6, 1e-2), Dimension("b", "one_minus_log_uniform", 0.01, 1.0)]
+    fitted = from_arrays([rate, inertia], y, scaled, n_trees=10)
+    for names in (("a",), ("b",), ("a", "b")):
+        assert fitted.share(*names) == pytest.approx(even.share(*names), abs=1e-6)
+    table = fitted.marginal("a", points=5)
+    np.testing.assert_allclose(table["a"], [1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+    np.testing.assert_allclose(table["mean"], even.marginal("a", points=5)["mean"], atol=1e-6)
+    table = fitted.marginal("b", points=3)
+    np.testing.assert_allclose(table["b"], [0, 0.9, 0.99])
+    np.testing.assert_allclose(table["mean"], even.marginal("b", points=3)["mean"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "weights"),
+    [("uniform_int", np.full(4, 0.25)), ("log_uniform_int", np.diff(np.log([0.5, 1.5, 2.5, 3.5, 4.5])) / np.log(9))],
+)
+def test_an_integer_weighs_what_it_was_sampled_with(distribution: str, weights: np.ndarray) -> None:
+    n = np.repeat([1, 2, 3, 4], 50)
+    effect = np.array([5.0, 1.0, 2.0, 2.5])
+    other = np.random.default_rng(0).random(200)
+    dimensions = [Dimension("n", distribution, 1, 4), Dimension("other", "uniform", 0.0, 1.0)]
+    fitted = from_arrays([n, other], effect[n - 1], dimensions, n_trees=4)
+    assert fitted.marginal("n")["n"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(fitted.marginal("n")["mean"], effect)
+    assert fitted._trees[0].mean == pytest.approx(weights @ effect)
+    assert fitted._trees[0].variance == pytest.approx(weights @ effect**2 - (weights @ effect) ** 2)
+    assert fitted.share("n") == pytest.approx((1, 0)) and fitted.share("other") == (0, 0)
+
+
+def test_an_integer_without_a_trial_is_wholly_on_one_side_of_a_split() -> None:
+    n = np.repeat([1, 4], 20)
+    fitted = from_arrays([n], n * 1.0, [Dimension("n", "uniform_int", 1, 4)], n_trees=2)
+    assert fitted.marginal("n")["mean"].tolist() == [1, 1, 4, 4]
+    assert fitted._trees[0].mean == pytest.approx(2.5)
+
+
+def test_categories_weigh_the_same_and_are_exact() -> None:
+    rng = np.random.default_rng(0)
+    effect = dict(zip("abcdefghi", [0.0, 5.0, 0.0, 1.0, 9.0, 0.0, 1.0, 5.0, 2.0], strict=True))
+    letters = [*"abcdefghi", *rng.choice([*"abc"], 200), *rng.choice([*"defghi"], 200)] * 2
+    y = np.array([effect[letter] for letter in letters])
+    fitted = from_arrays([letters, rng.random(len(letters))], y, [LETTERS, CUBE[0]], n_trees=4)
+    assert dict(zip("abcdefghi", fitted.marginal("letter")["mean"], strict=True)) == pytest.approx(effect)
+    assert fitted._trees[0].variance == pytest.approx(np.var(list(effect.values())))
+    assert fitted.share("letter") == pytest.approx((1, 0))
+
+
+def test_neither_codes_nor_order_of_categories_matter() -> None:
+    columns, y = mixed()
+    before = from_arrays(columns, y, MIXED, n_trees=10)
+    renamed = {"sigmoid": "z", "one": 17, "coupled": "b", None: "c"}
+    gate = Dimension("gate", "choice", values=("b", 17, "z", "c"))
+    after = from_arrays([*columns[:3], [renamed[g] for g in columns[3]]], y, [*MIXED[:3], gate], n_trees=10)
+    pd.testing.assert_frame_equal(before.shares(4), after.shares(4))
+    old, new = before.marginal("gate").set_index("gate"), after.marginal("gate").set_index("gate")
+    for value, name in renamed.items():
+        assert old["mean"].iloc[list(renamed).index(value)] == new["mean"][name]
+
+
+def test_fit_finds_what_the_scores_were_made_of() -> None:
+    plan = make_plan(["vanilla"])
+    fitted = fit(make_frame(plan, trials=200), plan)
+    assert fitted.dimensions == ("hidden_size", "lr", "momentum", "input_noise")
+    assert fitted.n == 200 and fitted.r2 > 0.8
+    assert fitted.shares()["dimensions"].iloc[0] == "lr" and fitted.share("lr")[0] > 0.8
+    assert fitted.share("momentum")[0] < 0.01
+    table = fitted.marginal("lr")
+    assert 3e-4 < table["lr"][table["mean"].idxmin()] < 3e-3
+    seconds = fit(make_frame(plan, trials=200), plan, score="train_seconds")
+    assert seconds.share("hidden_size")[0] > 0.95
+
+
+def test_variants_are_a_dimension_beside_the_settings() -> None:
+    plan = make_plan()
+    fitted = fit(make_frame(plan), plan, by="variant")
+    assert fitted.dimensions == (*SPACE, "variant")
+    table = fitted.marginal("variant").set_index("variant")["mean"]
+    assert list(table.index) == list(PAPER)
+    assert table.idxmax() == "nfg" and table["nfg"] - table["vanilla"] > 1
+    assert fitted.share("variant")[0] > fitted.share("momentum")[0]
+    pooled = fit(make_frame(plan), plan)
+    assert any("9 variants are pooled" in note for note in pooled.notes)
+
+
+def test_toggles_are_dimensions_in_place_of_the_variant() -> None:
+    plan = make_plan()
+    fitted = fit(make_frame(plan), plan, by="toggles")
+    assert fitted.dimensions[4:] == (
+        "input_gate",
+        "forget_gate",
+        "output_gate",
+        "input_activation",
+        "output_activation",
+        "peephole_i/f/o",
+        "gate_recurrence",
+    )
+    assert fitted.marginal("forget_gate")["forget_gate"].tolist() == ["sigmoid", "one", "coupled"]
+    assert fitted.marginal("peephole_i/f/o")["peephole_i/f/o"].tolist() == [True, False]
+    assert fitted.share("forget_gate")[0] > fitted.share("input_gate")[0]
+    assert any("peephole_i, peephole_f, peephole_o differ only together" in note for note in fitted.notes)
+    assert any("9 of 192 combinations" in note for note in fitted.notes)
+
+
+def test_toggles_of_other_cells_are_left_out_and_said() -> None:
+    plan = make_plan(["vanilla", "nfg", "gru"])
+    fitted = fit(make_frame(plan), plan, by="toggles")
+    assert fitted.dimensions == (*SPACE, "forget_gate") and fitted.n == 48
+    assert any("other cells have other toggles: gru" in note for note in fitted.notes)
+
+
+def test_a_sampled_toggle_is_a_setting_and_absent_values_are_said() -> None:
+    space = SPACE | {"forget_gate": {"distribution": "choice", "values": ["sigmoid", "one", "coupled"]}}
+    plan = make_plan(["vanilla", "nig"], space=space)
+    frame = make_frame(plan)
+    frame["forget_gate"] = pd.array(["sigmoid", "one"] * 24, dtype="string")
+    fitted = fit(frame, plan, by="toggles")
+    assert fitted.dimensions == (*space, "input_gate")
+    assert "forget_gate: no trial has coupled." in fitted.notes
+    assert fitted.marginal("forget_gate")["forget_gate"].tolist() == ["sigmoid", "one"]
+
+
+def test_fixed_settings_are_no_dimensions() -> None:
+    fixed = SPACE | {"momentum": {"distribution": "choice", "values": [0.9]}}
+    plan = make_plan(["vanilla"], space=fixed | {"input_noise": {"distribution": "uniform", "low": 0, "high": 0}})
+    frame = make_frame(plan).assign(momentum=0.9, input_noise=0.0)
+    assert fit(frame, plan).dimensions == ("hidden_size", "lr")
+
+
+def test_worse_scores_are_cut_and_diverged_trials_count_as_the_cutoff() -> None:
+    plan = make_plan(["vanilla"])
+    frame = make_frame(plan, trials=30)
+    frame.loc[:1, "test_score"] = [1e6, 2e3]
+    frame.loc[2, "status"] = "diverged"
+    frame.loc[3:5, ["status", "test_score"]] = ["failed", np.nan]
+    kept = frame["test_score"][[0, 1, *range(6, 30)]]
+    q1, q3 = np.percentile(kept, [25, 75])
+    fitted = fit(frame, plan)
+    assert fitted.n == 27
+    assert fitted.cutoff == pytest.approx(q3 + 3 * (q3 - q1))
+    assert fitted.notes[0] == "27 of 30 trials are used; 3 have no test_score that counts."
+    assert "Tukey's far-out fence): 2 worse trials are set to it, 1 diverged count as it." in fitted.notes[1]
+    assert fitted.marginal("lr")["mean"].max() <= fitted.cutoff
+
+    fitted = fit(frame, plan, cutoff=9.0)
+    assert fitted.cutoff == 9.0 and fitted.notes[1].startswith("Cutoff 9 (given)")
+    assert f"{(kept > 9).sum()} worse" in fitted.notes[1]
+    assert fit(frame, plan, score="train_seconds").n == 26
+
+
+def test_without_bad_trials_nothing_is_cut() -> None:
+    plan = make_plan(["vanilla"])
+    frame = make_frame(plan)
+    frame["test_score"] = np.linspace(8, 12, 24)
+    fitted = fit(frame, plan)
+    assert fitted.cutoff == frame["test_score"].max() and "0 worse trials" in fitted.notes[1]
+    frame["test_score"] = 5.0
+    frame.loc[:4, "test_score"] = 6.0  # quartiles are equal
+    assert fit(frame, plan).cutoff == 6.0
+
+
+def test_equal_scores_have_no_shares() -> None:
+    x = np.random.default_rng(0).random((50, 3))
+    fitted = from_arrays(x, np.full(50, 3.0), CUBE, n_trees=5)
+    assert np.isnan(fitted.share("a")).all() and np.isnan(fitted.shares()["mean"]).all()
+    assert (fitted.marginal("a")["mean"] == 3).all() and (fitted.marginal("a")["sd"] == 0).all()
+    assert fitted.notes == ["All scores are equal: there is no variance to share."]
+
+
+def test_a_dimension_that_never_splits_has_no_share() -> None:
+    x = np.random.default_rng(0).random((100, 3))
+    x[:, 1] = 0.5
+    fitted = from_arrays(x, x[:, 0] + x[:, 2], CUBE, n_trees=5)
+    assert fitted.share("b") == (0, 0) and fitted.share("a", "b") == (0, 0)
+    assert fitted.marginal("b")["mean"].nunique() == 1
+
+
+def test_a_forest_that_learned_nothing_says_so() -> None:
+    rng = np.random.default_rng(0)
+    fitted = from_arrays(rng.random((60, 3)), rng.normal(size=60), CUBE, n_trees=20)
+    assert fitted.r2 < 0 and "no better than their mean" in fitted.notes[0]
+
+
+def test_the_same_seed_gives_the_same_shares() -> None:
+    columns, y = mixed()
+    first, again = (from_arrays(columns, y, MIXED, n_trees=5, seed=7).shares() for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    assert not from_arrays(columns, y, MIXED, n_trees=5, seed=8).shares().equals(first)
+
+
+def test_impossible_requests_are_one_line() -> None:
+    plan = make_plan(["vanilla"])
+    frame = make_frame(plan)
+    x = np.random.default_rng(0).random((50, 3))
+    fitted = from_arrays(x, x[:, 0], CUBE, n_trees=2)
+    numbers = list(range(1, 9))
+    unfinished = frame.assign(status="waiting", test_score=np.nan)
+    requests: list[tuple[str, Callable[[], Any]]] = [
+        ("trials=7 with test_score: expected at least 8", lambda: fit(frame[:7], plan)),
+        ("trials=0 with test_score", lambda: fit(unfinished, plan, by="toggles")),
+        ("trials=0 with test_score", lambda: fit(frame[:0], plan, by="variant")),
+        ("0 finished", lambda: fit(frame.assign(status="diverged"), plan)),
+        ("at least two variants", lambda: fit(frame, plan, by="variant")),
+        ("differ in a toggle", lambda: fit(frame, plan, by="toggles")),
+        ("by=cell: expected", lambda: fit(frame, plan, by="cell")),  # type: ignore[arg-type]
+        ("score=loss: expected one of test_score", lambda: fit(frame, plan, score="loss")),  # type: ignore[arg-type]
+        ("cutoff=nan", lambda: fit(frame, plan, cutoff=math.nan)),
+        ("n_trees=1", lambda: fit(frame, plan, n_trees=1)),
+        ("dimensions=lr", lambda: fitted.share("lr")),
+        ("dimensions=a, a", lambda: fitted.share("a", "a")),
+        ("dimensions=(none)", lambda: fitted.marginal()),
+        ("points=1", lambda: fitted.marginal("a", points=1)),
+        ("max_order=0", lambda: fitted.shares(0)),
+        ("a=2.0: expected a number within", lambda: from_arrays(2 * np.ones((50, 3)), x[:, 0], CUBE)),
+        ("X=2 columns", lambda: from_arrays(x[:, :2], x[:, 0], CUBE)),
+        ("y=not finite", lambda: from_arrays(x, x[:, 0] / 0 * 0, CUBE)),
+        ("n=1.5", lambda: from_arrays([[1.5] * 8], numbers, [Dimension("n", "uniform_int", 1, 4)])),
+        ("letter=z: expected one of a", lambda: from_arrays([["z"] * 8], numbers, [LETTERS])),
+        ("a=[1, 1]", lambda: from_arrays([[1] * 8], numbers, [Dimension("a", "uniform", 1, 1)])),
+    ]
+    for text, request in requests:
+        with pytest.raises(UserError) as caught, np.errstate(all="ignore"):
+            request()
+        assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_two_tasks_are_refused() -> None:
+    plan = make_plan(["vanilla"])
+    frame = make_frame(plan)
+    frame["task"] = pd.Categorical(["jsb", "timit"] * 12)
+    with pytest.raises(UserError, match="one task"):
+        fit(frame, plan)
+
+
+def test_singles_and_pairs_of_200_trials_take_less_than_3_seconds() -> None:
+    dimensions = [*MIXED, CUBE[0]]
+    columns, y = mixed(200)
+    began = time.perf_counter()
+    from_arrays([*columns, np.random.default_rng(0).random(200)], y, dimensions).shares()
+    assert time.perf_counter() - began < 3
