@@ -9,9 +9,8 @@ import torch
 
 from search.compiler.cuda_kernels import CudaKernels
 from search.compiler.cuda_layout import JOB, Layout
-from search.compiler.cuda_native import Argument, Device, stream
+from search.compiler.cuda_native import Device, stream
 from search.compiler.cuda_source import STOP
-from search.compiler.plan import Plan
 from search.engines.engine import Interrupted, Member
 from search.tasks.task import Split
 
@@ -53,61 +52,76 @@ class DeviceSequences:
         )
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a member's things are: its layout, and its parameters' places, records of `cuda_layout.COPY`."""
+
+    layout: Layout
+    copies: np.ndarray
+
+    @property
+    def n_parameters(self) -> int:
+        return self.layout.job["n_parameters"]
+
+
 class Launch:
-    """Members of one cell and one size of block, largest first, to run in one launch.
+    """Members of one cell and one size of block to run in one launch, the largest first.
 
     Blocks take the members one by one from a queue: there is one block for each place that the device has, with its
     own part of global memory, which stays in the level-2 cache, and no member waits for a smaller one.
     """
 
     def __init__(
-        self, device: Device, code: CudaKernels, members: Sequence[Member], layouts: Sequence[Layout], train: bool
+        self, device: Device, code: CudaKernels, members: Sequence[Member], places: Sequence[Place], train: bool
     ):
-        self._code, self._members, self._train = code, members, train
-        self.threads = layouts[0].threads
+        self._code, self._members, self._train, self._device = code, members, train, device.torch
+        layouts = [place.layout for place in places]
+        self._threads = layouts[0].threads
         self._shared_bytes = max(layout.shared_used for layout in layouts)
         self._slot_size = max(layout.slot_size for layout in layouts)
-        resident = code.code.resident("epoch", self.threads, self._shared_bytes)
-        self._grid = min(len(members), resident)
-        sizes = [member.network.n_parameters for member in members]
-        self._starts = np.cumsum([0, *sizes])
-        on, dtype = device.torch, getattr(torch, str(members[0].weights.dtype))
-        pinned = on.type == "cuda"
-
-        def uploaded(vectors: Sequence[np.ndarray]) -> torch.Tensor:
-            host = torch.empty(int(self._starts[-1]), dtype=dtype, pin_memory=pinned)
-            np.concatenate(vectors, out=host.numpy())
-            return host.to(on, non_blocking=True, copy=True)
-
-        self._weights = uploaded([member.weights for member in members])
-        self._velocity = uploaded([member.velocity for member in members]) if train else self._weights
-        self._slots = torch.empty(self._grid * self._slot_size, dtype=dtype, device=on)
-        self._losses = torch.empty(len(members), self.threads, dtype=torch.float64, device=on)
+        self._grid = min(len(members), code.code.resident("epoch", self._threads, self._shared_bytes))
+        self._starts = np.cumsum([0, *(place.n_parameters for place in places)])
+        dtype = getattr(torch, str(members[0].weights.dtype))
+        self._kept: list[torch.Tensor] = []  # until the launch is over
+        self._host = [self._pinned(int(self._starts[-1]), dtype) for _ in range(2 if train else 1)]
+        np.concatenate([member.weights for member in members], out=self._host[0].numpy())
+        if train:
+            np.concatenate([member.velocity for member in members], out=self._host[1].numpy())
+        self._vectors = [host.to(self._device, non_blocking=True, copy=True) for host in self._host]
+        self._slots = torch.empty(self._grid * self._slot_size, dtype=dtype, device=self._device)
+        self._losses = torch.empty(len(members), self._threads, dtype=torch.float64, device=self._device)
+        self._host_losses = self._pinned(self._losses.shape, torch.float64)
         settings = [(m.lr * (1.0 - m.momentum), m.momentum, m.input_noise) for m in members]
-        self._settings = torch.tensor(settings, dtype=torch.float64).to(on)
-        self._jobs, self._copies = (torch.from_numpy(table).to(on) for table in self._tables(layouts))
-        self._device = on
+        self._settings = torch.tensor(settings, dtype=torch.float64).to(self._device)
+        self._jobs, self._copies = self._tables(places)
 
-    def _tables(self, layouts: Sequence[Layout]) -> tuple[np.ndarray, np.ndarray]:
-        """The members' jobs [K, fields of `JOB`], less the number of sequences, and their copies."""
-        jobs = np.zeros((len(layouts), len(JOB)), np.int64)
-        copies: list[tuple[int, ...]] = []
-        for k, (member, layout) in enumerate(zip(self._members, layouts, strict=True)):
-            own = list(layout.copies(member.network.shapes, member.network.directions))
-            fields = layout.job | {
+    def _pinned(self, size: int | torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        """Memory of the host from and to which copies go beside other work."""
+        return torch.empty(size, dtype=dtype, pin_memory=self._device.type == "cuda")
+
+    def _tables(self, places: Sequence[Place]) -> tuple[np.ndarray, torch.Tensor]:
+        """The members' jobs [K, fields of `JOB`], and the places of their parameters, once for each size."""
+        jobs = np.zeros((len(places), len(JOB)), np.int64)
+        fields = {name: k for k, name in enumerate(JOB)}
+        copies: list[np.ndarray] = []
+        first_copy: dict[int, int] = {}
+        for k, (member, place) in enumerate(zip(self._members, places, strict=True)):
+            if id(place) not in first_copy:
+                first_copy[id(place)] = sum(map(len, copies))
+                copies.append(place.copies)
+            values = place.layout.job | {
                 "vector": int(self._starts[k]),
                 "seed": member.seed,
                 "epoch": member.epoch,
-                "first_copy": len(copies),
-                "n_copies": len(own),
+                "first_copy": first_copy[id(place)],
+                "n_copies": len(place.copies),
             }
-            for name, value in fields.items():
-                jobs[k, JOB.index(name)] = value
-            copies += own
-        return jobs, np.array(copies, np.int64)
+            for name, value in values.items():
+                jobs[k, fields[name]] = value
+        return jobs, torch.from_numpy(np.concatenate(copies)).to(self._device)
 
     def start(self, data: DeviceSequences, orders: Sequence[np.ndarray], control: torch.Tensor, queue: int) -> None:
-        """Starts the launch.
+        """Starts the launch, and after it the copies of its results to the host.
 
         Args:
             data: the sequences.
@@ -116,11 +130,17 @@ class Launch:
         """
         order = torch.from_numpy(np.stack(orders).astype(np.int32)).to(self._device)
         self._jobs[:, JOB.index("n_sequences")] = order.shape[1]
-        arguments = [self._slots, self._jobs, self._settings, self._copies, self._weights, self._velocity]
-        arguments += [data.inputs, data.targets, data.starts, data.lengths, order, self._losses, control]
+        jobs = torch.from_numpy(self._jobs).to(self._device)
+        # Evaluation does not touch the velocities.
+        tensors = [self._slots, jobs, self._settings, self._copies, self._vectors[0], self._vectors[-1]]
+        tensors += [data.inputs, data.targets, data.starts, data.lengths, order, self._losses, control]
         sizes = [queue, len(self._members), self._slot_size, int(self._train)]
-        self._arguments: list[Argument] = [*arguments, *sizes]  # kept until the launch is over
-        self._code.code.launch("epoch", self._grid, self.threads, self._shared_bytes, self._arguments)
+        self._kept = tensors
+        self._code.code.launch("epoch", self._grid, self._threads, self._shared_bytes, [*tensors, *sizes])
+        self._host_losses.copy_(self._losses, non_blocking=True)
+        if self._train:
+            for host, vector in zip(self._host, self._vectors, strict=True):
+                host.copy_(vector, non_blocking=True)
         if self._device.type == "cuda":
             self._end = torch.cuda.Event()
             self._end.record()
@@ -129,88 +149,96 @@ class Launch:
         return self._device.type != "cuda" or self._end.query()
 
     def losses(self) -> np.ndarray:
-        """The loss of each member, summed over all steps. [K]"""
-        return self._losses.cpu().numpy().sum(axis=1)
+        """The loss of each member, summed over all steps, when the launch is over. [K]"""
+        return self._host_losses.numpy().sum(axis=1)
 
-    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights and velocities after the launch, the members' end to end."""
-        return self._weights.cpu().numpy(), self._velocity.cpu().numpy()
-
-    def commit(self, weights: np.ndarray, velocity: np.ndarray) -> None:
-        """Gives the members what `vectors` returned."""
+    def commit(self) -> None:
+        """Gives the members their weights and velocities, when the launch is over."""
+        weights, velocity = (host.numpy() for host in self._host)
         for k, member in enumerate(self._members):
             own = slice(self._starts[k], self._starts[k + 1])
             member.weights[:], member.velocity[:] = weights[own], velocity[own]
             member.epoch += 1
 
 
-def run(
-    device: Device,
-    kernels: Callable[[Member], CudaKernels],
-    members: Sequence[Member],
-    orders: Sequence[np.ndarray],
-    data: DeviceSequences,
-    stopped: Callable[[], bool],
-    train: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Goes over the sequences of a split with every member at once, training them or not.
+class Passes:
+    """Passes of populations over the sequences of one split.
 
-    Members are as they were until all launches are over.
-
-    Returns:
-        losses: of each member, summed over all steps. [K]
-        seconds: for each member its arithmetic's share of the time that the pass took. [K]
-
-    Raises:
-        Interrupted: `stopped` came true.
+    Args:
+        device: where they run.
+        kernels: the code for a member.
+        split: the sequences.
+        dtype: of numbers.
     """
-    layouts = {k: _layout(device, kernels(member).plan, member, data.n_steps) for k, member in enumerate(members)}
-    start = time.perf_counter()
-    groups = list(_groups(members, layouts))
-    control = torch.zeros(1 + len(groups), dtype=torch.int32, device=device.torch)
-    control[STOP] = int(stopped())
-    if device.torch.type == "cuda":
-        torch.cuda.current_stream(device.torch).synchronize()  # the other streams see it
-    launches = []
-    # The launches of the largest members come first: they take longest.
-    for queue, group in enumerate(groups, 1):
-        with stream(device.torch):
-            launch = Launch(
-                device, kernels(members[group[0]]), [members[k] for k in group], [layouts[k] for k in group], train
+
+    def __init__(self, device: Device, kernels: Callable[[Member], CudaKernels], split: Split, dtype: str):
+        self._device, self._kernels = device, kernels
+        self._data = DeviceSequences.of(split, dtype, device.torch)
+        self._places: dict[tuple[str, int], Place] = {}
+        self.n_sequences = self._data.n_sequences
+
+    def run(
+        self, members: Sequence[Member], orders: Sequence[np.ndarray], stopped: Callable[[], bool], train: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Goes over the sequences with every member at once, training them or not.
+
+        Members are as they were until all launches are over.
+
+        Returns:
+            losses: of each member, summed over all steps. [K]
+            seconds: for each member its arithmetic's share of the time that the pass took. [K]
+
+        Raises:
+            Interrupted: `stopped` came true.
+        """
+        places = [self._place(member) for member in members]
+        start = time.perf_counter()
+        groups = list(_groups(members, places))
+        control = torch.zeros(1 + len(groups), dtype=torch.int32, device=self._device.torch)
+        control[STOP] = int(stopped())
+        if self._device.torch.type == "cuda":
+            torch.cuda.current_stream(self._device.torch).synchronize()  # the other streams see it
+        launches = []
+        # The launches of the largest members come first: they take longest.
+        for queue, group in enumerate(groups, 1):
+            with stream(self._device.torch):
+                own = [members[k] for k in group]
+                launch = Launch(self._device, self._kernels(own[0]), own, [places[k] for k in group], train)
+                launch.start(self._data, [orders[k] for k in group], control, queue)
+                launches.append(launch)
+        _wait(self._device, launches, control, stopped)
+        losses = np.empty(len(members))
+        for launch, group in zip(launches, groups, strict=True):
+            losses[group] = launch.losses()
+            if train:
+                launch.commit()
+        share = np.array([place.n_parameters for place in places], float)
+        return losses, (time.perf_counter() - start) * share / share.sum()
+
+    def _place(self, member: Member) -> Place:
+        network = member.network
+        key = (network.cell.signature, network.n_units)
+        if key not in self._places:
+            layout = Layout(
+                self._kernels(member).plan,
+                network.n_inputs,
+                network.n_units,
+                network.n_outputs,
+                len(network.directions),
+                self._data.n_steps,
+                member.weights.itemsize,
+                self._device.shared_bytes,
+                self._device.tiles,
             )
-            launch.start(data, [orders[k] for k in group], control, queue)
-            launches.append(launch)
-    _wait(device, launches, control, stopped)
-    losses = np.empty(len(members))
-    for launch, group in zip(launches, groups, strict=True):
-        losses[group] = launch.losses()
-    if train:
-        for launch, vectors in [(launch, launch.vectors()) for launch in launches]:
-            launch.commit(*vectors)
-    share = np.array([member.network.n_parameters for member in members], float)
-    return losses, (time.perf_counter() - start) * share / share.sum()
+            self._places[key] = Place(layout, np.array(list(layout.copies(network.shapes, network.directions))))
+        return self._places[key]
 
 
-def _layout(device: Device, plan: Plan, member: Member, n_steps: int) -> Layout:
-    network = member.network
-    return Layout(
-        plan,
-        network.n_inputs,
-        network.n_units,
-        network.n_outputs,
-        len(network.directions),
-        n_steps,
-        member.weights.itemsize,
-        device.shared_bytes,
-        device.tiles,
-    )
-
-
-def _groups(members: Sequence[Member], layouts: dict[int, Layout]) -> Iterator[list[int]]:
+def _groups(members: Sequence[Member], places: Sequence[Place]) -> Iterator[list[int]]:
     """Members that one launch can run: same equations, same size of block; the largest first, and first in each."""
     groups: dict[tuple[int, str], list[int]] = {}
-    for k in sorted(layouts, key=lambda k: -members[k].network.n_parameters):
-        groups.setdefault((layouts[k].threads, members[k].network.cell.signature), []).append(k)
+    for k in sorted(range(len(members)), key=lambda k: -places[k].n_parameters):
+        groups.setdefault((places[k].layout.threads, members[k].network.cell.signature), []).append(k)
     yield from groups.values()
 
 

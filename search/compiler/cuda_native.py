@@ -122,8 +122,20 @@ def ptx(source: str, name: str, dtype: str, compute_capability: tuple[int, int])
 
 
 def machine_code(source: str, kernels: Sequence[str], dtype: str, compute_capability: tuple[int, int]) -> bytes:
-    """Machine code of kernels for a kind of GPU. Needs no GPU."""
-    return assemble([ptx(source, name, dtype, compute_capability) for name in kernels], compute_capability)[0]
+    """Machine code of kernels for a kind of GPU. Needs no GPU.
+
+    Raises:
+        UserError: a library of the compilers is not installed.
+    """
+    from cuda.pathfinder import DynamicLibNotFoundError
+    from numba.cuda.cudadrv.error import NvvmSupportError
+
+    try:
+        return assemble([ptx(source, name, dtype, compute_capability) for name in kernels], compute_capability)[0]
+    except (DynamicLibNotFoundError, NvvmSupportError) as error:
+        reason = str(error).partition("\n")[0]
+        expected = "NVVM, NVRTC and nvJitLink, as by pip install odyssey[cuda]"
+        raise UserError(f"engine=cuda: a compiler is missing; expected {expected} ({reason})") from error
 
 
 def assemble(texts: Sequence[str], compute_capability: tuple[int, int]) -> tuple[bytes, str]:

@@ -61,29 +61,23 @@ class CudaTrainer:
     """Trains each member on one thread block, in a fixed order of operations, whatever trains beside it."""
 
     def __init__(self, engine: CudaEngine, device: Device, task: Task, dtype: str):
-        from search.compiler.cuda_epoch import DeviceSequences
+        from search.compiler.cuda_epoch import Passes
 
-        self._engine, self._device, self._task, self._dtype = engine, device, task, dtype
-        self._data = {name: DeviceSequences.of(split, dtype, device.torch) for name, split in task.splits.items()}
-        self._stopped = False
+        def kernels(member: Member) -> CudaKernels:
+            return engine.compile(member.network.cell, dtype, task.loss)
+
+        self._task, self._stopped = task, False
+        self._passes = {name: Passes(device, kernels, split, dtype) for name, split in task.splits.items()}
 
     def stop(self) -> None:
         self._stopped = True
 
     def train_epoch(self, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
-        losses, seconds = self._pass(members, orders, "train", train=True)
+        losses, seconds = self._passes["train"].run(members, orders, lambda: self._stopped, train=True)
         return Epoch(losses / self._task.splits["train"].n_steps, seconds)
 
     def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
-        orders = [np.arange(self._data[split].n_sequences)] * len(members)
-        return self._pass(members, orders, split, train=False)[0] / self._task.splits[split].n_steps
-
-    def _pass(
-        self, members: Sequence[Member], orders: Sequence[np.ndarray], split: str, train: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        from search.compiler.cuda_epoch import run
-
-        def kernels(member: Member) -> CudaKernels:
-            return self._engine.compile(member.network.cell, self._dtype, self._task.loss)
-
-        return run(self._device, kernels, members, orders, self._data[split], lambda: self._stopped, train)
+        passes = self._passes[split]
+        orders = [np.arange(passes.n_sequences)] * len(members)
+        losses, _ = passes.run(members, orders, lambda: self._stopped, train=False)
+        return losses / self._task.splits[split].n_steps
