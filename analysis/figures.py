@@ -61,7 +61,7 @@ def draw_curves(curves: pd.DataFrame, label: str, baseline: str) -> Figure:
         for axes, variant in zip(grid.flat, variants, strict=False):
             own = curves[curves["variant"] == variant]
             for place, curve in own.groupby("place", sort=True):
-                if place > 1:
+                if place != 1:
                     axes.plot(
                         curve["epoch"],
                         curve["valid_score"],

@@ -172,7 +172,7 @@ def draw_surface(surface: pd.DataFrame, space: Space, label: str) -> Figure:
                 size.dress(axes, "y")
             axes.set_title(titles[name])
             bar = figure.colorbar(drawn, ax=axes, aspect=30, pad=0.02)
-            bar.outline.set_visible(False)  # type: ignore[operator]
+            bar.outline.set_visible(False)
             bar.set_label(style.lines(label if name == "mean" else f"effect on {label}", 44), fontsize=6.5)
     return figure
 

@@ -133,7 +133,7 @@ def load_curves(study: Studies, runs: str | Path = "runs") -> pd.DataFrame:
             if not path.stem.isdigit():
                 continue
             curve = _read_curve(path)
-            key = (place, plan.study, path.parts[-3], path.parts[-2], int(path.stem))
+            key: tuple[Any, ...] = (place, plan.study, path.parts[-3], path.parts[-2], int(path.stem))
             for position, (name, value) in enumerate(zip(("place", *CURVE[:4]), key, strict=True)):
                 curve.insert(position, name, value)
             parts.append(curve)

@@ -42,7 +42,7 @@ def best_fraction(scores: ArrayLike, fraction: float = 0.1) -> NDArray[np.intp]:
         raise ValueError(f"fraction={fraction}: expected a number in (0, 1]")
     array = np.asarray(scores, dtype=float)
     order = np.argsort(array, kind="stable")
-    return order[np.isfinite(array[order])][: _n_best(np.count_nonzero(~np.isnan(array)), fraction)]
+    return order[np.isfinite(array[order])][: _n_best(int(np.count_nonzero(~np.isnan(array))), fraction)]
 
 
 def welch(a: ArrayLike, b: ArrayLike) -> float:
