@@ -181,11 +181,11 @@ class Gpu:
         start = time.perf_counter()
         key = f"{_compiler_key()}\0{self.compute_capability}\0{dtype}\0{','.join(kernels)}\0{source}"
         path = native.cache_folder() / hashlib.sha256(key.encode()).hexdigest()
-        code = native._read(path)
+        code = native.read_cached(path)
         cached = code is not None
         if code is None:
             code = machine_code(source, kernels, dtype, self.compute_capability)
-            native._write(path, code)
+            native.write_cached(path, code)
         return _GpuCode(self, code, cached, start)
 
 

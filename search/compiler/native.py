@@ -52,11 +52,11 @@ def object_code(key: str, make: Callable[[], ir.Module]) -> tuple[bytes, bool]:
         the object file, and whether it was in the cache
     """
     path = cache_folder() / hashlib.sha256(f"{compiler_key()}\0{key}".encode()).hexdigest()
-    cached = _read(path)
+    cached = read_cached(path)
     if cached is not None:
         return cached, True
     code = _compile(make())
-    _write(path, code)
+    write_cached(path, code)
     return code, False
 
 
@@ -109,7 +109,8 @@ def _compile(module: ir.Module) -> bytes:
     return machine.emit_object(parsed)
 
 
-def _read(path: Path) -> bytes | None:
+def read_cached(path: Path) -> bytes | None:
+    """The content of a cache file, or None unless it is whole and only this user can have written it."""
     try:
         folder = path.parent.stat()
         if folder.st_uid != os.getuid() or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -121,7 +122,8 @@ def _read(path: Path) -> bytes | None:
     return code if checksum == hashlib.sha256(code).digest() else None
 
 
-def _write(path: Path, code: bytes) -> None:
+def write_cached(path: Path, code: bytes) -> None:
+    """Writes a cache file with its checksum."""
     # Without a cache the engine still works, only slower to start; a folder that cannot be written is no error.
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
