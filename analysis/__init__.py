@@ -1,7 +1,22 @@
-"""Results to tables and figures. Three layers that never mix: load, compute (`stats`, `compare`), draw."""
+"""Results to tables and figures. Three layers that never mix: load, compute (`stats`, `compare`, `fanova`), draw.
 
-from analysis.compare import compare
-from analysis.load import load, load_curves
+The numbers of ``odyssey report study=mine`` from Python::
+
+    import analysis
+
+    frame = analysis.load("mine")  # a row a trial: settings, scores, times, versions
+    plan = analysis.load_plans("mine")["mine"]  # what was to be computed, with the search space
+    table = analysis.compare(frame)  # a row a variant: best 10 %, difference from vanilla with interval, p, g, rank
+    ours = frame[frame["variant"] == "vanilla"]
+    forest = analysis.fanova.fit(ours, plan)  # Hutter et al. 2014
+    print(forest.shares(), forest.marginal("lr"), forest.interaction("lr", "hidden_size"), *forest.notes, sep="\\n")
+    print(analysis.fanova.fit(frame, plan, by="variant").share("variant"))  # against forest.share("lr")
+    print(analysis.load_curves("mine"), analysis.report("mine") / "index.html")
+"""
+
+from analysis import fanova
+from analysis.compare import compare, compare_studies
+from analysis.load import load, load_curves, load_plans
 from analysis.report import report
 
-__all__ = ["compare", "load", "load_curves", "report"]
+__all__ = ["compare", "compare_studies", "fanova", "load", "load_curves", "load_plans", "report"]

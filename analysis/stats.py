@@ -90,8 +90,9 @@ def mean_difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Interva
     x, y = _finite(a), _finite(b)
     if not _testable(x, y):
         return Interval(mean(x) - mean(y), NAN, NAN)
-    interval = scipy_stats.ttest_ind(x, y, equal_var=False).confidence_interval(level)
-    return Interval(mean(x) - mean(y), float(interval.low), float(interval.high))
+    error, freedom = _standard_error(sd(x), sd(y), len(x), len(y))
+    reach = float(scipy_stats.t.ppf((1 + level) / 2, freedom)) * error
+    return Interval(mean(x) - mean(y), mean(x) - mean(y) - reach, mean(x) - mean(y) + reach)
 
 
 def hedges_g(a: ArrayLike, b: ArrayLike, level: float = LEVEL, n_resamples: int = 2000, seed: int = 0) -> Interval:
@@ -229,7 +230,7 @@ def welch_power(difference: float, sd_a: float, sd_b: float, n: float, alpha: fl
 
     By the noncentral t distribution. NaN below n = 2 or without any spread.
     """
-    error, freedom = _standard_error(sd_a, sd_b, n)
+    error, freedom = _standard_error(sd_a, sd_b, n, n)
     if not error > 0:
         return NAN
     critical = scipy_stats.t.isf(alpha / 2, freedom)
@@ -245,7 +246,7 @@ def equivalence_power(
 
     By the normal approximation to their joint distribution, with Student's critical value. NaN as in `welch_power`.
     """
-    error, freedom = _standard_error(sd_a, sd_b, n)
+    error, freedom = _standard_error(sd_a, sd_b, n, n)
     if not error > 0:
         return NAN
     critical = scipy_stats.t.isf(alpha, freedom)
@@ -340,12 +341,12 @@ def _log_choose(n: ArrayLike, k: ArrayLike) -> Floats:
     return special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
 
 
-def _standard_error(sd_a: float, sd_b: float, n: float) -> tuple[float, float]:
-    """Of the difference of means of two samples of n, and Welch's degrees of freedom; NaN below n = 2."""
-    a, b = sd_a**2 / n, sd_b**2 / n
-    if n < 2 or not a + b > 0:
+def _standard_error(sd_a: float, sd_b: float, n_a: float, n_b: float) -> tuple[float, float]:
+    """Of the difference of two means, and Welch's degrees of freedom; NaN below n = 2 or without any spread."""
+    a, b = sd_a**2 / n_a, sd_b**2 / n_b
+    if min(n_a, n_b) < 2 or not a + b > 0:
         return NAN, NAN
-    return float(np.sqrt(a + b)), float((a + b) ** 2 / ((a**2 + b**2) / (n - 1)))
+    return float(np.sqrt(a + b)), float((a + b) ** 2 / (a**2 / (n_a - 1) + b**2 / (n_b - 1)))
 
 
 def _smallest(reached: Callable[[int], float], power: float, most: int = 1_000_000) -> float:

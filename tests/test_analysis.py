@@ -11,14 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 from optuna.trial import TrialState, create_trial
-from scipy.stats import t as student_t
 from scipy.stats import ttest_ind
 
 import analysis
-from analysis import figures, stats
 from analysis.compare import best_trials, upper_limit
 from analysis.summaries import axis_end, boxes
-from analysis.tables import markdown
 from search.errors import UserError
 from search.storage import masked
 
@@ -242,52 +239,6 @@ def test_bad_studies_get_one_line_that_names_the_file(tmp_path: Path) -> None:
     assert "secret" not in error("bach")
 
 
-@pytest.mark.parametrize(
-    ("n", "picked"), [(0, 0), (1, 1), (2, 1), (8, 1), (14, 1), (15, 2), (24, 2), (25, 3), (200, 20)]
-)
-def test_best_fraction_picks_a_tenth_to_the_nearest_trial_and_at_least_one(n: int, picked: int) -> None:
-    scores = np.random.default_rng(0).permutation(n)
-    assert list(scores[stats.best_fraction(scores)]) == list(range(picked))
-
-
-def test_best_fraction_counts_diverged_trials_but_never_picks_them() -> None:
-    assert list(stats.best_fraction([3.0, np.inf, 1.0, np.inf], 0.5)) == [2, 0]
-    assert list(stats.best_fraction([3.0, np.nan, 1.0, np.nan], 0.5)) == [2]
-    assert list(stats.best_fraction([np.inf, np.nan])) == []
-    assert list(stats.best_fraction([1.0, 1.0, 1.0], 0.7)) == [0, 1]
-    with pytest.raises(ValueError, match="fraction=0"):
-        stats.best_fraction([1.0], 0)
-
-
-def test_welch_by_hand_and_by_scipy() -> None:
-    # means 2 and 5, variances 1 and 4: t = -3 / sqrt(1/3 + 4/3) with 25/8.5 degrees of freedom
-    t, freedom = -3 / np.sqrt(5 / 3), (5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2)
-    assert stats.welch([1, 2, 3], [3, 5, 7]) == pytest.approx(2 * student_t(freedom).cdf(t))
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(0, 1, 20), rng.normal(0.5, 3, 15)
-    assert stats.welch(a, b) == pytest.approx(ttest_ind(a, b, equal_var=False).pvalue, rel=1e-12)
-    assert stats.welch([*a, np.nan], b) == stats.welch(a, b) == stats.welch(b, a)
-
-
-@pytest.mark.filterwarnings("error")
-def test_welch_tests_nothing_without_two_values_or_any_spread() -> None:
-    for a, b in (([], [1, 2]), ([1], [1, 2]), ([1, np.nan], [1, 2]), ([1, 1], [2, 2]), ([1, 1], [1, 1])):
-        assert np.isnan(stats.welch(a, b))
-    assert stats.welch([1, 1], [2, 3]) < 1
-
-
-def test_bonferroni_counts_the_tests_made() -> None:
-    np.testing.assert_array_equal(stats.bonferroni([0.01, np.nan, 0.4, 0.02]), [0.03, np.nan, 1.0, 0.06])
-
-
-@pytest.mark.filterwarnings("error")
-def test_summaries_of_few_values() -> None:
-    assert stats.box([4, 1, 2, 3, np.nan, np.inf]) == dict(n=4, low=1, q1=1.75, median=2.5, q3=3.25, high=4, mean=2.5)
-    assert stats.box([])["n"] == 0
-    assert np.isnan([stats.box([])["mean"], stats.mean([]), stats.sd([]), stats.sd([1.0])]).all()
-    assert stats.sd([1, 3]) == pytest.approx(np.sqrt(2))
-
-
 def test_best_trials_are_picked_by_the_score_asked_for(frame: pd.DataFrame) -> None:
     frame = frame.copy()
     vanilla = frame.index[frame["variant"] == "vanilla"]
@@ -354,86 +305,7 @@ def test_an_axis_is_cut_only_above_the_bulk_and_the_count_above_it_is_kept(frame
     assert (everything["n_beyond"] == 1).all()
 
 
-def test_figure_draws_the_numbers_of_its_csv(frame: pd.DataFrame) -> None:
-    drawn = boxes(frame, analysis.compare(frame))
-    figure = figures.draw_boxes(drawn, {"jsb": "test nats per step"})
-    panels = [axes for axes in figure.axes if axes.get_ylabel() == "test nats per step"]
-    assert len(panels) == 2
-    for axes, panel in zip(panels, ("all", "best"), strict=True):
-        rows = drawn[drawn["panel"] == panel]
-        dots = [line for line in axes.lines if line.get_marker() == "o"]
-        assert [float(np.asarray(dot.get_ydata()).item()) for dot in dots] == list(rows["mean"])
-        assert [dot.get_markerfacecolor() == figures.BLUE for dot in dots] == list(rows["significant"])
-        assert [label.get_text() for label in axes.get_xticklabels()] == list(VARIANTS)
-    scores = frame[(frame["variant"] == "nig") & (frame["status"] == "finished")]["test_score"]
-    row = drawn[(drawn["panel"] == "all") & (drawn["variant"] == "nig")].iloc[0]
-    names = ["n", "low", "q1", "median", "q3", "high", "mean"]
-    assert list(row[names]) == pytest.approx([24, *scores.quantile([0, 0.25, 0.5, 0.75, 1]), scores.mean()])
-
-
-def test_report_writes_figure_tables_and_page(runs: Path, frame: pd.DataFrame) -> None:
-    folder = analysis.report("bach", runs)
-    assert folder == runs / "bach" / "report"
-    names = ["boxes.csv", "boxes.pdf", "boxes.png", "comparison_jsb.csv", "comparison_jsb.md", "index.html"]
-    assert sorted(path.name for path in folder.iterdir()) == names
-    assert (folder / "boxes.png").read_bytes().startswith(b"\x89PNG")
-    assert (folder / "boxes.pdf").read_bytes().startswith(b"%PDF")
-    table = analysis.compare(frame)
-    written = pd.read_csv(folder / "boxes.csv")
-    pd.testing.assert_frame_equal(written, boxes(frame, table), check_dtype=False, rtol=1e-12)
-    written = pd.read_csv(folder / "comparison_jsb.csv")
-    assert list(written["best_mean"]) == pytest.approx(list(table["best_mean"]), rel=1e-14)
-    assert len((folder / "comparison_jsb.md").read_text().splitlines()) == 2 + 9
-    page = (folder / "index.html").read_text()
-    assert "213 of 216 planned trials finished; 2 diverged, 1 failed." in page
-    assert "Left out of the boxes: 2 diverged, 1 failed, 0 unfinished." in page
-    assert "picked by validation score" in page
-    assert "OSError: disk &lt;full&gt;" in page
-    assert "9f" * 32 in page and "2.13.0" in page
-    assert re.search(r'<img src="data:image/svg\+xml;base64,[\w+/=]{999,}" alt="Box plots', page)
-    assert not re.search(r"(src|href)=.?(https?:|//)", page)
-
-
-def test_report_of_an_unfinished_study_says_how_much_is_there(runs: Path) -> None:
-    page = (analysis.report("begun", runs, select="test") / "index.html").read_text()
-    assert "2 of 12 planned trials finished; 2 diverged, 2 running, 6 waiting." in page
-    assert "Not tested: n &lt; 2 (cifg)" in page
-    assert "picked by test score" in page
-
-
-def test_report_without_a_finished_trial_has_no_figure(runs: Path) -> None:
-    folder = analysis.report("empty", runs)
-    page = (folder / "index.html").read_text()
-    assert "0 of 4 planned trials finished; 4 running." in page
-    assert "nothing to compare yet" in page
-    assert "<img" not in page and not (folder / "boxes.png").exists()
-
-
-def test_report_of_one_variant_whose_names_are_hostile(tmp_path: Path) -> None:
-    study = make_study(tmp_path, "x<script>alert(1)<script>", variants=("$\\frac{|<b>",), trials=2)
-    path = study / "study.yaml"
-    url = "mysql://me:hunter2@db.example/odyssey?password=hunter2"
-    path.write_text(path.read_text().replace("source: music21", f"source: {url}"))
-    folder = analysis.report(study)
-    page = (folder / "index.html").read_text()
-    assert "x&lt;script&gt;alert(1)&lt;script&gt;" in page
-    assert "<script" not in page and "<b>" not in page
-    assert "hunter2" not in page and "mysql://***@db.example/odyssey" in page
-    assert "not tested: no vanilla" in page
-
-
-def test_report_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    folder = make_study(tmp_path, variants=("vanilla",), trials=1, status=lambda variant, number: "waiting")
-    (folder / "report").write_text("in the way")
-    with pytest.raises(UserError, match="report: cannot be written"):
-        analysis.report("bach", tmp_path)
-
-
 def test_passwords_are_masked() -> None:
     assert masked("postgresql://me:p@ss/w@host:5432/db") == "postgresql://***@host:5432/db"
     assert masked("mysql://host/db?password=a b&ssl=1") == "mysql://host/db?password=*** b&ssl=1"
     assert masked("sqlite:////tmp/study.db") == "sqlite:////tmp/study.db"
-
-
-def test_markdown_cells_cannot_break_the_table() -> None:
-    assert markdown(["a|b", "c"], [["x\ny", "<i>"]]) == "| a\\|b | c |\n| :-- | --: |\n| x y | &lt;i> |\n"
