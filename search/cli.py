@@ -26,7 +26,13 @@ COMMANDS = {
     "bench": ("search.commands:bench", "measure the engines on this machine"),
     "data": ("search.commands:data", "prepare the data of a task"),
 }
-_SILENT = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.run.dir=.", "hydra.output_subdir=null"]
+_SILENT = [
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra.job.name=odyssey",
+]
 USAGE_ERROR, INTERRUPTED = 2, 130  # 130: 128 + SIGINT, and the run can go on
 
 
