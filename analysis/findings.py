@@ -16,7 +16,7 @@ on a task is one of
 
 That a difference is not significant does not show that there is none. So a statement of no difference is reproduced
 only if the difference is shown to be smaller than an equivalence margin: two one-sided Welch tests at 5 %, which is the
-90 % interval of the difference inside the margin. Then it counts as none even if it is significant. All variants named
+90 % interval of the difference inside the margin. Then it counts as none, even if it is significant. All variants named
 must pass, so that these tests need no adjustment; those of a difference have p adjusted as in `compare`.
 
 Shares and marginals are those of vanilla (PROTOCOL section 5), with two standard deviations over the trees of the
@@ -152,9 +152,9 @@ def worse(evidence: Evidence, variants: Sequence[str], margin: float) -> Outcome
     to be worse by less than the margin, if at all."""
 
     def holds(contrast: _Contrast) -> bool | None:
-        if contrast.significant:
-            return contrast.difference > 0
-        return False if contrast.high < contrast.margin else None
+        if contrast.high < contrast.margin:
+            return False
+        return contrast.difference > 0 if contrast.significant else None
 
     return _of_variants(evidence, variants, margin, holds)
 
@@ -253,13 +253,14 @@ def diminishing(evidence: Evidence, of: str, score: fanova.Score) -> Outcome:
 def basin(evidence: Evidence, of: str, within: float, at_least: float, at_most: float) -> Outcome:
     """The values of a setting whose marginal is within a fraction of its range above its lowest point span a number of
     orders of magnitude between two bounds. They are counted with the marginal one sd lower and one sd higher."""
+    spec = evidence.importance.plan.space.get(of, {})
+    if "log" not in str(spec.get("distribution")) or not math.log10(spec["high"] / spec["low"]) > at_most:
+        return Outcome(NOT_TESTABLE, f"{of} was not searched over more than {at_most:g} orders of magnitude.")
     fitted = _fitted(evidence, "test_score", [of])
     if isinstance(fitted, Outcome):
         return fitted
     marginal = fitted.marginal(of)
     values, mean, sd = (marginal[name].to_numpy(float) for name in (of, "mean", "sd"))
-    if not values.min() > 0 or not np.log10(values.max() / values.min()) > at_most:
-        return Outcome(NOT_TESTABLE, f"{of} was searched over no more than {at_most:g} orders of magnitude.")
     limit = mean.min() + within * np.ptp(mean)
     widths = [_width(values, mean + shift * sd <= limit, int(mean.argmin())) for shift in (1, 0, -1)]
     text = f"{of} within {_percent(within)} of the best: {widths[1]:.1f} orders of magnitude ({widths[0]:.1f} to "

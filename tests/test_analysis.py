@@ -17,7 +17,6 @@ import analysis
 from analysis.compare import best_trials, upper_limit
 from analysis.summaries import axis_end, boxes
 from search.errors import UserError
-from search.storage import masked
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -303,9 +302,3 @@ def test_an_axis_is_cut_only_above_the_bulk_and_the_count_above_it_is_kept(frame
     everything = drawn[drawn["panel"] == "all"]
     assert (everything["limit"] < 100).all()
     assert (everything["n_beyond"] == 1).all()
-
-
-def test_passwords_are_masked() -> None:
-    assert masked("postgresql://me:p@ss/w@host:5432/db") == "postgresql://***@host:5432/db"
-    assert masked("mysql://host/db?password=a b&ssl=1") == "mysql://host/db?password=*** b&ssl=1"
-    assert masked("sqlite:////tmp/study.db") == "sqlite:////tmp/study.db"

@@ -1,0 +1,350 @@
+"""The report: what it writes, that figures draw what their CSV says, and that hostile names stay text."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+import analysis
+from analysis import figures, importance_figures, style, summaries, tables
+from analysis.importance import Importance
+from analysis.report import main
+from search.errors import UserError
+from search.storage import masked
+from tests.test_analysis import VARIANTS, make_study, outcome
+
+LABEL = "test negative log-likelihood [nats per step]"
+FIGURES = [
+    *("architecture_jsb", "boxes", "curves_jsb", "expected_jsb", "marginals_jsb", "marginals_variants_jsb"),
+    *("parameters_jsb", "shares_jsb", "surface_jsb", "time_jsb"),
+]
+TABLES = ["comparison_jsb", "fanova_architecture_jsb", "fanova_jsb", "findings", "settings_jsb"]
+
+
+def add_curves(folder: Path, variants: tuple[str, ...], trials: int) -> None:
+    for variant in variants:
+        for number in range(trials):
+            best = outcome(variant, number, "finished")["valid_score"]
+            path = folder / "curves" / "jsb" / variant / f"{number:04}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scores = best + np.abs(np.arange(1, 21) - 17) / 10
+            pd.DataFrame({"epoch": range(1, 21), "train_loss": scores, "valid_score": scores}).to_parquet(path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def ended(variant: str, number: int) -> str:
+        return {("noaf", 3): "diverged", ("noaf", 5): "diverged", ("np", 2): "failed"}.get(
+            (variant, number), "finished"
+        )
+
+    def under_way(variant: str, number: int) -> str:
+        return ["finished", "diverged", "running", "waiting", "absent"][min(number, 4)]
+
+    runs = tmp_path_factory.mktemp("runs")
+    variants = ("vanilla", "noaf", "np")
+    add_curves(make_study(runs, variants=variants, trials=20, status=ended), variants, 20)
+    make_study(runs, "begun", variants=("vanilla", "cifg"), trials=6, status=under_way)
+    make_study(runs, "empty", variants=("vanilla", "cifg"), trials=2, status=lambda variant, number: "running")
+    return runs
+
+
+@pytest.fixture(scope="module")
+def written(runs: Path) -> Path:
+    return analysis.report("bach", runs)
+
+
+@pytest.fixture(scope="module")
+def page(written: Path) -> str:
+    return (written / "index.html").read_text()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not written, which is what takes the time."""
+    empty = {"png": b"", "pdf": b"", "svg": b'<svg width="9pt" viewBox="0 0 9 9"></svg>'}
+    monkeypatch.setattr(style, "files", lambda figure: empty)
+
+
+def test_report_writes_every_figure_and_table_in_every_format(written: Path) -> None:
+    names = [f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf", "svg", "csv")]
+    names += [f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")]
+    assert sorted(path.name for path in written.iterdir()) == sorted([*names, "captions.md", "index.html"])
+    for name in FIGURES:
+        assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (written / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert b"<svg" in (written / f"{name}.svg").read_bytes()
+        assert f"## {name}\n" in (written / "captions.md").read_text()
+
+
+def test_page_is_one_file_with_all_figures_and_their_ids_apart(page: str) -> None:
+    assert len(page.encode()) < 5 * 2**20
+    assert page.count("<svg") == page.count("</svg>") == len(FIGURES)
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert used <= set(ids)
+    assert not re.search(r'(src|href)="?(https?:|//)', page.replace('xmlns:xlink="http', ""))
+    assert page.count("<script") == 1 and "script-src 'sha256-" in page
+    assert "<style" in page and page.count("<style") == 1
+
+
+def test_page_says_what_there_is(page: str) -> None:
+    assert "57 of 60 planned trials finished; 2 diverged, 1 failed." in page
+    assert "Left out of the boxes: 2 diverged, 1 failed, 0 unfinished." in page
+    assert "picked by validation score" in page
+    assert "of the variance of the test score over all variants, single dimensions explain: " in page
+    assert "Findings by task: " in page and "The study has no task timit." in page
+    assert "OSError: disk &lt;full&gt;" in page
+    assert "9f" * 32 in page and "2.13.0" in page and "scikit-learn 1." in page
+
+
+def test_written_tables_are_those_of_python(written: Path, runs: Path) -> None:
+    frame = analysis.load("bach", runs)
+    table = analysis.compare(frame)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(written / "comparison_jsb.csv"), table, check_dtype=False, check_categorical=False, rtol=1e-12
+    )
+    drawn = summaries.boxes(frame, table)
+    pd.testing.assert_frame_equal(pd.read_csv(written / "boxes.csv"), drawn, check_dtype=False, rtol=1e-12)
+    assert len((written / "comparison_jsb.md").read_text().splitlines()) == 2 + 3
+    latex = (written / "comparison_jsb.tex").read_text()
+    assert latex.count("\\\\\n") == 2 + 3 and "\\toprule" in latex and "best 10 \\%" in latex
+    forest = analysis.fanova.fit(frame[frame["variant"] == "vanilla"], analysis.load_plans("bach", runs)["bach"])
+    shares = pd.read_csv(written / "fanova_jsb.csv").set_index(["score", "variant", "dimensions"])
+    assert shares["mean"]["test_score", "vanilla", "lr"] == pytest.approx(forest.share("lr")[0])
+
+
+@pytest.fixture(scope="module")
+def frame(runs: Path) -> pd.DataFrame:
+    return analysis.load("bach", runs)
+
+
+@pytest.fixture(scope="module")
+def importance(runs: Path, frame: pd.DataFrame) -> Importance:
+    return Importance(frame, analysis.load_plans("bach", runs)["bach"])
+
+
+def lines_of(figure: Figure) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for axes in figure.axes:
+        for line in axes.lines:
+            yield np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+
+
+def draws(figure: Figure, x: Any, y: Any) -> bool:
+    """Whether a line of the figure goes through these points."""
+    return any(
+        a.shape == np.shape(x) and np.allclose(a, x) and np.allclose(b, y, equal_nan=True) for a, b in lines_of(figure)
+    )
+
+
+def test_boxes_draw_the_numbers_of_their_frame(frame: pd.DataFrame) -> None:
+    drawn = summaries.boxes(frame, analysis.compare(frame))
+    figure = figures.draw_boxes(drawn, {"jsb": "test nats per step"})
+    panels = [axes for axes in figure.axes if axes.get_ylabel() == "test nats per step"]
+    assert len(panels) == 2
+    for axes, panel in zip(panels, summaries.PANELS, strict=True):
+        rows = drawn[drawn["panel"] == panel]
+        dots = [line for line in axes.lines if line.get_marker() == "o"]
+        assert [float(np.asarray(dot.get_ydata()).item()) for dot in dots] == list(rows["mean"])
+        assert [dot.get_markerfacecolor() == style.BLUE for dot in dots] == list(rows["significant"])
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["vanilla", "noaf", "np"]
+    scores = frame[(frame["variant"] == "noaf") & (frame["status"] == "finished")]["test_score"]
+    row = drawn[(drawn["panel"] == "all") & (drawn["variant"] == "noaf")].iloc[0]
+    names = ["n", "low", "q1", "median", "q3", "high", "mean"]
+    assert list(row[names]) == pytest.approx([18, *scores.quantile([0, 0.25, 0.5, 0.75, 1]), scores.mean()])
+
+
+def test_curves_draw_the_numbers_of_their_frames(runs: Path, frame: pd.DataFrame) -> None:
+    expected = summaries.expected_best(frame)
+    figure = figures.draw_expected(expected, LABEL, "vanilla")
+    unit, size = style.time_unit(expected["seconds"])
+    for _, curve in expected.groupby("variant", observed=True):
+        assert draws(figure, curve["n"], curve["mean"]) and draws(figure, curve["seconds"] / size, curve["mean"])
+    assert figure.axes[1].get_xlabel() == f"training time [{unit}]"
+    best = summaries.best_curves(frame, analysis.load_curves("bach", runs))
+    assert list(best.groupby("variant", observed=True)["trial"].nunique()) == [2, 2, 2]
+    figure = figures.draw_curves(best, LABEL, "vanilla")
+    for _, curve in best.groupby(["variant", "trial"], observed=True):
+        assert draws(figure, curve["epoch"], curve["valid_score"])
+
+
+@pytest.mark.parametrize("cost", ["n_parameters", "train_seconds"])
+def test_trade_off_draws_every_finished_trial_and_the_front(frame: pd.DataFrame, cost: str) -> None:
+    points = summaries.trade_off(frame, cost)
+    assert len(points) == 57
+    front = points[points["front"]]
+    for row in front.itertuples():
+        better = points[(points[cost] <= getattr(row, cost)) & (points["test_score"] < row.test_score)]
+        assert better.empty
+    figure = figures.draw_trade_off(points, cost, LABEL, "vanilla")
+    for variant in ("vanilla", "noaf", "np"):
+        own = points[points["variant"] == variant]
+        assert draws(figure, own[cost], own["test_score"])
+    assert figure.axes[0].get_xscale() == "log"
+
+
+def test_marginals_are_drawn_on_the_scale_they_were_sampled_on(importance: Importance) -> None:
+    space = importance.plan.space
+    figure = importance_figures.draw_marginals(importance.marginals, space, LABEL, "vanilla")
+    of_lr = importance.marginals.query("score == 'test_score' and variant == 'np' and dimension == 'lr'")
+    assert draws(figure, of_lr["value"].astype(float), of_lr["mean"])
+    scales = {axes.get_xlabel(): axes.get_xscale() for axes in figure.axes}
+    assert scales == {
+        "hidden size [units]": "log",
+        "learning rate": "log",
+        "1 \N{MINUS SIGN} momentum": "log",
+        "input noise [std. dev.]": "linear",
+    }
+    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert labels == [style.lines(LABEL, 30), "training time [s]"]
+
+
+def test_shares_are_drawn_as_long_as_they_are(importance: Importance) -> None:
+    figure = importance_figures.draw_shares(importance.shares)
+    bars = [bar for bar in figure.axes[0].patches if bar.get_y() < 0.1]  # of the first variant
+    own = importance.shares.query("score == 'test_score' and variant == 'vanilla'")
+    widths = sorted(bar.get_width() for bar in bars)
+    singles = own[own["order"] == 1]["mean"]
+    rest = [own[own["order"] == order]["mean"].sum() for order in (2, 3)]
+    assert widths == pytest.approx(sorted([*(100 * singles), 100 * rest[0], 100 * rest[1]]))
+    assert sum(widths) == pytest.approx(100, abs=0.5)
+
+
+def test_no_two_of_ten_variants_look_alike() -> None:
+    looks = style.series([*VARIANTS, "gru"], "vanilla")
+    assert len({to_hex(look["color"]) for look in looks.values()}) == 10
+    looks = style.series([f"v{i}" for i in range(40)], "v0")
+    assert len({(look["color"], str(look["linestyle"]), look["marker"]) for look in looks.values()}) >= 36
+
+
+def test_log_axes_have_numbers_at_their_ticks() -> None:
+    assert [style.number(x) for x in (20, 0.001, 50_000, 1e-6, 2e6)] == ["20", "0.001", "50,000", "10⁻⁶", "2·10⁶"]
+    assert style.number(0.01, powers=True) == "10⁻²"
+    assert style.time_unit([1, 7000]) == ("min", 60.0) and style.time_unit([]) == ("s", 1.0)
+
+
+def test_report_of_an_unfinished_study_says_how_much_is_there(runs: Path, undrawn: None) -> None:
+    page = (analysis.report("begun", runs, select="test") / "index.html").read_text()
+    assert "2 of 12 planned trials finished; 2 diverged, 2 running, 6 waiting." in page
+    assert "Not tested: n &lt; 2 (cifg)" in page
+    assert "picked by test score" in page
+    assert "No functional ANOVA of vanilla" in page
+
+
+def test_report_without_a_finished_trial_has_no_figure(runs: Path) -> None:
+    folder = analysis.report("empty", runs)
+    page = (folder / "index.html").read_text()
+    assert "0 of 4 planned trials finished; 4 running." in page
+    assert "nothing to compare yet" in page
+    assert "<svg" not in page and not (folder / "boxes.png").exists()
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    study = make_study(tmp_path, "x<script>alert(1)<script>", variants=("$\\frac{|<b>",), trials=2)
+    path = study / "study.yaml"
+    url = "mysql://me:hunter2@db.example/odyssey?password=hunter2"
+    path.write_text(path.read_text().replace("source: music21", f"source: {url}"))
+    folder = analysis.report(study)
+    page = (folder / "index.html").read_text()
+    assert "x&lt;script&gt;alert(1)&lt;script&gt;" in page
+    assert page.count("<script") == 1 and "<b>" not in page and "$\\frac{|&lt;b&gt;" in page
+    assert "hunter2" not in page and "mysql://***@db.example/odyssey" in page
+    assert "not tested: no vanilla" in page
+    assert "\\$\\textbackslash{}frac\\{|$<$b$>$" in (folder / "comparison_jsb.tex").read_text()
+
+
+def test_studies_are_compared_with_each_other(tmp_path: Path, undrawn: None) -> None:
+    for name, trials in (("a", 30), ("b", 40)):
+        make_study(tmp_path, name, variants=("vanilla", "cifg"), trials=trials)
+    folder = analysis.report("a,b", tmp_path)
+    assert folder == tmp_path / "a,b" / "report"
+    table = pd.read_csv(folder / "studies.csv")
+    assert list(table[["variant", "study", "against"]].itertuples(index=False, name=None)) == [
+        ("vanilla", "b", "a"),
+        ("cifg", "b", "a"),
+    ]
+    assert list(table["n_best"]) == [4, 4] and list(table["n_against"]) == [3, 3]
+    assert (folder / "comparison_a_jsb.csv").exists() and (folder / "comparison_b_jsb.csv").exists()
+    verdicts = pd.read_csv(folder / "findings.csv")
+    assert list(dict.fromkeys(verdicts["study"])) == ["a", "b"]
+    frame = analysis.load(["a", "b"], tmp_path)
+    assert list(dict.fromkeys(frame["study"])) == ["a", "b"] and len(frame) == 140
+    for bad, text in (("a,c", "study=c: no study"), (["a", "a"], "study=a: expected studies of different names")):
+        with pytest.raises(UserError, match=text):
+            analysis.report(bad, tmp_path)
+
+
+def test_studies_of_different_tasks_are_judged_together(tmp_path: Path, undrawn: None) -> None:
+    for name in ("timit", "jsb"):
+        make_study(tmp_path, name, variants=("vanilla", "cifg"), trials=3, tasks=(name,))
+    verdicts = pd.read_csv(analysis.report(["timit", "jsb"], tmp_path) / "findings.csv")
+    free = verdicts[verdicts["finding"] == "cifg-free"].set_index("task")["verdict"]
+    assert dict(free) == {"timit": "inconclusive", "iam": "not testable here", "jsb": "inconclusive"}
+    assert "study" not in verdicts
+
+
+def test_command_takes_settings_of_the_configuration(runs: Path, tmp_path: Path, undrawn: None) -> None:
+    own = {"id": "mine", "statement": "S.", "tests": [{"test": "reference", "tasks": ["jsb"], "score": 8.0}]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump([own]))
+    settings: dict[str, Any] = {"study": ["begun", "empty"], "runs": str(runs), "select": "valid", "adjust": "holm"}
+    assert main(OmegaConf.create(settings | {"findings": str(tmp_path / "mine.yaml")})) == 0
+    page = (runs / "begun,empty" / "report" / "index.html").read_text()
+    assert "Reported: 8" in page and "adjusted after Holm" in page
+
+
+def test_bad_settings_are_one_line(runs: Path, tmp_path: Path) -> None:
+    calls: dict[str, Callable[[], Path]] = {
+        "select=train: expected valid or test": lambda: analysis.report("bach", runs, select="train"),  # type: ignore[arg-type]
+        "adjust=none: expected one of bonferroni, holm": lambda: analysis.report("bach", runs, adjust="none"),  # type: ignore[arg-type]
+        "findings=none.yaml: expected a readable YAML file": lambda: analysis.report(
+            "bach", runs, findings="none.yaml"
+        ),
+    }
+    for text, call in calls.items():
+        with pytest.raises(UserError, match=re.escape(text)):
+            call()
+    folder = make_study(tmp_path, variants=("vanilla",), trials=1, status=lambda variant, number: "waiting")
+    (folder / "report").write_text("in the way")
+    with pytest.raises(UserError, match="report: cannot be written"):
+        analysis.report("bach", tmp_path)
+
+
+def test_passwords_are_masked() -> None:
+    assert masked("postgresql://me:p@ss/w@host:5432/db") == "postgresql://***@host:5432/db"
+    assert masked("mysql://host/db?password=a b&ssl=1") == "mysql://host/db?password=*** b&ssl=1"
+    assert masked("sqlite:////tmp/study.db") == "sqlite:////tmp/study.db"
+
+
+def test_cells_cannot_break_a_table() -> None:
+    table = tables.Table("t", "T", [("", "a|b"), ("g_1", "50 %")], [["x\ny", "<i>"], ["a_b&c", "\N{MINUS SIGN}1.5"]])
+    assert tables.markdown(table).splitlines() == [
+        "| a\\|b | g_1: 50 % |",
+        "| :-- | --: |",
+        "| x y | &lt;i> |",
+        "| a_b&c | \N{MINUS SIGN}1.5 |",
+    ]
+    assert tables.latex(table).splitlines()[2:-1] == [
+        "\\toprule",
+        " & \\multicolumn{1}{c}{g\\_1} \\\\",
+        "\\cmidrule(lr){2-2}",
+        "a|b & 50 \\% \\\\",
+        "\\midrule",
+        "x y & $<$i$>$ \\\\",
+        "a\\_b\\&c & $-$1.5 \\\\",
+        "\\bottomrule",
+    ]
+
+
+def test_numbers_are_told_from_text() -> None:
+    found = [tables.number_of(text) for text in ("1,234", "\N{MINUS SIGN}0.5 [1, 2]", "< 0.001", "3.0e-04", "vanilla")]
+    assert found == [1234, -0.5, 0.001, 0.0003, None]
+    assert tables.more_trials(2556.2) == "2,600" and tables.more_trials(np.inf) == "over a million"
