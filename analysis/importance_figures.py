@@ -71,7 +71,8 @@ def draw_shares(shares: pd.DataFrame) -> Figure:
     Args:
         shares: as of `Importance.shares`.
     """
-    of_one = shares[(shares["order"] == 1)].groupby("dimensions", sort=False)["mean"].mean()
+    of_one = shares[shares["order"] == 1]
+    of_one = of_one[of_one["score"] == of_one["score"].iloc[0]].groupby("dimensions", sort=False)["mean"].mean()
     singles = list(of_one.sort_values(ascending=False).index)
     colors = {name: MUTED[place % len(MUTED)] for place, name in enumerate(singles)}
     variants = list(dict.fromkeys(shares["variant"].astype(str)))

@@ -111,5 +111,8 @@ def best_curves(trials: pd.DataFrame, curves: pd.DataFrame, select: Select = "va
 
 
 def axis_end(scores: pd.Series) -> float:
-    """Upper end of an axis: the highest score that is not above `compare.upper_limit`; NaN without data."""
-    return float(scores[scores <= upper_limit(scores)].max())
+    """Upper end of an axis: the highest score, or the highest that is not above `compare.upper_limit`, if to leave out
+    those above it at least halves the axis; NaN without data."""
+    end = float(scores[scores <= upper_limit(scores)].max())
+    low, high = float(scores.min()), float(scores.max())
+    return end if end - low <= (high - low) / 2 else high
