@@ -1,6 +1,7 @@
 """Figures of trials and variants, from the frames of `analysis.summaries`. Nothing is computed here but places."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -130,7 +131,7 @@ def draw_expected(expected: pd.DataFrame, label: str, baseline: str) -> Figure:
         left.set_xlabel("trials")
         right.set_xlabel(f"training time [{unit}]")
         left.set_ylabel(style.lines(f"expected best {label}", 40))
-        _legend(figure, left, variants)
+        style.legend(figure, _handles(left))
     return figure
 
 
@@ -179,21 +180,13 @@ def draw_trade_off(points: pd.DataFrame, cost: str, label: str, baseline: str) -
             )
         axes.set_xlabel(f"{LABELS[cost]} [{unit}]" if unit else LABELS[cost])
         axes.set_ylabel(style.lines(label))
-        _legend(figure, axes, variants, columns=5)
+        style.legend(figure, _handles(axes), columns=5)
     return figure
 
 
-def _legend(figure: Figure, axes: Axes, variants: list[str], columns: int = 9) -> None:
-    if len(variants) > 1:
-        handles, names = axes.get_legend_handles_labels()
-        longest = max(len(name) for name in names)
-        columns = max(1, min(columns, len(names), int(columns * 9 / (3 + longest))))
-        columns = -(-len(names) // -(-len(names) // columns))  # rows of equal length
-        legend = figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=2.4)
-        for handle in legend.legend_handles:
-            if handle is not None:
-                handle.set_alpha(1)
-                getattr(handle, "set_markersize", lambda size: None)(3.5)
+def _handles(axes: Axes) -> dict[str, Any]:
+    handles, texts = axes.get_legend_handles_labels()
+    return dict(zip(texts, handles, strict=True))
 
 
 def _fence(values: pd.Series) -> float:

@@ -43,25 +43,32 @@ def draw_marginals(marginals: pd.DataFrame, space: Space, label: str, baseline: 
             of_score = marginals[marginals["score"] == score]
             unit, size = style.time_unit(of_score["mean"]) if score == "train_seconds" else ("", 1.0)
             panels = grid[block * deep : (block + 1) * deep].ravel()
+            far = _far(of_score) if score != "train_seconds" else []
+            quickest, longest = of_score["mean"].min(), (of_score["mean"] + of_score["sd"]).max()
             for place, axes in enumerate(panels):
                 if place >= len(names):
                     axes.set_visible(False)
                     continue
                 own = of_score[of_score["dimension"] == names[place]]
                 _draw_marginal(axes, own, Dimension.of(names[place], space), looks, baseline, size)
-                if place:
-                    axes.sharey(panels[0])
-                elif score == "train_seconds":
-                    style.log_axis(axes, "y")
+                if score == "train_seconds":
+                    style.log_axis(axes, "y", bounds=(quickest / 1.15 / size, longest * 1.15 / size))
                 else:
-                    axes.set_ylim(*_limits(of_score))
+                    axes.set_ylim(*_limits(of_score[~of_score["variant"].isin(far)]))
+                if far and not place:
+                    text = style.lines(f"above the axis: {', '.join(far)}", 22)
+                    axes.text(0.97, 0.98, text, transform=axes.transAxes, ha="right", va="top", color=GREY, size=6)
                 if place % columns:
                     axes.tick_params(labelleft=False)
                 else:
                     axes.set_ylabel(f"{LABELS[score]} [{unit}]" if unit else style.lines(label, 30))
         if len(variants) > 1:
-            handles, texts = grid[0, 0].get_legend_handles_labels()
-            figure.legend(handles, texts, loc="outside lower center", ncols=min(9, len(texts)), handlelength=2.4)
+            found = {
+                text: handle
+                for axes in grid.flat
+                for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+            }
+            style.legend(figure, {variant: found[variant] for variant in variants})
     return figure
 
 
@@ -198,13 +205,16 @@ def _draw_marginal(
     dimension.dress(axes)
 
 
-def _limits(of_score: pd.DataFrame) -> tuple[float, float]:
-    """A score axis that variants with far worse scores do not squeeze: those whose median is beyond Tukey's far-out
-    fence of the medians."""
-    medians = of_score.groupby(of_score["variant"].astype(str))["mean"].median()
+def _far(of_score: pd.DataFrame) -> list[str]:
+    """Variants with far worse scores, which would squeeze the axis: their median is beyond Tukey's far-out fence of the
+    medians."""
+    medians = of_score.groupby(of_score["variant"].astype(str), sort=False)["mean"].median()
     q1, q3 = medians.quantile([0.25, 0.75])
-    inside = of_score[of_score["variant"].isin(medians.index[medians <= q3 + 3 * (q3 - q1)])]
-    low, high = (inside["mean"] - inside["sd"]).min(), (inside["mean"] + inside["sd"]).max()
+    return list(medians.index[medians > q3 + 3 * (q3 - q1)])
+
+
+def _limits(of_score: pd.DataFrame) -> tuple[float, float]:
+    low, high = (of_score["mean"] - of_score["sd"]).min(), (of_score["mean"] + of_score["sd"]).max()
     margin = 0.03 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
 

@@ -139,11 +139,19 @@ def series(variants: Sequence[str], baseline: str) -> dict[str, dict[str, Any]]:
     return {baseline: {"color": "#000000", "linestyle": "-", "marker": "o"}} | looks
 
 
-def log_axis(axes: Axes, which: str = "x") -> None:
-    """A logarithmic axis whose ticks are numbers, in powers of ten where those are too long."""
+def log_axis(axes: Axes, which: str = "x", bounds: tuple[float, float] | None = None) -> None:
+    """A logarithmic axis whose ticks are numbers, in powers of ten where those are too long.
+
+    Args:
+        axes: of a panel in which everything is drawn.
+        which: x or y.
+        bounds: of the axis; by default the data's, with a margin.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    low, high = axis.get_data_interval()
+    low, high = bounds or axis.get_data_interval()
+    if bounds:
+        (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
     decades = np.log10(high / low) if low > 0 and high > low else 0.0
     subs = (1.0, 2.0, 5.0) if 0.8 <= decades < 1.9 else (1.0,) if decades > 1 else (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
     powers = decades >= 1.9 and (low < 1e-3 or high >= 1e6)
@@ -151,6 +159,26 @@ def log_axis(axes: Axes, which: str = "x") -> None:
     axis.set_minor_locator(LogLocator(subs=np.arange(1.0, 10.0).tolist(), numticks=99))
     axis.set_major_formatter(FuncFormatter(lambda x, _: number(x, powers)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def legend(figure: Figure, handles: Mapping[str, Any], columns: int = 9) -> None:
+    """A legend under the panels, if there is more than one entry, in rows of equal length.
+
+    Args:
+        figure: to be labelled.
+        handles: by text.
+        columns: the most that stand beside each other, where texts are short.
+    """
+    if len(handles) > 1:
+        columns = max(1, min(columns, len(handles), int(columns * 9 / (3 + max(map(len, handles))))))
+        columns = -(-len(handles) // -(-len(handles) // columns))
+        made = figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=columns, handlelength=2.4
+        )
+        for handle in made.legend_handles:
+            if handle is not None:
+                handle.set_alpha(1)
+                getattr(handle, "set_markersize", lambda size: None)(3.5)
 
 
 def number(x: float, powers: bool = False) -> str:

@@ -66,8 +66,8 @@ def expected_best(trials: pd.DataFrame, select: Select = "valid") -> pd.DataFram
         drawn.insert(2, "seconds", drawn["n"] * seconds)
         frames.append(drawn)
     drawn = pd.concat(frames, ignore_index=True)
-    fence = upper_limit(trials.loc[scored(trials), "test_score"])
-    return drawn.assign(limit=drawn.loc[drawn["mean"] <= fence, "mean"].max())
+    end = axis_end(trials.loc[scored(trials), "test_score"])
+    return drawn.assign(limit=drawn.loc[drawn["mean"] <= end, "mean"].max())
 
 
 def trade_off(trials: pd.DataFrame, cost: str) -> pd.DataFrame:

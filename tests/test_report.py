@@ -348,3 +348,12 @@ def test_numbers_are_told_from_text() -> None:
     found = [tables.number_of(text) for text in ("1,234", "\N{MINUS SIGN}0.5 [1, 2]", "< 0.001", "3.0e-04", "vanilla")]
     assert found == [1234, -0.5, 0.001, 0.0003, None]
     assert tables.more_trials(2556.2) == "2,600" and tables.more_trials(np.inf) == "over a million"
+
+
+def test_panels_of_one_score_have_one_axis(importance: Importance) -> None:
+    figure = importance_figures.draw_marginals(importance.marginals, importance.plan.space, LABEL, "vanilla")
+    for row, scale in ((figure.axes[:4], "linear"), (figure.axes[4:], "log")):
+        assert len({axes.get_ylim() for axes in row}) == 1
+        assert {axes.get_yscale() for axes in row} == {scale}
+        for axes in row:
+            assert len({float(y) for y in axes.get_yticks()} ^ {float(y) for y in row[0].get_yticks()}) == 0
