@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "data" and arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
         arguments[0] = f"task={arguments[0]}"  # odyssey data jsb
     sys.path.append(os.getcwd())  # where users keep cells and tasks of their own
+    if command == "report":  # to Hydra, study=a,b would be two runs
+        arguments = [re.sub(r"^study=([^\['\"]*,.*)$", r"study=[\1]", word) for word in arguments]
     try:
         code = _run(command, [_lenient(word) for word in arguments])
     except (UserError, HydraException, OmegaConfBaseException) as error:

@@ -1,12 +1,13 @@
 """What several test modules share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from search import engines
-from search.cells import get
+from search.cells import Cell, get
 from search.engines import Engine, Member
 from search.network import Network
 from search.tasks import Task
@@ -33,17 +34,18 @@ def benchmark_file() -> Path:
     return BENCHMARK
 
 
-def member(
-    task: Task,
-    hidden_size: int,
-    seed: int,
-    *,
-    variant: str = "vanilla",
-    dtype: str = "float64",
-    lr: float = 0.02,
-    momentum: float = 0.9,
-    input_noise: float = 0.1,
-) -> Member:
-    network = Network(get(variant), task.n_inputs, hidden_size, task.n_outputs, task.bidirectional)
+def make_member(task: Task, cell: str | Cell, n_units: int, seed: int, dtype: str, **settings: float) -> Member:
+    """A member before its first epoch, with settings under which every cell learns."""
+    settings = {"lr": 0.02, "momentum": 0.8, "input_noise": 0.3} | settings
+    cell = get(cell) if isinstance(cell, str) else cell
+    network = Network(cell, task.n_inputs, n_units, task.n_outputs, task.bidirectional)
     weights = network.initial(seed).astype(dtype)
-    return Member(network, lr, momentum, input_noise, seed, weights, np.zeros_like(weights))
+    return Member(network, **settings, seed=seed, weights=weights, velocity=np.zeros_like(weights))
+
+
+def assert_same_state(ours: Sequence[Member], theirs: Sequence[Member], tolerance: float, epochs: int) -> None:
+    """Asserts that members trained on two engines have come to the same weights and velocities."""
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.epoch == other.epoch == epochs
+        np.testing.assert_allclose(mine.weights, other.weights, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(mine.velocity, other.velocity, rtol=tolerance, atol=tolerance)

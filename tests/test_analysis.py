@@ -126,17 +126,17 @@ def make_study(
     return folder
 
 
+def ended(variant: str, number: int) -> str:
+    return {("noaf", 3): "diverged", ("noaf", 5): "diverged", ("np", 2): "failed"}.get((variant, number), "finished")
+
+
+def under_way(variant: str, number: int) -> str:
+    return ["finished", "diverged", "running", "waiting", "absent"][min(number, 4)]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Studies for tests that only read: `bach` has ended, `begun` is under way, `empty` has not finished a trial."""
-
-    def ended(variant: str, number: int) -> str:
-        return {("noaf", 3): "diverged", ("noaf", 5): "diverged", ("np", 2): "failed"}.get(
-            (variant, number), "finished"
-        )
-
-    def under_way(variant: str, number: int) -> str:
-        return ["finished", "diverged", "running", "waiting", "absent"][min(number, 4)]
 
     runs = tmp_path_factory.mktemp("runs")
     make_study(runs, status=ended, trials=24)

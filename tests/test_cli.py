@@ -62,6 +62,7 @@ def odyssey(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         (["sweep", *ECHO, "storage=nosuch://host/db"], "nosuch://host/db", "storage"),
         (["status", "study=absent"], "absent", "study"),
         (["report", "study=absent"], "absent", "study"),
+        (["report", "study=absent,other"], "study=absent", "study"),
         (["report", "select=luck"], "select=luck", "valid"),
         (["data", "timitt"], "timitt", "jsb"),
     ],

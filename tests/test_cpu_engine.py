@@ -24,10 +24,10 @@ from search.compiler.native import cache_folder
 from search.compiler.plan import make_plan
 from search.engines import Engine, Interrupted, Member
 from search.errors import UserError
-from search.network import Network
 from search.ops import exp, relu, sigmoid, tanh
 from search.randomness import epoch_order, input_noise
 from search.tasks import Split, Task
+from tests.conftest import assert_same_state, make_member
 
 ENGINES = ["cpu"]
 CELLS = [*sorted(variants()), "gru", "rnn", "irnn", "tests.mut3.MUT3"]
@@ -122,14 +122,6 @@ def small_task(*, n_inputs: int = 7, n_outputs: int = 5, bidirectional: bool = F
     return Task("small", splits, "bernoulli", "nats", bidirectional=bidirectional)
 
 
-def make_member(task: Task, cell: str | Cell, n_units: int, seed: int, dtype: str, **settings: float) -> Member:
-    settings = {"lr": 0.02, "momentum": 0.8, "input_noise": 0.3} | settings
-    cell = get(cell) if isinstance(cell, str) else cell
-    network = Network(cell, task.n_inputs, n_units, task.n_outputs, task.bidirectional)
-    weights = network.initial(seed).astype(dtype)
-    return Member(network, **settings, seed=seed, weights=weights, velocity=np.zeros_like(weights))
-
-
 def population(task: Task, dtype: str) -> list[Member]:
     sizes = [5, 17, 16, 33, 1, 12]
     names = ["vanilla", "fgr", "gru", "tests.mut3.MUT3", "cifg", "rnn"]
@@ -221,10 +213,7 @@ def test_training_equals_the_reference(
     ours, theirs = population(task, dtype), population(task, dtype)
     a, b = (curves(e, task, members, dtype) for e, members in ((engine, ours), (reference, theirs)))
     np.testing.assert_allclose(a, b, rtol=tolerance)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine.epoch == other.epoch == 3
-        np.testing.assert_allclose(mine.weights, other.weights, rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(mine.velocity, other.velocity, rtol=tolerance, atol=tolerance)
+    assert_same_state(ours, theirs, tolerance, epochs=3)
 
 
 @every_engine

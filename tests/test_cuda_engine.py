@@ -25,7 +25,8 @@ from search.engines.cuda import CudaEngine
 from search.errors import UserError
 from search.randomness import epoch_order
 from search.tasks import Split, Task
-from tests.test_cpu_engine import CELLS, Odd, assert_unrolls_like, lstms, make_member
+from tests.conftest import assert_same_state, make_member
+from tests.test_cpu_engine import CELLS, Odd, assert_unrolls_like, lstms
 
 os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
 
@@ -113,10 +114,7 @@ def test_training_equals_the_reference(
     ours, theirs = population(task, dtype), population(task, dtype)
     a, b = (curves(e, task, members, dtype) for e, members in ((engine, ours), (reference, theirs)))
     np.testing.assert_allclose(a, b, rtol=tolerance)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine.epoch == other.epoch == 2
-        np.testing.assert_allclose(mine.weights, other.weights, rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(mine.velocity, other.velocity, rtol=tolerance, atol=tolerance)
+    assert_same_state(ours, theirs, tolerance, epochs=2)
 
 
 def test_a_cell_of_any_structure_trains_like_on_the_cpu(engine: Engine) -> None:

@@ -19,7 +19,7 @@ from analysis.importance import Importance
 from analysis.report import main
 from search.errors import UserError
 from search.storage import masked
-from tests.test_analysis import VARIANTS, make_study, outcome
+from tests.test_analysis import VARIANTS, ended, make_study, outcome, under_way
 
 LABEL = "test negative log-likelihood [nats per step]"
 FIGURES = [
@@ -41,14 +41,6 @@ def add_curves(folder: Path, variants: tuple[str, ...], trials: int) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    def ended(variant: str, number: int) -> str:
-        return {("noaf", 3): "diverged", ("noaf", 5): "diverged", ("np", 2): "failed"}.get(
-            (variant, number), "finished"
-        )
-
-    def under_way(variant: str, number: int) -> str:
-        return ["finished", "diverged", "running", "waiting", "absent"][min(number, 4)]
-
     runs = tmp_path_factory.mktemp("runs")
     variants = ("vanilla", "noaf", "np")
     add_curves(make_study(runs, variants=variants, trials=20, status=ended), variants, 20)

@@ -11,7 +11,7 @@ from search.engines import Engine, Epoch, Interrupted, Member
 from search.randomness import epoch_order
 from search.tasks import Task
 from search.training import Trial, train
-from tests.conftest import member
+from tests.conftest import make_member
 
 SETTINGS = [
     {"hidden_size": 3, "lr": 0.02, "momentum": 0.9, "input_noise": 0.3},
@@ -97,7 +97,7 @@ def test_update_follows_the_protocol(engine: Engine, echo: Task) -> None:
         echo, splits={name: type(s)(s.inputs[:1], s.targets[:1]) for name, s in echo.splits.items()}
     )
     trainer = engine.trainer(one, "float64", 1)
-    m = member(one, 2, 5, lr=0.1, momentum=0.8, input_noise=0.0)
+    m = make_member(one, "vanilla", 2, 5, "float64", lr=0.1, momentum=0.8, input_noise=0.0)
     w, v, e = m.weights.copy(), m.velocity.copy(), 0.1 * (1 - 0.8)
 
     def loss(weights: np.ndarray) -> float:
@@ -117,7 +117,7 @@ def test_update_follows_the_protocol(engine: Engine, echo: Task) -> None:
 
 
 def test_the_score_is_total_loss_over_predicted_steps(engine: Engine, echo: Task) -> None:
-    m = member(echo, 4, 1)
+    m = make_member(echo, "vanilla", 4, 1, "float64")
     m.weights[:] = 0  # every probability is a half
     score = engine.trainer(echo, "float64", 1).evaluate([m], "valid")
     np.testing.assert_allclose(score, echo.n_outputs * math.log(2), rtol=1e-12)
@@ -131,7 +131,7 @@ def test_training_learns_the_task(engine: Engine, echo: Task) -> None:
 
 def test_stop_leaves_members_as_they_were(engine: Engine, echo: Task) -> None:
     trainer = engine.trainer(echo, "float64", 1)
-    m = member(echo, 4, 1)
+    m = make_member(echo, "vanilla", 4, 1, "float64")
     weights = m.weights.copy()
     trainer.stop()
     with pytest.raises(Interrupted):

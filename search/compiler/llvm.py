@@ -161,10 +161,6 @@ class Builder(ir.IRBuilder):
         self.position_at_end(after)
         return values
 
-    def multiple(self, count: ir.Value, unit: int) -> ir.Value:
-        """`count` rounded up to a multiple of `unit`, a power of two."""
-        return self.and_(self.add(count, self.const(unit - 1)), self.const(-unit))
-
     def first_lanes(self, count: ir.Value) -> ir.Value:
         """A mask of the lanes below `count`, all of them where it is larger."""
         lanes = self.target.integers(64)
