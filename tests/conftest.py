@@ -1,6 +1,6 @@
 """What several test modules share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,14 @@ def benchmark_file() -> Path:
     if not BENCHMARK.exists():
         pytest.skip(f"needs {BENCHMARK.name}, the published benchmark, in {BENCHMARK.parent}")
     return BENCHMARK
+
+
+@pytest.fixture(scope="module")
+def fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Machine code is made anew, and left in no folder of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ODYSSEY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def make_member(task: Task, cell: str | Cell, n_units: int, seed: int, dtype: str, **settings: float) -> Member:

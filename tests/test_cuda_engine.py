@@ -1,13 +1,8 @@
-"""The contract of compiled engines, for the CUDA engine in numba-cuda's simulator, at sizes that suit it.
-
-The simulator takes the place of a GPU where the variable below is set before numba.cuda is first imported. It is set
-here as the module is collected, before any test runs, so no order of tests matters; nothing else imports numba.cuda.
-"""
+"""What is of the CUDA engine alone: its kernels, its layout in shared memory, and what it says without a GPU."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,169 +10,24 @@ import numpy as np
 import pytest
 import torch
 
-from search import engines
 from search.cells import Cell, get
 from search.compiler.cuda_layout import HARDWARE, JOB, Layout
 from search.compiler.cuda_source import STOP, epoch_source
 from search.compiler.plan import make_plan
-from search.engines import Engine, Interrupted, Member
 from search.engines.cuda import CudaEngine
 from search.errors import UserError
-from search.randomness import epoch_order
-from search.tasks import Split, Task
-from tests.conftest import assert_same_state, make_member
-from tests.test_cpu_engine import CELLS, Odd, assert_unrolls_like, lstms
-
-os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+from tests.conftest import make_member
+from tests.contract import SIMULATOR, Odd, simulated
 
 pytest.importorskip("cuda.bindings", reason="needs numba-cuda and cuda-bindings, as by pip install odyssey[dev]")
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, as by pip install odyssey[dev]")
-
-# Shared memory for all recurrent matrices, for some of their rows, and for none.
-SHARED_BYTES = [48 * 1024, 1800, 0]
-
-
-@pytest.fixture(params=SHARED_BYTES)
-def engine(request: pytest.FixtureRequest) -> Engine:
-    return simulated(request.param)
-
-
-@pytest.fixture
-def reference() -> Engine:
-    return engines.choose("reference", "cpu")
-
-
-def simulated(shared_bytes: int = SHARED_BYTES[0]) -> CudaEngine:
-    from search.compiler.cuda_native import Simulator
-
-    return CudaEngine(Simulator(shared_bytes=shared_bytes))
-
-
-def small_task(*, bidirectional: bool = False, n_inputs: int = 3, n_outputs: int = 2) -> Task:
-    rng = np.random.default_rng(0)
-
-    def split() -> Split:
-        inputs = [rng.normal(size=(n, n_inputs)).astype(np.float32) for n in (3, 1, 4)]
-        return Split(inputs, [(rng.random((len(x), n_outputs)) < 0.3).astype(np.float32) for x in inputs])
-
-    splits = {name: split() for name in ("train", "valid", "test")}
-    return Task("small", splits, "bernoulli", "nats", bidirectional=bidirectional)
-
-
-def population(task: Task, dtype: str) -> list[Member]:
-    """Mixed cells and sizes, below, at and above the number of threads; of one cell more than run at a time."""
-    cells = ["vanilla", "fgr", "gru", "tests.mut3.MUT3", "vanilla", "vanilla"]
-    sizes = [5, 3, 2, 4, 1, 2]
-    return [make_member(task, cell, n, k, dtype) for k, (cell, n) in enumerate(zip(cells, sizes, strict=True))]
-
-
-def curves(engine: Engine, task: Task, members: Sequence[Member], dtype: str, epochs: int = 2) -> np.ndarray:
-    """Training losses and validation scores, [2 * epochs, K]"""
-    trainer = engine.trainer(task, dtype, 1)
-    rows = []
-    for epoch in range(epochs):
-        order = epoch_order(0, epoch, len(task.splits["train"].inputs))
-        rows += [trainer.train_epoch(members, [order] * len(members)).losses, trainer.evaluate(members, "valid")]
-    return np.array(rows)
-
-
-def state(members: Sequence[Member]) -> list[np.ndarray]:
-    return [vector.copy() for member in members for vector in (member.weights, member.velocity)]
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", CELLS)
-def test_unroll_equals_the_reference(engine: Engine, reference: Engine, name: str, dtype: str) -> None:
-    for n_units, n_steps, n_batch in [(1, 1, 1), (2, 4, 1), (5, 3, 3)]:
-        shape = {"n_units": n_units, "n_steps": n_steps, "n_batch": n_batch}
-        assert_unrolls_like(engine, reference, get(name), **shape, dtype=dtype)
-
-
-def test_a_cell_of_any_structure_unrolls_like_the_reference(engine: Engine, reference: Engine) -> None:
-    for n_units in (1, 5):
-        assert_unrolls_like(engine, reference, Odd(), n_units=n_units, n_steps=3, dtype="float64")
-
-
-def test_some_toggle_combinations_equal_the_reference(reference: Engine) -> None:
-    """A sample that changes from run to run."""
-    cells = lstms()
-    for k in torch.randperm(len(cells))[:20].tolist():
-        assert_unrolls_like(simulated(), reference, cells[k], n_units=3, n_steps=3, dtype="float64")
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-4)])
-def test_training_equals_the_reference(
-    engine: Engine, reference: Engine, bidirectional: bool, dtype: str, tolerance: float
-) -> None:
-    task = small_task(bidirectional=bidirectional)
-    ours, theirs = population(task, dtype), population(task, dtype)
-    a, b = (curves(e, task, members, dtype) for e, members in ((engine, ours), (reference, theirs)))
-    np.testing.assert_allclose(a, b, rtol=tolerance)
-    assert_same_state(ours, theirs, tolerance, epochs=2)
-
-
-def test_a_cell_of_any_structure_trains_like_on_the_cpu(engine: Engine) -> None:
-    task = small_task(bidirectional=True)
-    rows = []
-    for each in (engine, engines.choose("cpu", "cpu")):
-        members = [make_member(task, Odd(), n, n, "float64") for n in (2, 5)]
-        rows.append([curves(each, task, members, "float64"), *state(members)])
-    for ours, theirs in zip(*rows, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("n_inputs, n_outputs", [(1, 1), (5, 9)])
-def test_widths_of_input_and_output_need_not_fit_the_tiles(reference: Engine, n_inputs: int, n_outputs: int) -> None:
-    task = small_task(n_inputs=n_inputs, n_outputs=n_outputs)
-    a, b = (curves(e, task, [make_member(task, "gru", 3, 1, "float64")], "float64") for e in (simulated(), reference))
-    np.testing.assert_allclose(a, b, rtol=1e-9)
-
-
-def test_a_result_is_the_same_to_the_bit_in_any_company() -> None:
-    task = small_task(bidirectional=True)
-    together, backwards = population(task, "float32"), population(task, "float32")
-    rows = curves(simulated(), task, together, "float32")
-    np.testing.assert_array_equal(curves(simulated(), task, backwards[::-1], "float32")[:, ::-1], rows)
-    np.testing.assert_array_equal(np.concatenate(state(backwards)), np.concatenate(state(together)))
-    for k in (0, 3):
-        alone = population(task, "float32")[k]
-        np.testing.assert_array_equal(curves(simulated(), task, [alone], "float32")[:, 0], rows[:, k])
-        np.testing.assert_array_equal(alone.weights, together[k].weights)
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_diverged_member_shows_and_disturbs_no_neighbour() -> None:
-    task = small_task()
-    calm = curves(simulated(), task, population(task, "float32")[-2:], "float32")
-    members = population(task, "float32")[-2:]
-    members.insert(1, make_member(task, "irnn", 2, 3, "float32", lr=1e6))
-    members.insert(2, make_member(task, "vanilla", 2, 3, "float32"))
-    members[2].weights[:] = np.nan
-    rows = curves(simulated(), task, members, "float32")
-    assert not np.isfinite(rows[:, 1]).all() and np.isnan(rows[:, 2]).all()
-    np.testing.assert_array_equal(np.delete(rows, [1, 2], axis=1), calm)
-
-
-def test_stop_leaves_members_as_they_were() -> None:
-    task = small_task()
-    members = population(task, "float64")
-    before = state(members)
-    trainer = simulated().trainer(task, "float64")
-    trainer.stop()
-    with pytest.raises(Interrupted):
-        trainer.train_epoch(members, [np.arange(3)] * len(members))
-    with pytest.raises(Interrupted):
-        trainer.evaluate(members, "valid")
-    np.testing.assert_array_equal(np.concatenate(state(members)), np.concatenate(before))
-    assert not any(member.epoch for member in members)
 
 
 def test_the_kernel_obeys_the_stop_flag() -> None:
     from search.compiler.cuda_epoch import DeviceSequences, Launch, Place
     from search.compiler.cuda_native import Simulator
 
-    device, task = Simulator(), small_task()
+    device, task = Simulator(), SIMULATOR.task()
     member = make_member(task, "rnn", 2, 0, "float64")
     network = member.network
     code = CudaEngine(device).compile(network.cell, "float64", "bernoulli")
@@ -194,13 +44,11 @@ def test_the_kernel_obeys_the_stop_flag() -> None:
         assert np.array_equal(trained.weights, member.weights) == bool(stop)
 
 
-def test_what_cannot_be_run_is_named() -> None:
+def test_tensors_of_another_type_are_named() -> None:
     cell = get("rnn")
     params = {name: torch.zeros(*shape).half() for name, shape in cell.parameters(2, 3).items()}
     with pytest.raises(UserError, match="W is float16 on cpu"):
         simulated().unroll(cell, params, torch.zeros(1, 1, 2))
-    with pytest.raises(UserError, match="loss=hinge: expected one of bernoulli"):
-        simulated().compile(cell, "float32", "hinge")
 
 
 def elsewhere(program: str, **environment: str) -> str:
@@ -271,7 +119,7 @@ def test_recurrent_matrices_stay_in_shared_memory_where_they_fit() -> None:
 
 def test_every_parameter_has_a_place_of_its_own_in_the_slot() -> None:
     for cell in (get("fgr"), get("gru"), Odd()):
-        task = small_task(bidirectional=True)
+        task = SIMULATOR.task(bidirectional=True)
         network = make_member(task, cell, 4, 0, "float64").network
         layout = Layout(make_plan(cell), 3, 4, 2, 2, 4, 8, 48 * 1024, HARDWARE)
         places = [

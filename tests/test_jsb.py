@@ -420,7 +420,9 @@ def test_missing_corpus_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interrupt_ends_the_parsing_promptly_and_quietly(tmp_path: Path) -> None:
-    code = f"from search.tasks import jsb; jsb.load(cache={str(tmp_path)!r})"
+    # Of a job in the background, as CI may be, the shell has had SIGINT ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from search.tasks import jsb; "
+    code += f"jsb.load(cache={str(tmp_path)!r})"
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -140,7 +140,7 @@ class ReferenceTrainer:
                 noise = input_noise(stack.seeds, stack.members[0].epoch, int(index), x.shape[1:])
                 x = x + stack.each([m.input_noise for m in stack.members], 3) * torch.as_tensor(noise).to(x)
             loss = self._loss(stack.logits(x), targets)
-            stack.step(torch.autograd.grad(loss.sum(), list(stack.params.values())))
+            stack.step(torch.autograd.grad(loss.sum(), list(stack.params.values()), materialize_grads=True))
             total += loss.detach().double()
         return total.cpu().numpy()
 

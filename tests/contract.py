@@ -1,0 +1,171 @@
+"""What the tests of engines share: members and tasks at sizes that suit an engine, and what equality means."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from search import engines
+from search.cells import LSTM, Cell, Preactivations, toggles, variants
+from search.engines import Engine, Member
+from search.engines.cuda import CudaEngine
+from search.ops import exp, relu, sigmoid, tanh
+from search.randomness import epoch_order
+from search.tasks import Split, Task
+from tests.conftest import make_member
+
+# The simulator takes the place of a GPU where this is set before numba.cuda is first imported, and only tests of
+# engines import it: all of them by way of this module, which is collected before any of them runs.
+os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+
+CELLS = [*sorted(variants()), "gru", "rnn", "irnn", "tests.mut3.MUT3"]
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+# Shared memory for all recurrent matrices, for some of their rows, and for none.
+SHARED_BYTES = {"cuda": 48 * 1024, "cuda, some rows shared": 1800, "cuda, none shared": 0}
+ENGINES = ("cpu", *SHARED_BYTES)
+
+
+def make_engine(name: str) -> Engine:
+    """One of `ENGINES`; those on CUDA run in numba-cuda's simulator."""
+    return engines.choose("cpu", "cpu") if name == "cpu" else simulated(SHARED_BYTES[name])
+
+
+def simulated(shared_bytes: int = SHARED_BYTES["cuda"]) -> CudaEngine:
+    from search.compiler.cuda_native import Simulator
+
+    return CudaEngine(Simulator(shared_bytes=shared_bytes))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes at which an engine's code takes every path, and no more than it can do in a test.
+
+    Attributes:
+        shapes: (units, steps, batch) of a layer by itself.
+        lengths: of the sequences of a task.
+        n_inputs, n_outputs: of a task; of the latter several.
+        members: (cell, units) of a population.
+        epochs: of its training.
+    """
+
+    shapes: tuple[tuple[int, int, int], ...]
+    lengths: tuple[int, ...]
+    n_inputs: int
+    n_outputs: tuple[int, ...]
+    members: tuple[tuple[str, int], ...]
+    epochs: int
+
+    @staticmethod
+    def of(engine: str) -> "Scale":
+        return CPU if engine == "cpu" else SIMULATOR
+
+    def task(self, *, bidirectional: bool = False, n_inputs: int | None = None, n_outputs: int | None = None) -> Task:
+        rng = np.random.default_rng(0)
+        n_inputs, n_outputs = n_inputs or self.n_inputs, n_outputs or self.n_outputs[0]
+
+        def split() -> Split:
+            inputs = [rng.normal(size=(n, n_inputs)).astype(np.float32) for n in self.lengths]
+            return Split(inputs, [(rng.random((len(x), n_outputs)) < 0.3).astype(np.float32) for x in inputs])
+
+        splits = {name: split() for name in ("train", "valid", "test")}
+        return Task("small", splits, "bernoulli", "nats", bidirectional=bidirectional)
+
+    def population(self, task: Task, dtype: str) -> list[Member]:
+        return [make_member(task, cell, n, k, dtype) for k, (cell, n) in enumerate(self.members)]
+
+    def curves(self, engine: Engine, task: Task, members: Sequence[Member], dtype: str, threads: int = 1) -> np.ndarray:
+        """Training losses and validation scores, [2 * epochs, K]"""
+        trainer = engine.trainer(task, dtype, threads)
+        rows = []
+        for epoch in range(self.epochs):
+            order = epoch_order(0, epoch, len(task.splits["train"].inputs))
+            rows += [trainer.train_epoch(members, [order] * len(members)).losses, trainer.evaluate(members, "valid")]
+        return np.array(rows)
+
+
+CPU = Scale(
+    shapes=((1, 1, 1), (5, 7, 3), (16, 4, 1), (17, 1, 3), (33, 9, 2)),
+    lengths=(1, 19, 15, 12, 8, 2, 22),
+    n_inputs=7,
+    n_outputs=(5, 19),
+    members=(("vanilla", 5), ("fgr", 17), ("gru", 16), ("tests.mut3.MUT3", 33), ("cifg", 1), ("rnn", 12)),
+    epochs=3,
+)
+# Sizes below, at and above the number of threads; of one cell more members than run at a time.
+SIMULATOR = Scale(
+    shapes=((1, 1, 1), (2, 4, 1), (5, 3, 3)),
+    lengths=(3, 1, 4),
+    n_inputs=3,
+    n_outputs=(2,),
+    members=(("vanilla", 5), ("fgr", 3), ("gru", 2), ("tests.mut3.MUT3", 4), ("vanilla", 1), ("vanilla", 2)),
+    epochs=2,
+)
+
+
+@dataclass(frozen=True)
+class Odd(Cell):
+    """Declares what no other cell does: a state that no matrix hears, one that is a constant, a pre-activation with
+    nothing but a product with the state, one that only a passed operand feeds, and one that changes nothing."""
+
+    def affine(self) -> dict[str, str]:
+        return {
+            "a": "W_a x + R_a y",
+            "b": "R_b s",
+            "c": "R_c first + Q_c second + b_c",
+            "d": "W_d x + R_d third + b_d",
+            "e": "W_e x + R_e y + b_e",
+        }
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return ("p", "unused")
+
+    def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+        a = pre("a")
+        c = pre("c", first=tanh(a) * past.quiet, second=a / (1.0 + exp(-past.y)))
+        d = sigmoid(pre("d", third=relu(c) - p.p * past.fixed))
+        pre("e")
+        return {"y": d * pre("b") + 0.5 * a, "s": tanh(c), "quiet": 0.5 * past.quiet + d, "fixed": 0.3}
+
+
+def unrolled(engine: Engine, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
+    """y, and the gradients of a weighted sum of it with respect to x and each parameter."""
+    inputs = [x, *params.values()]
+    y = engine.unroll(cell, params, x)
+    weights = torch.cos(torch.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
+    gradients = torch.autograd.grad((y * weights).sum(), inputs, allow_unused=True)
+    return [y.detach(), *(torch.zeros_like(v) if g is None else g for v, g in zip(inputs, gradients, strict=True))]
+
+
+def assert_unrolls_like(
+    engine: Engine, reference: Engine, cell: Cell, *, n_units: int, n_steps: int = 6, n_batch: int = 2, dtype: str
+) -> None:
+    number = getattr(torch, dtype)
+    params = {
+        name: (0.4 * torch.randn(*shape, dtype=number)).requires_grad_()
+        for name, shape in cell.parameters(3, n_units).items()
+    }
+    x = torch.randn(n_steps, n_batch, 3, dtype=number, requires_grad=True)
+    ours, theirs = (unrolled(e, cell, params, x) for e in (engine, reference))
+    for name, a, b in zip(["y", "x", *params], ours, theirs, strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        worst = (a - b).abs().max() / b.abs().max().clamp(min=1e-3)
+        assert worst < TOLERANCE[dtype], f"{name}: {worst:.1e}"
+
+
+def lstms() -> list[LSTM]:
+    """The LSTM with every combination of its toggles, each set of equations once."""
+    choices = {
+        "input_gate": ("sigmoid", "one"),
+        "forget_gate": ("sigmoid", "coupled", "one"),
+        "output_gate": ("sigmoid", "one"),
+        "input_activation": ("tanh", "identity"),
+        "output_activation": ("tanh", "identity"),
+    } | dict.fromkeys(("peephole_i", "peephole_f", "peephole_o", "gate_recurrence"), (True, False))
+    assert choices.keys() == set(toggles(LSTM)) - {"forget_bias"}
+    cells = [LSTM(**dict(zip(choices, values, strict=True))) for values in itertools.product(*choices.values())]
+    return list({cell.signature: cell for cell in cells}.values())
