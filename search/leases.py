@@ -1,0 +1,309 @@
+"""Who trains what: the queue of a study's trials, and the leases under which workers hold them.
+
+Optuna's heartbeats belong to ``optimize()``: a stale trial becomes a failed one, its copy gets a new number, and a
+worker that wakes up late still writes its result. Here a trial keeps its number and its row for life, and every
+transaction of a worker, whether it claims, renews or records, first renews its lease: one that has lost it can do
+nothing. A result and the lease under which it was won are one transaction, which Optuna's interface, a commit for each
+attribute, cannot give; hence Optuna's tables are written here as Optuna lays them out, and read by it everywhere else.
+
+A lease is a counter that its worker raises. Who sees a counter stand still for the length of a lease, by a clock of
+its own, may dismiss the worker; so no clock is compared with another, and none may jump and do harm.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import Boolean, Column, Connection, DateTime, Engine, Integer, MetaData, String, Table, func, select
+
+TRIES = 2  # of a trial that raises
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+_METADATA = MetaData()
+# The trials that have not ended, in the order in which they are begun; `worker` is who holds them.
+QUEUE = Table(
+    "odyssey_queue",
+    _METADATA,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),
+    Column("sweep", String(512), nullable=False, index=True),
+    Column("place", Integer, nullable=False),
+    Column("worker", String(128), index=True),
+    Column("failures", Integer, nullable=False),
+)
+WORKERS = Table(
+    "odyssey_workers",
+    _METADATA,
+    Column("worker", String(128), primary_key=True),
+    Column("sweep", String(512), nullable=False, index=True),
+    Column("host", String(256), nullable=False),
+    Column("boot", String(64), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(256), nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("ended", Integer, nullable=False),
+    Column("idle", Boolean, nullable=False),
+    Column("joined", DateTime, nullable=False),  # by the database's clock, and for people only
+    Column("seen", DateTime, nullable=False),
+)
+_STUDIES: Table = models.StudyModel.__table__
+_TRIALS: Table = models.TrialModel.__table__
+_ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
+_PARAMS: Table = models.TrialParamModel.__table__
+_VALUES: Table = models.TrialValueModel.__table__
+
+
+class LeaseLost(Exception):
+    """Others hold this worker for dead, and its trials may be theirs by now."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial as it is planned: its Optuna study, its number, its place in the queue, and its settings if they are
+    drawn beforehand: by name, Optuna's internal value and the JSON of the distribution."""
+
+    study_id: int
+    number: int
+    place: int
+    params: Mapping[str, tuple[float, str]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that a worker holds."""
+
+    trial_id: int
+    study_id: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has come of a trial.
+
+    Attributes:
+        trial_id: in the storage.
+        state: in which it ends; None if it is to be tried again, and fails where it has been so already.
+        score: for Optuna, None if there is none.
+        attributes: user attributes to be stored.
+    """
+
+    trial_id: int
+    state: TrialState | None
+    score: float | None
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A worker as the storage knows it. `age` is the time since its last sign of life [s]; `held` its trials."""
+
+    worker: str
+    host: str
+    boot: str
+    pid: int
+    device: str
+    beat: int
+    ended: int
+    idle: bool
+    joined: float
+    age: float
+    held: int
+
+
+class Leases:
+    """The queue of one sweep (a study on a task) in its storage.
+
+    Every method is one transaction; an error of the database leaves all as it was, and the call may be repeated.
+    """
+
+    def __init__(self, engine: Engine, sweep: str):
+        self._engine, self._sweep = engine, sweep
+
+    def create(self) -> None:
+        """Makes the tables where there are none."""
+        for last in (False, True):
+            try:
+                _METADATA.create_all(self._engine)
+                return
+            except sqlalchemy.exc.DatabaseError:  # another process makes them at this moment
+                if last:
+                    raise
+
+    def plan(self, trials: Iterable[Planned]) -> None:
+        """Puts into the queue what is not in the storage yet, and what is there but neither ended nor queued."""
+        with self._begin() as db:
+            wanted = list(trials)
+            studies = sorted({trial.study_id for trial in wanted})
+            # Held until the end, so that of two processes that plan at once the second finds the work done.
+            db.execute(select(_STUDIES.c.study_id).where(_STUDIES.c.study_id.in_(studies)).with_for_update())
+            present = select(_TRIALS.c.study_id, _TRIALS.c.number, _TRIALS.c.trial_id, _TRIALS.c.state)
+            rows = db.execute(present.where(_TRIALS.c.study_id.in_(studies))).all()
+            found = {(row.study_id, row.number): row.trial_id for row in rows}
+            ended = {row.trial_id for row in rows if row.state in ENDED}
+            new = [trial for trial in wanted if (trial.study_id, trial.number) not in found]
+            if new:
+                insert = sqlalchemy.insert(_TRIALS).returning(_TRIALS.c.trial_id, sort_by_parameter_order=True)
+                values = [{"study_id": t.study_id, "number": t.number, "state": TrialState.WAITING} for t in new]
+                made = list(db.scalars(insert, values))
+                found |= {(trial.study_id, trial.number): i for trial, i in zip(new, made, strict=True)}
+                params = [
+                    {"trial_id": i, "param_name": name, "param_value": value, "distribution_json": distribution}
+                    for trial, i in zip(new, made, strict=True)
+                    for name, (value, distribution) in trial.params.items()
+                ]
+                if params:
+                    db.execute(sqlalchemy.insert(_PARAMS), params)
+            queued = set(db.scalars(select(QUEUE.c.trial_id).where(QUEUE.c.sweep == self._sweep)))
+            places = {found[trial.study_id, trial.number]: trial.place for trial in wanted}
+            missing = [
+                {"trial_id": i, "sweep": self._sweep, "place": place, "failures": 0}
+                for i, place in places.items()
+                if i not in ended and i not in queued
+            ]
+            if missing:
+                db.execute(sqlalchemy.insert(QUEUE), missing)
+
+    def join(self, worker: str, host: str, boot: str, pid: int, device: str) -> None:
+        """Makes a worker known, with a lease of its own."""
+        with self._begin() as db:
+            known = db.scalar(select(WORKERS.c.worker).where(WORKERS.c.worker == worker))
+            if known is None:  # else the answer to an earlier call was lost
+                row = {"worker": worker, "sweep": self._sweep, "host": host, "boot": boot, "pid": pid}
+                row |= {"device": device, "beat": 0, "ended": 0, "idle": False}
+                db.execute(sqlalchemy.insert(WORKERS).values(**row, joined=func.now(), seen=func.now()))
+
+    def exchange(
+        self, worker: str, outcomes: Sequence[Outcome] = (), want: int = 0, idle: bool = False
+    ) -> tuple[list[Claim], int]:
+        """Renews the lease of a worker, records what has come of its trials, and claims more.
+
+        Returns:
+            all trials that the worker now holds, those from before included; and how many trials have not ended,
+            of all workers.
+
+        Raises:
+            LeaseLost: nothing was done.
+        """
+        with self._begin() as db:
+            sign_of_life = {"beat": WORKERS.c.beat + 1, "seen": func.now(), "idle": idle}
+            renewal = sqlalchemy.update(WORKERS).where(WORKERS.c.worker == worker).values(sign_of_life)
+            if not db.execute(renewal).rowcount:
+                raise LeaseLost
+            recorded = sum(self._record(db, worker, outcome) for outcome in outcomes)
+            if recorded:
+                more = sqlalchemy.update(WORKERS).where(WORKERS.c.worker == worker)
+                db.execute(more.values(ended=WORKERS.c.ended + recorded))
+            if want > 0:
+                self._claim(db, worker, want)
+            held = select(QUEUE.c.trial_id, _TRIALS.c.study_id, _TRIALS.c.number)
+            held = held.join(_TRIALS, _TRIALS.c.trial_id == QUEUE.c.trial_id)
+            claims = [Claim(*row) for row in db.execute(held.where(QUEUE.c.worker == worker).order_by(QUEUE.c.place))]
+            return claims, self._count(db)
+
+    def _claim(self, db: Connection, worker: str, want: int) -> None:
+        free = select(QUEUE.c.trial_id).where(QUEUE.c.sweep == self._sweep, QUEUE.c.worker.is_(None))
+        # PostgreSQL passes over rows that another worker is claiming; SQLite has one writer at a time anyway.
+        ids = list(db.scalars(free.order_by(QUEUE.c.place).limit(want).with_for_update(skip_locked=True)))
+        if ids:
+            db.execute(sqlalchemy.update(QUEUE).where(QUEUE.c.trial_id.in_(ids)).values(worker=worker))
+            begun = sqlalchemy.update(_TRIALS).where(_TRIALS.c.trial_id.in_(ids))
+            start = func.coalesce(_TRIALS.c.datetime_start, _utc_now())
+            db.execute(begun.values(state=TrialState.RUNNING, datetime_start=start))
+
+    def _record(self, db: Connection, worker: str, outcome: Outcome) -> bool:
+        """Whether the trial has ended with this call."""
+        mine = (QUEUE.c.trial_id == outcome.trial_id) & (QUEUE.c.worker == worker)
+        failures = db.scalar(select(QUEUE.c.failures).where(mine))
+        if failures is None:
+            return False  # recorded before, only the answer was lost
+        state = outcome.state
+        if state is None and failures + 1 < TRIES:
+            db.execute(sqlalchemy.update(QUEUE).where(mine).values(worker=None, failures=failures + 1))
+            again = sqlalchemy.update(_TRIALS).where(_TRIALS.c.trial_id == outcome.trial_id)
+            db.execute(again.values(state=TrialState.WAITING))
+            return False
+        db.execute(sqlalchemy.delete(QUEUE).where(mine))
+        rows = [
+            {"trial_id": outcome.trial_id, "key": key, "value_json": json.dumps(value, allow_nan=False)}
+            for key, value in outcome.attributes.items()
+        ]
+        db.execute(sqlalchemy.insert(_ATTRIBUTES), rows)
+        if outcome.score is not None:
+            value, kind = models.TrialValueModel.value_to_stored_repr(outcome.score)
+            row = {"trial_id": outcome.trial_id, "objective": 0, "value": value, "value_type": kind}
+            db.execute(sqlalchemy.insert(_VALUES).values(row))
+        end = sqlalchemy.update(_TRIALS).where(_TRIALS.c.trial_id == outcome.trial_id)
+        db.execute(end.values(state=state or TrialState.FAIL, datetime_complete=_utc_now()))
+        return True
+
+    def leave(self, worker: str) -> None:
+        """Ends a worker's lease and puts back the trials it holds. One that is unknown has nothing to put back."""
+        with self._begin() as db:
+            db.execute(sqlalchemy.delete(WORKERS).where(WORKERS.c.worker == worker))
+            self._put_back(db, worker)
+
+    def dismiss(self, worker: str, beat: int) -> bool:
+        """Puts back the trials of a worker that has not renewed its lease since `beat`; whether there was one."""
+        with self._begin() as db:
+            same = (WORKERS.c.worker == worker) & (WORKERS.c.beat == beat)
+            if not db.execute(sqlalchemy.delete(WORKERS).where(same)).rowcount:
+                return False
+            self._put_back(db, worker)
+            return True
+
+    def _put_back(self, db: Connection, worker: str) -> None:
+        held = select(QUEUE.c.trial_id).where(QUEUE.c.worker == worker)
+        db.execute(sqlalchemy.update(_TRIALS).where(_TRIALS.c.trial_id.in_(held)).values(state=TrialState.WAITING))
+        db.execute(sqlalchemy.update(QUEUE).where(QUEUE.c.worker == worker).values(worker=None))
+
+    def peers(self) -> list[Peer]:
+        """The workers of the sweep, this one included, the oldest first."""
+        held = select(QUEUE.c.worker, func.count().label("held")).where(QUEUE.c.sweep == self._sweep)
+        each = held.group_by(QUEUE.c.worker).subquery()
+        now = func.now(type_=DateTime)
+        query = select(WORKERS, func.coalesce(each.c.held, 0).label("held"), now.label("now"))
+        query = query.outerjoin(each, each.c.worker == WORKERS.c.worker).where(WORKERS.c.sweep == self._sweep)
+        with self._engine.connect() as db:
+            if not sqlalchemy.inspect(db).has_table(WORKERS.name):
+                return []  # a study that was last run by an older version
+            rows = db.execute(query.order_by(WORKERS.c.joined, WORKERS.c.worker)).all()
+        return [
+            Peer(
+                *(row.worker, row.host, row.boot, row.pid, row.device, row.beat, row.ended, row.idle),
+                joined=(row.now.replace(tzinfo=None) - row.joined).total_seconds(),
+                age=(row.now.replace(tzinfo=None) - row.seen).total_seconds(),
+                held=row.held,
+            )
+            for row in rows
+        ]
+
+    def counts(self) -> dict[str, dict[TrialState, int]]:
+        """For each Optuna study of the sweep, by name, the number of trials by state."""
+        query = select(_STUDIES.c.study_name, _TRIALS.c.state, func.count())
+        query = query.join(_TRIALS, _TRIALS.c.study_id == _STUDIES.c.study_id)
+        query = query.where(func.substr(_STUDIES.c.study_name, 1, len(self._sweep) + 1) == f"{self._sweep}/")
+        found: dict[str, dict[TrialState, int]] = {}
+        with self._engine.connect() as db:
+            for name, state, count in db.execute(query.group_by(_STUDIES.c.study_name, _TRIALS.c.state)):
+                found.setdefault(name, {})[state] = count
+        return found
+
+    def _count(self, db: Connection) -> int:
+        return db.scalar(select(func.count()).select_from(QUEUE).where(QUEUE.c.sweep == self._sweep)) or 0
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        """A transaction that may write. SQLite is told so at its start, and then waits for its turn instead of failing
+        when it comes to write."""
+        with self._engine.connect().execution_options(immediate=True) as db, db.begin():
+            yield db
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)  # as Optuna stores it
