@@ -37,8 +37,7 @@ import yaml
 from analysis import fanova, stats
 from analysis.compare import ALPHA, BASELINE, FRACTION, best_trials
 from analysis.importance import SCORES, Importance
-from search.errors import UserError, expect
-from search.storage import one_line
+from search.errors import UserError, expect, one_line
 
 REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclusive"
 NOT_TESTABLE, REFERENCE = "not testable here", "for reference"

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.trial import TrialState
 
-from search.errors import UserError, expect
-from search.storage import STATUS, connect, default_url, masked, one_line
+from search.errors import UserError, expect, masked, one_line
+from search.storage import STATUS, connect, default_url
 from search.study import PLAN_FILE, Plan, find, read_plan
 
 KEYS = ("study", "task", "variant", "trial", "status")

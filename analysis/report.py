@@ -21,8 +21,7 @@ from analysis.compare import ADJUSTMENTS, ALPHA, BASELINE, Adjust, Select, compa
 from analysis.importance import BY, Importance
 from analysis.load import PROVENANCE, Studies, find_all, load, load_curves
 from search import files
-from search.errors import UserError, expect
-from search.storage import masked
+from search.errors import UserError, expect, masked
 from search.study import Plan
 
 PICKED = {"valid": "validation score", "test": "test score, which flatters them"}

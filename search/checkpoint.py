@@ -1,5 +1,6 @@
 """A trial under way, on disk."""
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from search import files
 from search.training import Trial
 
 _SCALARS = ("best_epoch", "train_seconds", "status")
-_BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_BROKEN = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def save(path: Path, trial: Trial) -> None:
@@ -35,14 +36,16 @@ def save(path: Path, trial: Trial) -> None:
 
 
 def load(path: Path, trial: Trial) -> Trial | None:
-    """`trial` as it was when saved, or None if there is no sound checkpoint of the same settings and seed.
+    """`trial` as it was when saved, or None if the file is no sound checkpoint of the same settings and seed.
 
     Every array in the file carries a CRC-32, which is checked. An unusable file is set aside as ``NAME.broken``.
+
+    Raises:
+        OSError: the file cannot be read now, which says nothing about what is in it.
     """
-    if not path.exists():
-        return None
+    content = io.BytesIO(path.read_bytes())
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(content, allow_pickle=False) as file:
             state: dict[str, Any] = json.loads(file["state"].tobytes())
             arrays: Mapping[str, np.ndarray] = {name: file[name] for name in file.files}
         if state.pop("identity") != _identity(trial):
@@ -54,7 +57,7 @@ def load(path: Path, trial: Trial) -> Trial | None:
         member = replace(trial.member, weights=weights, velocity=velocity, epoch=int(arrays["epoch"]))
         curve = tuple((float(loss), float(score)) for loss, score in arrays["curve"])
         return replace(trial, member=member, best_weights=best, curve=curve, **state)
-    except _BROKEN:
+    except _BROKEN:  # from bytes in memory
         path.replace(path.with_suffix(".broken"))
         return None
 

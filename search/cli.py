@@ -10,16 +10,18 @@ from importlib import resources
 from pkgutil import resolve_name
 
 import hydra
+import setproctitle
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from search.errors import UserError
+from search.errors import UserError, masked
 
 # Commands by name: the function, resolved when it is called, and what it does.
 COMMANDS = {
     "sweep": ("search.commands:sweep", "run a study, or what it still lacks"),
+    "worker": ("search.commands:worker", "help with a study that a sweep has begun, from anywhere"),
     "train": ("search.commands:train", "train one trial and print its result as JSON"),
     "status": ("search.commands:status", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
@@ -45,8 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_usage())
         return 0 if words else USAGE_ERROR
     command, *arguments = words
+    if masked(" ".join(words)) != " ".join(words):
+        setproctitle.setproctitle(masked(shlex.join(["odyssey", *words])))  # passwords are not for `ps` to show
     if command not in COMMANDS:
-        return _fail(f"{command}: no such command; expected one of {', '.join(COMMANDS)}")
+        return fail(f"{command}: no such command; expected one of {', '.join(COMMANDS)}")
     if command == "data" and arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
         arguments[0] = f"task={arguments[0]}"  # odyssey data jsb
     sys.path.append(os.getcwd())  # where users keep cells and tasks of their own
@@ -55,11 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(command, [_lenient(word) for word in arguments])
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        return _fail(_explained(command, error))
+        return fail(_explained(command, error))
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        again = f"; the same command goes on:\n  odyssey {shlex.join(words)}" if command == "sweep" else ""
+        again = (
+            f"; the same command goes on:\n  odyssey {masked(shlex.join(words))}"
+            if command in ("sweep", "worker")
+            else ""
+        )
         print(f"interrupted{again}", file=sys.stderr)
     return code
 
@@ -101,7 +109,7 @@ def legal_keys(command: str) -> list[str]:
 
 def _lenient(word: str) -> str:
     """An override of a group whose keys we check ourselves, and better: Hydra is told to let new keys pass."""
-    return f"++{word}" if word.startswith(("variant.", "space.", "task.")) else word
+    return f"++{word}" if word.startswith(("variant.", "space.", "task.", "launcher.")) else word
 
 
 def _completed_command(words: list[str]) -> list[str]:
@@ -144,6 +152,7 @@ def _usage() -> str:
     return f"usage: odyssey COMMAND [key=value ...]\n\n{commands}\n\nodyssey COMMAND --help lists a command's keys."
 
 
-def _fail(text: str) -> int:
+def fail(text: str) -> int:
+    """Prints what is wrong with the input; returns the exit code."""
     print(f"odyssey: {text}", file=sys.stderr)
     return USAGE_ERROR

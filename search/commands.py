@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +13,18 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from search import cells, engines, files, progress, tasks
+from search import cells, engines, files, launchers, progress, tasks
 from search.bench import Settings, measure
 from search.errors import expect
+from search.launchers import Job, local
+from search.launchers.job import work
+from search.launchers.watch import watch
 from search.space import REQUIRED, check_setting
+from search.status import status_of
+from search.storage import without_password
 from search.study import DTYPES, Plan, Study, find, result_of
 from search.sweep import run
-from search.training import Trial
+from search.training import Trial, listed
 from search.training import train as train_population
 
 # Where data is cached is no part of what a study computes.
@@ -30,6 +36,8 @@ def sweep(config: DictConfig) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = _plain(config)
     _check_execution(settings, "population")
+    if settings["storage"] is not None:
+        settings["storage"] = without_password(str(settings["storage"]))
     engine = engines.choose(settings["engine"], settings["device"])
     variants = _variants(settings["variants"])
     task = tasks.load(settings["task"])
@@ -43,20 +51,35 @@ def sweep(config: DictConfig) -> int:
     )
     folder = Path(settings["runs"]) / plan.study
     study = Study.create(folder, plan, settings["extend"])
-    with study.locked(), progress.Progress(study.counts(), plan.epochs) as display:
-        display.note(f"study {folder}, engine {engine.name} on {engine.device}")
-        complete = run(
-            study,
-            task,
-            engine,
-            population=settings["population"],
-            threads=settings["threads"] or engines.n_cores(),
-            progress=display,
-        )
+    launcher = settings["launcher"]
+    if launcher.get("name") == "local" and local.n_workers(launcher, engine.name) == 1:
+        with progress.Progress(study.counts(), plan.epochs) as display:
+            display.note(f"study {folder}, engine {engine.name} on {engine.device}")
+            complete = run(
+                study,
+                task,
+                engine,
+                population=settings["population"],
+                threads=settings["threads"] or engines.n_cores(),
+                progress=display,
+                lease=settings["lease"],
+            )
+    else:
+        workers = launchers.start(_job(settings, folder, settings["task"].get("cache")), launcher)
+        with progress.Progress(study.counts(), plan.epochs) as display:
+            display.note(f"study {folder}, {workers.described}")
+            complete = watch(study, workers, display)
     if not complete:
         return 130  # as after SIGINT; the command line says how to go on
     print(f"{folder}: complete. Next: odyssey report study={plan.study}" + _runs_option(settings), file=sys.stderr)
     return 0
+
+
+def worker(config: DictConfig) -> int:
+    """``odyssey worker``: helps with a study that a sweep has begun."""
+    settings = _plain(config)
+    _check_execution(settings, "population")
+    return work(_job(settings, find(settings["study"], settings["runs"]), settings["cache"]))
 
 
 def train(config: DictConfig) -> None:
@@ -76,7 +99,7 @@ def train(config: DictConfig) -> None:
     trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"])
     trainer = engine.trainer(task, settings["dtype"], settings["threads"] or engines.n_cores())
     rounds = train_population(
-        [trial],
+        listed([trial]),
         trainer,
         len(task.splits["train"].inputs),
         epochs=settings["epochs"],
@@ -85,6 +108,8 @@ def train(config: DictConfig) -> None:
         seed=settings["seed"],
     )
     for latest in rounds:
+        for _, error in latest.failed:
+            raise error
         for trial in (*latest.live, *latest.ended):
             loss, score = trial.curve[-1] if trial.status != "diverged" else (float("nan"), float("nan"))
             print(f"epoch {trial.member.epoch}: train {loss:.4f}, valid {score:.4f}", file=sys.stderr)
@@ -95,14 +120,9 @@ def train(config: DictConfig) -> None:
 
 
 def status(config: DictConfig) -> None:
-    """``odyssey status``: trials of a study by variant and status."""
+    """``odyssey status``: trials of a study by variant and status, its workers, and what failed trials said."""
     study = Study.open(find(config.study, config.runs))
-    counts = study.counts()
-    print(progress.table(counts))
-    done = sum(row["finished"] + row["diverged"] + row["failed"] for row in counts.values())
-    print(f"{done} of {study.plan.total} planned trials have ended")
-    if done < study.plan.total and not study.in_use():
-        print("nothing is running; the same odyssey sweep goes on where it was interrupted")
+    print(status_of(study, tracebacks=config.tracebacks))
 
 
 def data(config: DictConfig) -> None:
@@ -166,7 +186,16 @@ def _runs_option(settings: dict[str, Any]) -> str:
     return "" if settings["runs"] == "runs" else f" runs={settings['runs']}"
 
 
+def _job(settings: dict[str, Any], folder: Path, cache: str | None) -> Job:
+    execution = {key: settings[key] for key in ("engine", "device", "population", "threads", "lease")}
+    return Job(str(folder.resolve()), os.getcwd(), **execution, cache=cache)
+
+
 def _check_execution(settings: dict[str, Any], *whole: str) -> None:
+    if "lease" in settings:
+        lease = settings["lease"]
+        number = isinstance(lease, int | float) and not isinstance(lease, bool) and lease >= 1
+        expect(number, "lease", lease, "a number of seconds, at least 1")
     for key in whole:
         _expect_whole(key, settings[key], 1)
     if settings["threads"] is not None:

@@ -1,4 +1,6 @@
-"""The one exception whose text is meant for a user."""
+"""The one exception whose text is meant for a user, and what keeps secrets out of texts."""
+
+import re
 
 
 class UserError(Exception):
@@ -12,3 +14,15 @@ def expect(condition: bool, where: str, value: object, expected: str) -> None:
     """Raises UserError ``where=value: expected ...`` unless `condition` holds."""
     if not condition:
         raise UserError(f"{where}={value}: expected {expected}")
+
+
+def masked(text: str) -> str:
+    """`text` with user names and passwords of URLs replaced by ``***``."""
+    text = re.sub(r"(?<=://)[^\s'\"]*@", "***@", text)
+    return re.sub(r"(?i)((?:user|\w*passw\w*|pwd|token|secret)=)[^&\s'\"]+", r"\1***", text)
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line, without secrets."""
+    text = str(getattr(error, "orig", None) or error) or type(error).__name__
+    return masked(" ".join(text.split()))[:200]

@@ -26,6 +26,11 @@ def write(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> No
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a study's files follow the user's umask
         os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # or a loss of power could undo the renaming
+        finally:
+            os.close(folder)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

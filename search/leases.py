@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy
@@ -287,12 +287,25 @@ class Leases:
         """For each Optuna study of the sweep, by name, the number of trials by state."""
         query = select(_STUDIES.c.study_name, _TRIALS.c.state, func.count())
         query = query.join(_TRIALS, _TRIALS.c.study_id == _STUDIES.c.study_id)
-        query = query.where(func.substr(_STUDIES.c.study_name, 1, len(self._sweep) + 1) == f"{self._sweep}/")
+        query = query.where(self._own_studies())
         found: dict[str, dict[TrialState, int]] = {}
         with self._engine.connect() as db:
             for name, state, count in db.execute(query.group_by(_STUDIES.c.study_name, _TRIALS.c.state)):
                 found.setdefault(name, {})[state] = count
         return found
+
+    def pace(self, period: timedelta) -> tuple[int, float]:
+        """How many trials ended in the last `period`, and the seconds since the first of them began or since then."""
+        start = _utc_now() - period
+        ended = select(func.count(), func.min(_TRIALS.c.datetime_start))
+        ended = ended.join(_STUDIES, _STUDIES.c.study_id == _TRIALS.c.study_id)
+        ended = ended.where(_TRIALS.c.datetime_complete >= start, self._own_studies())
+        with self._engine.connect() as db:
+            count, first = db.execute(ended).one()
+        return count, min(period, _utc_now() - max(first or start, start)).total_seconds()
+
+    def _own_studies(self) -> sqlalchemy.ColumnElement[bool]:
+        return func.substr(_STUDIES.c.study_name, 1, len(self._sweep) + 1) == f"{self._sweep}/"
 
     def _count(self, db: Connection) -> int:
         return db.scalar(select(func.count()).select_from(QUEUE).where(QUEUE.c.sweep == self._sweep)) or 0

@@ -27,14 +27,11 @@ class Progress:
     """
 
     def __init__(self, counts: dict[str, dict[str, int]], epochs: int, stream: TextIO = sys.stderr):
-        # What the storage calls running was interrupted, and waits to be taken up.
-        interrupted = {
-            variant: {"running": 0, "waiting": row["running"] + row["waiting"]} for variant, row in counts.items()
-        }
-        self._counts = {variant: row | interrupted[variant] for variant, row in counts.items()}
-        self._epochs, self._stream = epochs, stream
+        self._counts, self._epochs, self._stream = counts, epochs, stream
         self._start = self._spoke = time.monotonic()
-        self._trained = self._ended = 0
+        self._ended_before = self._ended
+        self._n_workers = 1
+        self._trained = 0  # epochs, by this worker
         self._epochs_of_ended: list[int] = []
         self._console = Console(file=stream)
         self._live = Live(console=self._console, refresh_per_second=4) if self._console.is_terminal else None
@@ -61,27 +58,19 @@ class Progress:
         else:
             self._say(text)
 
-    def begin(self, variant: str) -> None:
-        """Takes note of a trial that begins."""
-        self._counts[variant]["running"] += 1
-        self._counts[variant]["waiting"] -= 1
-        if self._live:
-            self._live.update(self._table())
-
-    def update(self, round: Round) -> None:
-        """Takes note of an epoch of the population."""
+    def update(self, round: Round, counts: dict[str, dict[str, int]], n_workers: int) -> None:
+        """Takes note of an epoch of this worker's population, and of the trials of all workers."""
+        self._counts, self._n_workers = counts, n_workers
         self._trained += len(round.live) + len(round.ended)
-        for variant, row in self._counts.items():
-            ended = [t for t in round.ended if t.key.variant == variant]
-            row["running"] = sum(t.key.variant == variant for t in round.live)
-            for trial in ended:
-                row[trial.status] += 1
-                self._epochs_of_ended.append(trial.member.epoch)
-        self._ended += len(round.ended)
+        self._epochs_of_ended += [trial.member.epoch for trial in round.ended]
         if self._live:
             self._live.update(self._table())
         elif time.monotonic() - self._spoke >= PLAIN_INTERVAL:
             self._say(self.summary())
+
+    @property
+    def _ended(self) -> int:
+        return sum(self._sum(status) for status in ("finished", "diverged", "failed"))
 
     def _sum(self, status: str) -> int:
         return sum(row[status] for row in self._counts.values())
@@ -94,15 +83,20 @@ class Progress:
 
     def _pace(self) -> str:
         elapsed = time.monotonic() - self._start
-        per_hour = f"{3600 * self._ended / elapsed:.0f} trials/h" if elapsed else ""
+        ended = self._ended - self._ended_before
+        per_hour = f"{3600 * ended / elapsed:.0f} trials/h" if elapsed else ""
+        if self._n_workers > 1:
+            per_hour += f" by {self._n_workers} workers"
         to_go = self._sum("running") + self._sum("waiting")
-        if not to_go or not self._trained:
+        if not to_go or not (self._trained or ended):
             return per_hour
+        if not self._trained:  # by this process, which watches others
+            return f"{per_hour}, {timedelta(seconds=round(to_go * elapsed / ended))} left"
         # Trials that stop early make the mean of those ended a better guess than the limit.
         sample = self._epochs_of_ended
         typical = sum(sample) / len(sample) if len(sample) >= 8 else self._epochs
-        done = self._trained - sum(sample)  # epochs of trials still running
-        left = max(to_go * typical - done, 0) * elapsed / self._trained
+        done = self._n_workers * (self._trained - sum(sample))  # epochs of trials still running
+        left = max(to_go * typical - done, 0) * elapsed / (self._n_workers * self._trained)
         return f"{per_hour}, {timedelta(seconds=round(left))} left"
 
     def _table(self) -> Group:

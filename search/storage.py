@@ -1,16 +1,19 @@
 """The Optuna storage behind a study: how it is opened, and what stands in it."""
 
-import re
+import importlib.util
+import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy import Connection
 
-from search.errors import UserError, expect
+from search.errors import UserError, expect, masked, one_line
 
 STATUS = {
     TrialState.WAITING: "waiting",
@@ -18,6 +21,24 @@ STATUS = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "diverged",  # Optuna's word for a trial that was stopped early
     TrialState.FAIL: "failed",
+}
+BACKENDS = ("sqlite", "postgresql")
+# Errors of a storage or a disk that may pass: no connection, a lock, a full disk.
+TROUBLE = (
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    optuna.exceptions.StorageInternalError,
+    OSError,
+)
+SQLITE_TIMEOUT = 60  # seconds to wait for another writer
+# A server that is gone without a word is noticed within half a minute.
+_POSTGRESQL = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "application_name": "odyssey",
 }
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -32,11 +53,27 @@ def default_url(folder: Path) -> str:
     return f"sqlite:///{(folder / 'study.db').resolve()}"
 
 
+def without_password(url: str) -> str:
+    """A storage URL fit to be kept: its password, if it has one, goes to PGPASSWORD, where the driver looks for it.
+
+    Raises:
+        UserError: it is no URL.
+    """
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        raise UserError(f"storage={masked(url)}: expected a URL, e.g. postgresql://user@host/database") from None
+    if parsed.password is None:
+        return url
+    os.environ["PGPASSWORD"] = str(parsed.password)
+    return parsed.set(password=None).render_as_string()
+
+
 def connect(url: str, read_only: bool = False) -> RDBStorage:
     """Opens a storage.
 
     Args:
-        url: as Optuna (SQLAlchemy) takes it.
+        url: of SQLite or PostgreSQL, as SQLAlchemy takes it.
         read_only: opens SQLite without the right to write, so that a missing or broken file stays what it is.
 
     Raises:
@@ -44,17 +81,19 @@ def connect(url: str, read_only: bool = False) -> RDBStorage:
     """
     try:
         parsed = sqlalchemy.make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return RDBStorage(url)
+        backend = parsed.get_backend_name()
+        expect(backend in BACKENDS, "storage", masked(url), "sqlite:///FILE or postgresql://USER@HOST/DATABASE")
+        if backend == "postgresql":
+            return _postgresql(parsed)
         if read_only and parsed.database:
             expect(Path(parsed.database).is_file(), "storage", parsed.database, "a file; it does not exist")
             query = {"mode": "ro", "uri": "true"}
             parsed = sqlalchemy.URL.create("sqlite", database=f"file:{quote(parsed.database)}", query=query)
-        # A reader (the dashboard, a report) may hold SQLite's lock for a moment.
-        options = {"connect_args": {"timeout": 60}}
+        options: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
         storage = RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=options)
         if not read_only:
             sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
+            sqlalchemy.event.listen(storage.engine, "begin", _begin)
             storage.engine.dispose()  # of connections made before
         return storage
     except UserError:
@@ -63,23 +102,27 @@ def connect(url: str, read_only: bool = False) -> RDBStorage:
         raise UserError(f"storage={masked(url)}: expected a readable Optuna storage ({one_line(error)})") from error
 
 
+def _postgresql(parsed: sqlalchemy.URL) -> RDBStorage:
+    if importlib.util.find_spec("psycopg") is None:
+        raise UserError("storage=postgresql://...: expected the package psycopg; pip install 'odyssey[postgres]'")
+    url = parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    # A connection that a restart of the server has cut is noticed, and replaced, before it is used.
+    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": _POSTGRESQL})
+
+
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
     """Readers and the writer do not wait for each other, and a commit not for the disk.
 
     The file stays sound whatever dies; a machine that loses power may lose the last commits, whose trials are then
     trained again.
     """
+    connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, see `_begin`
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def masked(text: str) -> str:
-    """`text` with user names and passwords of URLs replaced by ``***``."""
-    text = re.sub(r"(?<=://)[^\s'\"]*@", "***@", text)
-    return re.sub(r"(?i)((?:user|\w*passw\w*|pwd|token|secret)=)[^&\s'\"]+", r"\1***", text)
-
-
-def one_line(error: BaseException) -> str:
-    """An error in one line, without secrets."""
-    text = str(getattr(error, "orig", None) or error) or type(error).__name__
-    return masked(" ".join(text.split()))[:200]
+def _begin(connection: Connection) -> None:
+    """SQLite refuses at once to turn a reading transaction into a writing one while another process writes; one that
+    says at its start that it will write waits for its turn."""
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,30 +1,33 @@
 """A study: its plan, its folder, its storage, and the trials in it."""
 
 import dataclasses
-import fcntl
 import logging
 import math
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
+from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 
 from search import cells, checkpoint, files
 from search.cells import Cell
-from search.errors import UserError, expect
+from search.errors import UserError, expect, masked, one_line
+from search.leases import Claim, Leases, Outcome, Planned
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
-from search.space import REQUIRED, SAMPLERS, Space, n_grid_points, parse, sampler
-from search.storage import STATUS, connect, default_url, one_line, study_name
+from search.space import REQUIRED, SAMPLERS, NumberedSampler, Space, n_grid_points, parse, sampler
+from search.storage import STATUS, TROUBLE, connect, default_url, study_name
 from search.tasks.task import Task
 from search.training import Trial
 
@@ -49,7 +52,7 @@ class Plan:
         space: distribution of each setting by name.
         dtype: ``float32`` or ``float64``.
         data_hash: SHA-256 of the task's data.
-        storage: an Optuna storage URL, or None for ``study.db`` in the study's folder.
+        storage: an Optuna storage URL without a password, or None for ``study.db`` in the study's folder.
     """
 
     study: str
@@ -130,23 +133,26 @@ class Key:
 class Study:
     """A study on disk and in its storage.
 
-    In the storage there is one Optuna study for each task and variant, named ``STUDY/TASK/VARIANT``, whose trials
-    are RUNNING, COMPLETE (finished), PRUNED (diverged) or FAIL, and have the attribute ``result`` once they have ended.
-    In the folder are ``study.yaml`` (the plan), ``curves/TASK/VARIANT/NUMBER.parquet``, ``checkpoints`` and ``report``.
+    In the storage there is one Optuna study for each task and variant, named ``STUDY/TASK/VARIANT``, with all planned
+    trials: WAITING, RUNNING, COMPLETE (finished), PRUNED (diverged) or FAIL, with the attribute ``result`` once they
+    have ended; and beside them the queue of `search.leases`.
+    In the folder are ``study.yaml`` (the plan), ``curves/TASK/VARIANT/NUMBER.parquet``, ``checkpoints``, ``workers``
+    and ``report``.
     """
 
     def __init__(self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage):
         self.folder, self.plan, self._storage = folder, plan, storage
+        self.leases = Leases(storage.engine, f"{plan.study}/{plan.task['name']}")
 
     @staticmethod
-    def open(folder: Path) -> "Study":
-        """An existing study, to be read.
+    def open(folder: Path, read_only: bool = True) -> "Study":
+        """An existing study, to be read, or to be worked on.
 
         Raises:
             UserError: there is none in `folder`, or its plan or storage cannot be read.
         """
         plan = read_plan(folder)
-        return Study(folder, plan, connect(plan.storage or default_url(folder), read_only=True))
+        return Study(folder, plan, connect(plan.storage or default_url(folder), read_only))
 
     @staticmethod
     def create(folder: Path, plan: Plan, extend: bool = False) -> "Study":
@@ -171,86 +177,68 @@ class Study:
             files.write(folder / PLAN_FILE, yaml.safe_dump(dataclasses.asdict(plan), sort_keys=False))
         except OSError as error:
             raise UserError(f"{folder}: expected a folder that can be written to ({error.strerror})") from error
-        for variant in plan.variants:
-            study._create_optuna_study(variant)
+        try:
+            for variant in plan.variants:
+                study._create_optuna_study(variant)
+            study.leases.create()
+            study.leases.plan(study._planned())
+        except TROUBLE as error:
+            raise UserError(f"storage of {folder}: expected one that can be written to ({one_line(error)})") from error
         return study
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the study against a second run of it in another process.
-
-        Raises:
-            UserError: another process holds it.
-        """
-        with open(self._lock, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{self.folder}: expected no other run of this study, but one is going on") from None
-            yield
-
-    def in_use(self) -> bool:
-        """Whether a process is running this study now."""
-        if not self._lock.exists():
-            return False
-        with open(self._lock) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
-
-    @property
-    def _lock(self) -> Path:
-        return self.folder / ".lock"
-
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each variant the number of trials by status; those not begun are ``waiting``."""
+        """For each variant the number of trials by status."""
+        found = self.leases.counts()
         table = {}
         for variant in self.plan.variants:
-            states = [STATUS[trial.state] for trial in self._trials(variant)]
-            row = {status: states.count(status) for status in STATUS.values()}
-            row["waiting"] += max(0, self.plan.trials - len(states))
+            states = found.get(self._name(variant), {})
+            row = {status: states.get(state, 0) for state, status in STATUS.items()}
+            row["waiting"] += max(0, self.plan.trials - sum(row.values()))
             table[variant] = row
         return table
 
-    def trials(self, task: Task) -> Iterator[Trial]:
-        """The trials still to be trained: interrupted ones where they stood, then new ones, the variants in turn."""
-        studies = {variant: self._sampled(variant) for variant in self.plan.variants}
-        begun = {variant: self._trials(variant) for variant in studies}
-        for variant, study in studies.items():
-            for frozen in begun[variant]:
-                if frozen.state == TrialState.RUNNING:
-                    yield from self._resumed(variant, study, frozen, task)
-        for number in range(self.plan.trials):
-            for variant, study in studies.items():
-                if len(begun[variant]) <= number:
-                    yield from self._prepared(variant, study.ask(), task)
+    def failures(self) -> list[tuple[str, int, str, str]]:
+        """Of each failed trial its variant, its number, what it said, and the traceback if there is one."""
+        found = []
+        for variant in self.plan.variants:
+            study_id = self._storage.get_study_id_from_name(self._name(variant))
+            for trial in self._storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.FAIL,)):
+                error = trial.user_attrs.get("result", {}).get("error", "no record of an error")
+                found.append((variant, trial.number, error, trial.user_attrs.get("traceback", "")))
+        return found
 
-    def _resumed(
-        self, variant: str, study: optuna.Study, frozen: optuna.trial.FrozenTrial, task: Task
-    ) -> Iterator[Trial]:
-        if "result" in frozen.user_attrs:  # killed between writing the result and closing the trial
-            self._close(Key(variant, frozen.number, frozen._trial_id), frozen.user_attrs["result"])
-            return
-        for trial in self._prepared(variant, optuna.trial.Trial(study, frozen._trial_id), task):
-            path = self._checkpoint(trial.key)
-            saved = checkpoint.load(path, trial)
-            if saved is None and path.with_suffix(".broken").exists():
-                log.warning("%s: not a sound checkpoint; set aside, trial %d starts again", path, trial.key.number)
-            yield saved or trial
+    def key(self, claim: Claim) -> Key:
+        """What a claimed trial is."""
+        return Key(self._variants[claim.study_id], claim.number, claim.trial_id)
 
-    def _prepared(self, variant: str, asked: optuna.trial.Trial, task: Task) -> Iterator[Trial]:
-        """The trial with its settings drawn; nothing if its settings make no cell, which closes it as failed."""
-        key = Key(variant, asked.number, asked._trial_id)
-        settings = {}
-        for dimension in self.plan.space_of(variant):
-            settings[dimension.name] = dimension.suggest(asked)
-        seed = derive_seed(self.plan.seed, self.plan.task["name"], variant, key.number)
-        try:
-            yield Trial.new(key, self.cell(variant, settings), settings, seed, task, self.plan.dtype)
-        except UserError as error:
-            self._close(key, settings | {"seed": seed, "status": "failed", "error": str(error)})
+    def prepare(self, key: Key, task: Task) -> Trial:
+        """A claimed trial, as it stands in its checkpoint if there is a sound one, or else at its beginning.
+
+        Raises:
+            UserError: its settings make no cell.
+        """
+        settings = self._settings(key)
+        trial = Trial.new(key, self.cell(key.variant, settings), settings, self.seed(key), task, self.plan.dtype)
+        path = self._checkpoint(key)
+        if not path.exists():
+            return trial
+        saved = checkpoint.load(path, trial)
+        if saved is None:
+            log.warning("%s: not a sound checkpoint; set aside, trial %d starts again", path, key.number)
+        return saved or trial
+
+    def _settings(self, key: Key) -> dict[str, Any]:
+        space = self.plan.space_of(key.variant)
+        own = self._samplers[key.variant]
+        if isinstance(own, NumberedSampler):
+            return {d.name: d.value(own.draw(key.number, d.stored_name)) for d in space}
+        study = optuna.load_study(study_name=self._name(key.variant), storage=self._storage, sampler=own)
+        asked = optuna.trial.Trial(study, key.trial_id)
+        return {dimension.name: dimension.suggest(asked) for dimension in space}
+
+    def seed(self, key: Key) -> int:
+        """The seed of a trial's weights and noise."""
+        return derive_seed(self.plan.seed, self.plan.task["name"], key.variant, key.number)
 
     def cell(self, variant: str, settings: Mapping[str, Any]) -> Cell:
         """The cell of a trial: that of its variant, with the toggles among its settings."""
@@ -263,24 +251,47 @@ class Study:
             if trial.curve:
                 checkpoint.save(self._checkpoint(trial.key), trial)
 
-    def finish(self, trial: Trial, engine: str, device: str) -> None:
-        """Records a trial that has ended: first its curve, then its result; then its checkpoint goes."""
-        columns = pd.DataFrame(trial.curve, columns=["train_loss", "valid_score"])
-        columns.insert(0, "epoch", range(1, len(columns) + 1))
+    def write_curve(self, trial: Trial) -> None:
+        """Writes the learning curve of a trial that has ended."""
+        loss, score = zip(*trial.curve, strict=True) if trial.curve else ((), ())
+        epoch = pa.array(range(1, len(trial.curve) + 1), pa.int64())
+        columns = [epoch, pa.array(loss, pa.float64()), pa.array(score, pa.float64())]
         buffer = BytesIO()
-        columns.to_parquet(buffer, index=False)
+        pq.write_table(pa.table(columns, ["epoch", "train_loss", "valid_score"]), buffer)
         files.write(self.curve_path(trial.key), buffer.getvalue())
-        result = result_of(trial, self.plan.dtype, self.plan.data_hash, engine, device)
-        self._close(trial.key, result)
-        self._checkpoint(trial.key).unlink(missing_ok=True)
 
-    def _close(self, key: Key, result: dict[str, Any]) -> None:
-        self._storage.set_trial_user_attr(key.trial_id, "result", result)
-        state = {"finished": TrialState.COMPLETE, "diverged": TrialState.PRUNED, "failed": TrialState.FAIL}
-        score = result.get("valid_score")
-        # A diverged trial keeps its score in Optuna too, except that none means none.
-        values = [score] if score is not None and result["status"] != "failed" else None
-        self._storage.set_trial_state_values(key.trial_id, state[result["status"]], values)
+    def outcome(self, trial: Trial, engine: str, device: str) -> Outcome:
+        """What is to be recorded of a trial that has ended."""
+        result = result_of(trial, self.plan.dtype, self.plan.data_hash, engine, device)
+        state = {"finished": TrialState.COMPLETE, "diverged": TrialState.PRUNED}[trial.status]
+        return Outcome(trial.key.trial_id, state, result["valid_score"], {"result": result})
+
+    def failure(self, key: Key, error: Exception, settings: Mapping[str, Any] | None = None) -> Outcome:
+        """What is to be recorded of a trial that raised. Bad input would raise again; all else is tried once more."""
+        result = dict(settings or {}) | {"seed": self.seed(key), "status": "failed", "error": one_line(error)}
+        lines = masked("".join(traceback.format_exception(error)))
+        final = TrialState.FAIL if isinstance(error, UserError) else None
+        return Outcome(key.trial_id, final, None, {"result": result, "traceback": lines})
+
+    def forget_checkpoint(self, key: Key) -> None:
+        """Removes the checkpoint of a trial that has ended."""
+        self._checkpoint(key).unlink(missing_ok=True)
+
+    def _planned(self) -> Iterator[Planned]:
+        """All trials, the variants in turn."""
+        spaces = {variant: self.plan.space_of(variant) for variant in self.plan.variants}
+        ids = {variant: study_id for study_id, variant in self._variants.items()}
+        stored = {
+            variant: [(d, d.stored, distribution_to_json(d.stored)) for d in space] for variant, space in spaces.items()
+        }
+        for number in range(self.plan.trials):
+            for index, (variant, own) in enumerate(self._samplers.items()):
+                params = {}
+                if isinstance(own, NumberedSampler):
+                    for dimension, distribution, text in stored[variant]:
+                        value = own.draw(number, dimension.stored_name)
+                        params[dimension.stored_name] = distribution.to_internal_repr(value), text
+                yield Planned(ids[variant], number, number * len(spaces) + index, params)
 
     def _create_optuna_study(self, variant: str) -> None:
         study = optuna.create_study(
@@ -294,18 +305,18 @@ class Study:
     def _name(self, variant: str) -> str:
         return study_name(self.plan.study, self.plan.task["name"], variant)
 
-    def _trials(self, variant: str) -> list[optuna.trial.FrozenTrial]:
-        return self._storage.get_all_trials(self._storage.get_study_id_from_name(self._name(variant)), deepcopy=False)
+    @cached_property
+    def _variants(self) -> dict[int, str]:
+        """The variants by the id of their Optuna study."""
+        return {self._storage.get_study_id_from_name(self._name(variant)): variant for variant in self.plan.variants}
 
-    def _sampled(self, variant: str) -> optuna.Study:
-        """The Optuna study of a variant, with the plan's sampler."""
+    @cached_property
+    def _samplers(self) -> dict[str, optuna.samplers.BaseSampler]:
         plan = self.plan
-        seed = derive_seed(plan.seed, plan.task["name"], variant)
-        return optuna.load_study(
-            study_name=self._name(variant),
-            storage=self._storage,
-            sampler=sampler(plan.sampler, plan.space_of(variant), seed),
-        )
+        return {
+            variant: sampler(plan.sampler, plan.space_of(variant), derive_seed(plan.seed, plan.task["name"], variant))
+            for variant in plan.variants
+        }
 
     def _checkpoint(self, key: Key) -> Path:
         return self.folder / "checkpoints" / self.plan.task["name"] / key.variant / f"{key.number:04}.npz"

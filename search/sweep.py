@@ -1,86 +1,151 @@
 """Running a study: its trials through the training loop, with checkpoints, results and progress."""
 
+import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-from search.engines.engine import Engine, Interrupted, Trainer
+from search.engines.engine import Engine, Interrupted
+from search.errors import one_line
 from search.progress import Progress
 from search.study import Study
 from search.tasks.task import Task
-from search.training import Round, Trial, train
+from search.training import Refill, Round, Trial, train
+from search.worker import LEASE, Worker
 
 CHECKPOINT_INTERVAL = 20.0  # seconds
+# SLURM warns of the end with SIGTERM, or with the signal that --signal names; submitit asks for SIGUSR2.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def run(study: Study, task: Task, engine: Engine, *, population: int, threads: int, progress: Progress) -> bool:
-    """Trains what a study still lacks.
+def run(
+    study: Study,
+    task: Task,
+    engine: Engine,
+    *,
+    population: int,
+    threads: int,
+    progress: Progress,
+    lease: float = LEASE,
+) -> bool:
+    """Trains what a study still lacks, beside whatever other workers do.
 
     Args:
-        study: held by this process (`Study.locked`).
+        study: opened for writing.
         task: the study's.
         engine: computes the epochs.
         population: trials in training at a time.
         threads: for the engine.
         progress: is told of each epoch.
+        lease: see `search.worker.Worker`.
 
     Returns:
         whether the study is complete; False if a signal came first, and then all trials under way are saved.
+
+    Raises:
+        UserError: the engine cannot run a cell, or the storage has been away for too long.
     """
     plan = study.plan
     trainer = engine.trainer(task, plan.dtype, threads)
-    rounds = train(
-        _announced(study.trials(task), engine, task, plan.dtype, progress),
-        trainer,
-        len(task.splits["train"].inputs),
-        epochs=plan.epochs,
-        patience=plan.patience,
-        population=population,
-        seed=plan.seed,
-    )
-    latest = Round([], [])
+    latest = Round([], [], [])
     saved = time.monotonic()
-    with _stopped_by_signals(trainer):
+    worker = Worker(study, task, engine, lease, progress.note)
+    with stopped_by_signals(trainer.stop, worker.stop), worker:
+        rounds = train(
+            _announced(worker.refill, engine, task, plan.dtype, progress),
+            trainer,
+            len(task.splits["train"].inputs),
+            epochs=plan.epochs,
+            patience=plan.patience,
+            population=population,
+            seed=plan.seed,
+            note=progress.note,
+        )
+        save = _Saver(study, progress.note)
         try:
             for latest in rounds:
-                for trial in latest.ended:
-                    study.finish(trial, engine.name, engine.device)
-                progress.update(latest)
+                worker.ended(latest.ended)
+                for trial, error in latest.failed:
+                    worker.failed(trial, error)
+                progress.update(latest, worker.counts, worker.n_workers)
                 if time.monotonic() - saved >= CHECKPOINT_INTERVAL:
-                    study.save(latest.live)
+                    save(latest.live)
                     saved = time.monotonic()
         except Interrupted:
-            study.save(latest.live)
+            save(latest.live)
             return False
+        except BaseException:
+            save(latest.live)
+            raise
+        finally:
+            progress.update(Round([], [], []), worker.counts, worker.n_workers)
+    progress.update(Round([], [], []), worker.counts, worker.n_workers)
     return True
 
 
-def _announced(trials: Iterator[Trial], engine: Engine, task: Task, dtype: str, progress: Progress) -> Iterator[Trial]:
-    """The same trials, each made known as it begins, with a note if its cell had to be compiled first."""
+class _Saver:
+    """Writes checkpoints. A disk that is full costs nothing but a longer way back, so training goes on without."""
+
+    def __init__(self, study: Study, note: Callable[[str], None]):
+        self._study, self._note, self._failing = study, note, False
+
+    def __call__(self, trials: list[Trial]) -> None:
+        try:
+            self._study.save(trials)
+        except OSError as error:
+            if not self._failing:
+                self._note(f"checkpoints cannot be written, going on without: {one_line(error)}")
+            self._failing = True
+        else:
+            if self._failing:
+                self._note("checkpoints can be written again")
+            self._failing = False
+
+
+def _announced(refill: Refill, engine: Engine, task: Task, dtype: str, progress: Progress) -> Refill:
+    """The same trials, with a note for each cell that had to be compiled first."""
     seen = set()
-    for trial in trials:
-        cell = trial.member.network.cell
-        if cell.signature not in seen:
-            seen.add(cell.signature)
-            compiled = engine.compile(cell, dtype, task.loss)
-            if compiled and not compiled.cached:
-                progress.note(f"compiled {trial.key.variant} for engine={engine.name} in {compiled.seconds:.1f} s")
-        progress.begin(trial.key.variant)
-        yield trial
+
+    def announced(live: list[Trial], population: int) -> list[Trial]:
+        trials = refill(live, population)
+        for trial in trials:
+            cell = trial.member.network.cell
+            if cell.signature not in seen:
+                seen.add(cell.signature)
+                compiled = engine.compile(cell, dtype, task.loss)
+                if compiled and not compiled.cached:
+                    progress.note(f"compiled {trial.key.variant} for engine={engine.name} in {compiled.seconds:.1f} s")
+        return trials
+
+    return announced
 
 
 @contextmanager
-def _stopped_by_signals(trainer: Trainer) -> Iterator[None]:
-    """While it lasts, SIGINT and SIGTERM stop the trainer instead of the process."""
+def stopped_by_signals(*stops: Callable[[], None]) -> Iterator[None]:
+    """While it lasts, a signal to end stops what trains, and a second Ctrl-C the process: what is saved is saved whole.
+
+    A handler that was there before, such as submitit's, which requeues the job, is called once all is saved.
+    """
+    got: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        trainer.stop()
+        if got and number == signal.SIGINT:
+            sys.stderr.write("leaving at once; what was saved last holds\n")
+            sys.stderr.flush()
+            os._exit(128 + number)
+        got.append(number)
+        for each in stops:
+            each()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if got and callable(before[got[0]]) and before[got[0]] is not signal.default_int_handler:
+            signal.raise_signal(got[0])

@@ -1,15 +1,17 @@
 """The training loop: a population of trials, epoch by epoch, with early stopping (PROTOCOL section 3)."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 
 from search.cells import Cell
-from search.engines.engine import Member, Trainer
+from search.engines.engine import Interrupted, Member, Trainer
+from search.errors import UserError
 from search.network import Network
 from search.randomness import epoch_order
 from search.tasks.task import Task
@@ -81,14 +83,28 @@ class Trial:
 
 @dataclass(frozen=True)
 class Round:
-    """The trials of a population after an epoch: those still `live`, and those that have `ended` with it."""
+    """The trials of a population after an epoch: those still `live`, those that have `ended` with it, and those that
+    raised instead, as they were before it."""
 
     live: list[Trial]
     ended: list[Trial]
+    failed: list[tuple[Trial, Exception]]
+
+
+# Gives the trials to train on: those of the list, less what others have taken over, and new ones while there are fewer
+# than the number. It may wait if the list is empty; an empty one in return means that nothing is left to train.
+Refill = Callable[[list[Trial], int], list[Trial]]
+OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+
+
+def listed(trials: Iterable[Trial]) -> Refill:
+    """Trains the trials of a list, in its order."""
+    queue = iter(trials)
+    return lambda live, population: [*live, *islice(queue, max(0, population - len(live)))]
 
 
 def train(
-    trials: Iterable[Trial],
+    refill: Refill,
     trainer: Trainer,
     n_sequences: int,
     *,
@@ -96,42 +112,70 @@ def train(
     patience: int,
     population: int,
     seed: int,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Round]:
     """Trains trials to their end, at most `population` at a time; one that ends makes room for the next.
 
+    A trial that raises leaves the others undisturbed: each is then trained alone for that epoch, which gives the same
+    numbers. If the population does not fit into memory it is halved, and the rest waits.
+
     Args:
-        trials: taken one by one when there is room, so that a sampler may wait for the results of earlier ones.
+        refill: gives the trials; see `Refill`.
         trainer: of the engine.
         n_sequences: in the training set.
         epochs: the most that a trial trains.
         patience: epochs without a new best after which it stops.
         population: trials in training at a time.
         seed: of the study, which fixes the order of sequences in each epoch for all trials.
+        note: is told, in one line, that the population was halved.
 
     Yields:
         after each epoch of the population.
 
     Raises:
         Interrupted: the trainer was asked to stop; the last round still holds.
+        UserError: the engine cannot run a cell.
     """
-    queue = iter(trials)
-    live: list[Trial] = []
-    while True:
-        live += islice(queue, population - len(live))
-        if not live:
-            return
-        members = [_copy(trial.member) for trial in live]
+
+    def epoch(batch: list[Trial]) -> Round:
+        members = [_copy(trial.member) for trial in batch]
         trained = trainer.train_epoch(members, [epoch_order(seed, m.epoch, n_sequences) for m in members])
         scores = trainer.evaluate(members, "valid")
         after = [
             trial.advanced(member, float(loss), float(score), float(seconds), epochs, patience)
             for trial, member, loss, score, seconds in zip(
-                live, members, trained.losses, scores, trained.seconds, strict=True
+                batch, members, trained.losses, scores, trained.seconds, strict=True
             )
         ]
         ended = _tested([trial for trial in after if trial.status != "running"], trainer)
-        live = [trial for trial in after if trial.status == "running"]
-        yield Round(live, ended)
+        return Round([trial for trial in after if trial.status == "running"], ended, [])
+
+    def guarded(batch: list[Trial]) -> Round:
+        try:
+            return epoch(batch)
+        except (Interrupted, UserError):
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return Round([], [], [(batch[0], error)])
+            if isinstance(error, OUT_OF_MEMORY):
+                raise
+        rounds = [guarded([trial]) for trial in batch]
+        return Round(*([trial for each in rounds for trial in getattr(each, name)] for name in Round.__match_args__))
+
+    held: list[Trial] = []
+    while held := refill(held, population):
+        batch, aside = held[:population], held[population:]
+        try:
+            done = guarded(batch)
+        except OUT_OF_MEMORY as error:
+            population = len(batch) // 2
+            note(
+                f"out of memory with {len(batch)} trials at a time ({type(error).__name__}): going on with {population}"
+            )
+            continue
+        held = [*done.live, *aside]
+        yield replace(done, live=held)
 
 
 def _copy(member: Member) -> Member:

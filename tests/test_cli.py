@@ -23,7 +23,7 @@ def odyssey(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
 @pytest.mark.parametrize(
     "words, named, expected",
     [
-        (["swep"], "swep", "sweep, train"),
+        (["swep"], "swep", "sweep, worker"),
         (["train", "hiden_size=64"], "hiden_size", "hidden_size"),
         (["train", "hidden_size=0"], "hidden_size=0", "at least 1"),
         (["train", "hidden_size=2.5"], "hidden_size=2.5", "whole number"),
@@ -117,7 +117,7 @@ def test_every_command_shows_its_keys(command: str) -> None:
     for option in (["--help"], ["--cfg", "job"]):
         done = odyssey(command, *option)
         assert done.returncode == 0 and done.stderr == ""
-        assert {"status": "study", "report": "select"}.get(command, "task") in done.stdout
+        assert {"status": "study", "worker": "study", "report": "select"}.get(command, "task") in done.stdout
 
 
 def test_no_command_lists_the_commands() -> None:

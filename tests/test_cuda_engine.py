@@ -64,7 +64,6 @@ def test_without_a_gpu_the_engine_says_what_is_missing() -> None:
     lines = elsewhere("""
 import sys
 from search.engines.cuda import CudaEngine
-from search.errors import UserError
 print(any(name.startswith("numba") for name in sys.modules))
 try:
     CudaEngine()
@@ -141,7 +140,6 @@ from search.compiler.cuda_layout import HARDWARE
 from search.compiler.cuda_native import machine_code
 from search.compiler.cuda_source import epoch_source
 from search.compiler.plan import make_plan
-from search.errors import UserError
 try:
     source = epoch_source(make_plan(get("rnn")), "bernoulli", HARDWARE)
     print(machine_code(source, ["epoch"], "float32", (9, 0))[:4])

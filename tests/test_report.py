@@ -17,8 +17,7 @@ import analysis
 from analysis import figures, importance_figures, style, summaries, tables
 from analysis.importance import Importance
 from analysis.report import main
-from search.errors import UserError
-from search.storage import masked
+from search.errors import UserError, masked
 from tests.test_analysis import VARIANTS, ended, make_study, outcome, under_way
 
 LABEL = "test negative log-likelihood [nats per step]"

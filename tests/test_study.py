@@ -49,7 +49,7 @@ def plan(task: Task, **changes: Any) -> Plan:
 
 def sweep(folder: Path, task: Task, *, extend: bool = False, population: int = 4, **changes: Any) -> Study:
     study = Study.create(folder, plan(task, **changes), extend)
-    with study.locked(), Progress(study.counts(), study.plan.epochs) as progress:
+    with Progress(study.counts(), study.plan.epochs) as progress:
         assert run(study, task, ReferenceEngine(), population=population, threads=1, progress=progress)
     return study
 
@@ -139,17 +139,6 @@ def test_extend_raises_the_number_of_trials_and_nothing_else(echo: Task, tmp_pat
     same(load(tmp_path / "s"), load(tmp_path / "all"))
 
 
-def test_a_study_in_use_is_refused(echo: Task, tmp_path: Path) -> None:
-    study = Study.create(tmp_path / "s", plan(echo))
-    other = Study.create(tmp_path / "s", plan(echo))
-    assert not other.in_use()
-    with study.locked():
-        assert other.in_use()
-        with pytest.raises(UserError, match="one is going on"), other.locked():
-            pass
-    assert not other.in_use()
-
-
 def test_the_storage_is_one_optuna_study_per_task_and_variant(echo: Task, tmp_path: Path) -> None:
     sweep(tmp_path / "s", echo)
     url = f"sqlite:///{tmp_path / 's' / 'study.db'}"
@@ -172,16 +161,19 @@ def test_diverged_trials_are_recorded_with_their_last_finite_scores(echo: Task, 
 def test_a_broken_checkpoint_is_set_aside_and_the_trial_retrained(
     echo: Task, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = sweep(tmp_path / "whole", echo)
+    sweep(tmp_path / "whole", echo)
     study = Study.create(tmp_path / "s", plan(echo))
-    trial = next(study.trials(echo))  # begun, then lost
-    path = tmp_path / "s" / "checkpoints" / "echo" / "vanilla" / "0000.npz"
+    study.leases.join("w", "host", "boot", 1, "device")
+    claims, remaining = study.leases.exchange("w", want=1)
+    assert remaining == 6
+    trial = study.prepare(study.key(claims[0]), echo)
     study.save([dataclasses.replace(trial, curve=((1.0, 1.0),))])
+    study.leases.leave("w")
+    path = tmp_path / "s" / "checkpoints" / "echo" / "vanilla" / "0000.npz"
     path.write_bytes(path.read_bytes()[:-200])
     sweep(tmp_path / "s", echo)
     assert "set aside" in caplog.text and path.with_suffix(".broken").exists()
     same(load(tmp_path / "s"), load(tmp_path / "whole"))
-    assert whole.counts() == study.counts()
 
 
 def test_an_absent_study_is_named_with_those_that_exist(echo: Task, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from search.cells import get
 from search.engines import Engine, Epoch, Interrupted, Member
 from search.randomness import epoch_order
 from search.tasks import Task
-from search.training import Trial, train
+from search.training import Trial, listed, train
 from tests.conftest import make_member
 
 SETTINGS = [
@@ -36,7 +36,7 @@ def run(
         for k, (values, variant) in enumerate(zip(settings, variants, strict=True))
     ]
     rounds = train(
-        trials,
+        listed(trials),
         engine.trainer(task, dtype, threads),
         len(task.splits["train"].inputs),
         epochs=epochs,
@@ -168,7 +168,7 @@ def scripted(
 ) -> tuple[dict[int, Trial], Scripted]:
     trainer = Scripted(scores)
     trials = [Trial.new(seed, get("rnn"), SETTINGS[0], seed, task, "float64") for seed in scores]
-    rounds = train(trials, trainer, 4, population=population, seed=0, **limits)
+    rounds = train(listed(trials), trainer, 4, population=population, seed=0, **limits)
     return {t.key: t for round in rounds for t in round.ended}, trainer
 
 

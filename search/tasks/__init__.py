@@ -2,13 +2,13 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from search.errors import UserError
 from search.tasks.task import Split, Task
 
-__all__ = ["Split", "Task", "load"]
+__all__ = ["Split", "Task", "load", "options"]
 
 
 def load(definition: Mapping[str, Any]) -> Task:
@@ -21,15 +21,27 @@ def load(definition: Mapping[str, Any]) -> Task:
     Raises:
         UserError: no such module or argument, or what the task's own `load` raises.
     """
-    options = dict(definition)
-    name = options.pop("name")
-    module = options.pop("module", f"{__name__}.{name}")
-    try:
-        function = importlib.import_module(module).load
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"task={name}: expected a module {module} with a function load ({error})") from error
-    legal = inspect.signature(function).parameters
-    for key in options:
+    legal = options(definition)
+    given = {key: value for key, value in definition.items() if key not in ("name", "module")}
+    for key in given:
         if key not in legal:
             raise UserError(f"task.{key}: no such key; expected one of {', '.join(legal)}")
-    return function(**options)
+    return _function(definition)(**given)
+
+
+def options(definition: Mapping[str, Any]) -> list[str]:
+    """The arguments that a task takes.
+
+    Raises:
+        UserError: no such module.
+    """
+    return list(inspect.signature(_function(definition)).parameters)
+
+
+def _function(definition: Mapping[str, Any]) -> Callable[..., Task]:
+    name = definition["name"]
+    module = definition.get("module", f"{__name__}.{name}")
+    try:
+        return importlib.import_module(module).load
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"task={name}: expected a module {module} with a function load ({error})") from error

@@ -1,0 +1,71 @@
+"""What a worker is to do, in a form that can be sent to another process or machine; and doing it."""
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from search import cli, engines, tasks
+from search.errors import expect
+from search.progress import Progress
+from search.study import Study
+from search.sweep import run
+
+
+@dataclass(frozen=True)
+class Job:
+    """Attributes:
+    folder: of the study, absolute.
+    directory: where it runs, which is where users' modules and relative paths are found.
+    engine, device, population, lease: as ``odyssey worker`` takes them.
+    threads: None for all cores.
+    cache: folder of prepared data, for tasks that have one.
+    """
+
+    folder: str
+    directory: str
+    engine: str
+    device: str
+    population: int
+    threads: int | None
+    lease: float
+    cache: str | None
+
+
+def work(job: Job) -> int:
+    """Joins a study as a worker until it is complete; returns the exit code.
+
+    Raises:
+        UserError: the study cannot be worked on here; says why.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    os.chdir(job.directory)
+    if job.directory not in sys.path:
+        sys.path.append(job.directory)
+    study = Study.open(Path(job.folder), read_only=False)
+    plan = study.plan
+    engine = engines.choose(job.engine, job.device)
+    cache = {"cache": job.cache} if job.cache and "cache" in tasks.options(plan.task) else {}
+    task = tasks.load(plan.task | cache)
+    expect(task.hash == plan.data_hash, "data_hash", task.hash, f"that of the study's data, {plan.data_hash}")
+    threads = job.threads or engines.n_cores()
+    with Progress(study.counts(), plan.epochs) as display:
+        display.note(f"study {study.folder}, engine {engine.name} on {engine.device}")
+        complete = run(
+            study,
+            task,
+            engine,
+            population=job.population,
+            threads=threads,
+            progress=display,
+            lease=job.lease,
+        )
+    return 0 if complete else cli.INTERRUPTED
+
+
+def command(job: Job) -> list[str]:
+    """The command line that does a job in a process of its own."""
+    return [sys.executable, "-m", "search.launchers", json.dumps(dataclasses.asdict(job))]

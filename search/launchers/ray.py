@@ -1,0 +1,80 @@
+"""``launcher=ray``: workers as tasks of a Ray cluster, which starts those of a dead node again on another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from search.errors import UserError, expect
+from search.launchers.job import Job, work
+
+if TYPE_CHECKING:
+    import ray
+
+
+class RayWorkers:
+    """Tasks of Ray; see `search.launchers.Workers`."""
+
+    stopped, stopping = "the workers save and leave", True
+
+    def __init__(self, tasks: list[ray.ObjectRef[int]]):
+        self._tasks = tasks
+        self._told: set[int] = set()
+        self.described = f"{len(tasks)} workers on Ray"
+
+    def alive(self) -> int:
+        import ray
+
+        return len(ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)[1])
+
+    def last_words(self) -> list[str]:
+        import ray
+
+        words = []
+        ready, _ = ray.wait(self._tasks, num_returns=len(self._tasks), timeout=0)
+        for k, task in enumerate(self._tasks):
+            if task in ready and k not in self._told:
+                self._told.add(k)
+                try:
+                    ray.get(task)
+                except Exception as error:  # of the worker, or Ray's own
+                    words.append(f"worker {k}: {str(error).strip().splitlines()[-1]}")
+        return words
+
+    def stop(self) -> None:
+        import ray
+
+        for task in self._tasks:
+            ray.cancel(task, force=False)  # reaches the worker as SIGINT
+
+
+def start(job: Job, settings: Mapping[str, Any]) -> RayWorkers:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("launcher=ray: expected the package ray; pip install 'odyssey[ray]'") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(address=settings["address"], log_to_driver=False, include_dashboard=False)
+        except ConnectionError as error:
+            raise UserError(f"launcher.address={settings['address']}: expected a Ray cluster ({error})") from error
+    cpus, gpus = settings["num_cpus"], settings["num_gpus"]
+    for key in ("num_cpus", "num_gpus"):
+        number = isinstance(settings[key], int | float) and not isinstance(settings[key], bool) and settings[key] >= 0
+        expect(number, f"launcher.{key}", settings[key], "a number of at least 0")
+    there = ray.cluster_resources()
+    room = [int(there.get(kind, 0) // each) for kind, each in (("CPU", cpus), ("GPU", gpus)) if each]
+    workers = settings["workers"]
+    if workers is None:
+        expect(bool(room) and min(room) >= 1, "launcher.workers", workers, f"room for one on the cluster, {there}")
+        workers = min(room)
+    whole = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1
+    expect(whole, "launcher.workers", workers, "a whole number of at least 1, or null")
+    share = replace(job, threads=job.threads or max(1, int(cpus)))
+    # A worker that dies with its node is started again, as often as it takes; one that raises has its reasons.
+    path = os.pathsep.join(filter(None, [job.directory, os.environ.get("PYTHONPATH")]))
+    environment = {"env_vars": {"PYTHONPATH": path}}
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1, runtime_env=environment)(work)
+    return RayWorkers([task.remote(share) for _ in range(workers)])

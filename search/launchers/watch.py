@@ -1,0 +1,53 @@
+"""Watching a study that workers elsewhere train."""
+
+import time
+
+from search.errors import UserError, one_line
+from search.launchers import Workers
+from search.progress import Progress
+from search.storage import TROUBLE
+from search.study import Study
+from search.sweep import stopped_by_signals
+from search.training import Round
+
+INTERVAL = 1.0  # seconds
+GRACE = 60.0  # seconds for workers to end once the study is complete, or once they are told to
+
+
+def watch(study: Study, workers: Workers, progress: Progress) -> bool:
+    """Shows how far a study is until it is complete or a signal comes, which is passed on to the workers.
+
+    Returns:
+        whether the study is complete.
+
+    Raises:
+        UserError: all workers have ended before it was.
+    """
+    asked: list[bool] = []
+    trouble = ""
+    with stopped_by_signals(lambda: asked.append(True)):
+        while True:
+            left = workers.alive()  # before the counts: what a worker did last is then among them
+            try:
+                counts = study.counts()
+                progress.update(Round([], [], []), counts, left)
+                complete = not any(row["waiting"] + row["running"] for row in counts.values())
+                trouble = ""
+            except TROUBLE as error:
+                complete = False
+                if one_line(error) != trouble:
+                    trouble = one_line(error)
+                    progress.note(f"trouble with the study's storage, trying again: {trouble}")
+            for line in workers.last_words():
+                progress.note(line)
+            if asked and not complete:
+                progress.note(workers.stopped)
+                workers.stop()
+            if complete or asked:
+                end = time.monotonic() + GRACE
+                while workers.alive() and time.monotonic() < end and (complete or workers.stopping):
+                    time.sleep(0.1)
+                return complete
+            if not left:
+                raise UserError(f"{study.folder}: expected a worker to complete it, but all have ended; see their logs")
+            time.sleep(INTERVAL)
