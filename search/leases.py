@@ -11,7 +11,7 @@ its own, may dismiss the worker; so no clock is compared with another, and none 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -64,13 +64,13 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial as it is planned: its Optuna study, its number, its place in the queue, and its settings if they are
-    drawn beforehand: by name, Optuna's internal value and the JSON of the distribution."""
+    """A trial as it is planned: its Optuna study, its number, its place in the queue, and what gives the settings that
+    are drawn beforehand: by name, Optuna's internal value and the JSON of the distribution."""
 
     study_id: int
     number: int
     place: int
-    params: Mapping[str, tuple[float, str]]
+    params: Callable[[], Mapping[str, tuple[float, str]]]
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Leases:
                 params = [
                     {"trial_id": i, "param_name": name, "param_value": value, "distribution_json": distribution}
                     for trial, i in zip(new, made, strict=True)
-                    for name, (value, distribution) in trial.params.items()
+                    for name, (value, distribution) in trial.params().items()
                 ]
                 if params:
                     db.execute(sqlalchemy.insert(_PARAMS), params)

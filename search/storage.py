@@ -66,7 +66,8 @@ def without_password(url: str) -> str:
     if parsed.password is None:
         return url
     os.environ["PGPASSWORD"] = str(parsed.password)
-    return parsed.set(password=None).render_as_string()
+    where = {name: getattr(parsed, name) for name in ("drivername", "username", "host", "port", "database", "query")}
+    return sqlalchemy.URL.create(**where).render_as_string()
 
 
 def connect(url: str, read_only: bool = False) -> RDBStorage:

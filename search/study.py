@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,10 @@ class Study:
             UserError: there is none in `folder`, or its plan or storage cannot be read.
         """
         plan = read_plan(folder)
-        return Study(folder, plan, connect(plan.storage or default_url(folder), read_only))
+        study = Study(folder, plan, connect(plan.storage or default_url(folder), read_only))
+        if not read_only:
+            study._prepare_storage()
+        return study
 
     @staticmethod
     def create(folder: Path, plan: Plan, extend: bool = False) -> "Study":
@@ -177,14 +180,19 @@ class Study:
             files.write(folder / PLAN_FILE, yaml.safe_dump(dataclasses.asdict(plan), sort_keys=False))
         except OSError as error:
             raise UserError(f"{folder}: expected a folder that can be written to ({error.strerror})") from error
-        try:
-            for variant in plan.variants:
-                study._create_optuna_study(variant)
-            study.leases.create()
-            study.leases.plan(study._planned())
-        except TROUBLE as error:
-            raise UserError(f"storage of {folder}: expected one that can be written to ({one_line(error)})") from error
+        study._prepare_storage()
         return study
+
+    def _prepare_storage(self) -> None:
+        """Puts the plan into the storage, or what is missing of it if a process died in doing so."""
+        try:
+            for variant in self.plan.variants:
+                self._create_optuna_study(variant)
+            self.leases.create()
+            self.leases.plan(self._planned())
+        except TROUBLE as error:
+            text = f"storage of {self.folder}: expected one that can be written to ({one_line(error)})"
+            raise UserError(text) from error
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each variant the number of trials by status."""
@@ -199,10 +207,12 @@ class Study:
 
     def failures(self) -> list[tuple[str, int, str, str]]:
         """Of each failed trial its variant, its number, what it said, and the traceback if there is one."""
+        ids = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
         found = []
         for variant in self.plan.variants:
-            study_id = self._storage.get_study_id_from_name(self._name(variant))
-            for trial in self._storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.FAIL,)):
+            study_id = ids.get(self._name(variant))  # none if the storage was never fully prepared
+            failed = self._storage.get_all_trials(study_id, False, (TrialState.FAIL,)) if study_id is not None else []
+            for trial in failed:
                 error = trial.user_attrs.get("result", {}).get("error", "no record of an error")
                 found.append((variant, trial.number, error, trial.user_attrs.get("traceback", "")))
         return found
@@ -284,14 +294,19 @@ class Study:
         stored = {
             variant: [(d, d.stored, distribution_to_json(d.stored)) for d in space] for variant, space in spaces.items()
         }
+
+        def drawn(variant: str, number: int) -> dict[str, tuple[float, str]]:
+            own = self._samplers[variant]
+            if not isinstance(own, NumberedSampler):
+                return {}
+            draws = [
+                (own.draw(number, d.stored_name), d, distribution, text) for d, distribution, text in stored[variant]
+            ]
+            return {d.stored_name: (distribution.to_internal_repr(v), text) for v, d, distribution, text in draws}
+
         for number in range(self.plan.trials):
-            for index, (variant, own) in enumerate(self._samplers.items()):
-                params = {}
-                if isinstance(own, NumberedSampler):
-                    for dimension, distribution, text in stored[variant]:
-                        value = own.draw(number, dimension.stored_name)
-                        params[dimension.stored_name] = distribution.to_internal_repr(value), text
-                yield Planned(ids[variant], number, number * len(spaces) + index, params)
+            for index, variant in enumerate(spaces):
+                yield Planned(ids[variant], number, number * len(spaces) + index, partial(drawn, variant, number))
 
     def _create_optuna_study(self, variant: str) -> None:
         study = optuna.create_study(

@@ -1,0 +1,341 @@
+"""The promise under fault: whatever dies, the study ends with exactly the planned trials and the same numbers.
+
+``python -m tests.faults [kills] [server] [throughput] [resume] [--short]`` prints what it measures, and fails where the
+promise is broken or a figure is not reached; ``make test`` runs the short form.
+
+As ``python -m tests.faults act COMMAND ...`` it is ``odyssey COMMAND ...`` under test: checkpoints at every epoch, a
+record of who trains what in $ODYSSEY_TEST_LOG, and, with ODYSSEY_TEST_STUB, an engine that only sleeps.
+"""
+
+import argparse
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+
+from analysis import load, load_curves
+from search import cli, engines, sweep
+from search.cells import Cell
+from search.engines import Epoch, Member
+from search.engines.cpu import CpuTrainer
+from search.study import Study
+from tests.postgres import Postgres
+
+ROOT = Path(__file__).parents[1]
+STUB_SECONDS = 0.05
+LEASE = 4.0
+
+
+# The process under test.
+
+
+class StubEngine:
+    """An engine whose epochs take 50 ms a trial and no work."""
+
+    name, device = "stub", "none"
+
+    def compile(self, cell: Cell, dtype: str, loss: str) -> None:
+        return None
+
+    def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def trainer(self, task: object, dtype: str, threads: int) -> "StubTrainer":
+        return StubTrainer()
+
+
+class StubTrainer:
+    def train_epoch(self, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
+        time.sleep(STUB_SECONDS * len(members))
+        for member in members:
+            member.epoch += 1
+        return Epoch(np.ones(len(members)), np.full(len(members), STUB_SECONDS))
+
+    def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
+        return np.array([member.seed % 1000 / 1000 for member in members])
+
+    def stop(self) -> None:
+        pass
+
+
+def act(words: list[str]) -> int:
+    sweep.CHECKPOINT_INTERVAL = 0.0
+    if os.environ.get("ODYSSEY_TEST_STUB"):
+        engines.choose = lambda engine="auto", device="auto": StubEngine()  # type: ignore[misc]
+        StubTrainer.train_epoch = recorded(StubTrainer.train_epoch)  # type: ignore[method-assign]
+    CpuTrainer.train_epoch = recorded(CpuTrainer.train_epoch)  # type: ignore[method-assign]
+    return cli.main(words)
+
+
+def recorded(train_epoch: Callable[..., Epoch]) -> Callable[..., Epoch]:
+    """The same, with a line before and after: process, time, and the seeds of the members, which name the trials."""
+    path = os.environ.get("ODYSSEY_TEST_LOG")
+    if path is None:
+        return train_epoch
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def wrapper(self: object, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
+        seeds = ",".join(str(member.seed) for member in members)
+        os.write(log, f"begin {os.getpid()} {time.monotonic()} {seeds}\n".encode())
+        done = train_epoch(self, members, orders)
+        os.write(log, f"end {os.getpid()} {time.monotonic()} {seeds}\n".encode())
+        return done
+
+    return wrapper
+
+
+# The one who tests.
+
+
+class Scene:
+    """A study in a folder of its own, and the processes at work on it."""
+
+    def __init__(self, runs: Path, settings: Sequence[str], stub: bool = False):
+        self.runs, self.log = runs, runs / "log"
+        self._settings = settings
+        self._environment = os.environ | {"ODYSSEY_TEST_LOG": str(self.log)}
+        if stub:
+            self._environment["ODYSSEY_TEST_STUB"] = "1"
+        self.deaths: dict[int, float] = {}
+        runs.mkdir(parents=True, exist_ok=True)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        with open(self.runs / "said", "ab") as said:
+            command = [sys.executable, "-m", "tests.faults", "act", *words]
+            return subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=said, stderr=said)
+
+    def sweep(self, *more: str) -> subprocess.Popen[bytes]:
+        conf = ["--config-dir", str(ROOT / "tests" / "conf"), "task=echo", "study=s", f"runs={self.runs}"]
+        return self.start("sweep", *conf, *self._settings, f"lease={LEASE}", *more)
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        mine = [word for word in self._settings if word.startswith("population=")]
+        return self.start("worker", "study=s", f"runs={self.runs}", "threads=1", f"lease={LEASE}", *mine)
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+        self.deaths[process.pid] = time.monotonic()
+
+    def wait(self, workers: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Until they have all ended as they should."""
+        assert [worker.wait(timeout=600) for worker in workers] == [0] * len(workers), self.said()
+
+    def study(self) -> Study:
+        return Study.open(self.runs / "s")
+
+    def said(self) -> str:
+        return (self.runs / "said").read_text()
+
+    def ended(self, study: Study) -> int:
+        return sum(row[s] for row in study.counts().values() for s in ("finished", "diverged", "failed"))
+
+    def check(self, whole: "Scene", n: int) -> None:
+        """Exactly the planned trials, none twice, nothing trained by two at once, and the numbers of `whole`."""
+        ours, theirs = load("s", self.runs), load("s", whole.runs)
+        assert len(ours) == n and set(ours.status) <= {"finished", "diverged"}, ours.status.value_counts()
+        volatile = ["study", "train_seconds", "started", "finished"]
+        pd.testing.assert_frame_equal(ours.drop(columns=volatile), theirs.drop(columns=volatile), check_exact=True)
+        pd.testing.assert_frame_equal(load_curves("s", self.runs), load_curves("s", whole.runs), check_exact=True)
+        study = self.study()
+        stored = [
+            t
+            for v in study.plan.variants
+            for t in study._storage.get_all_trials(study._storage.get_study_id_from_name(study._name(v)))
+        ]
+        assert len(stored) == n and all(trial.state.is_finished() for trial in stored)
+        assert study.leases.peers() == []
+        assert list((self.runs / "s" / "checkpoints").glob("*/*/*.npz")) == []
+        overlaps = simultaneous(self.log, self.deaths)
+        assert not overlaps, overlaps[:3]
+        assert "Traceback" not in self.said() and "locked" not in self.said(), self.said()
+
+
+def simultaneous(log: Path, deaths: dict[int, float]) -> list[tuple[str, ...]]:
+    """Pairs of epochs of one trial by two processes at a time."""
+    spans: dict[str, list[tuple[float, float, int]]] = {}
+    begun: dict[int, tuple[float, str]] = {}
+    for line in log.read_text().splitlines():
+        what, pid, moment, seeds = line.split(" ")
+        if what == "begin":
+            begun[int(pid)] = float(moment), seeds
+        else:
+            start, _ = begun.pop(int(pid))
+            for seed in seeds.split(","):
+                spans.setdefault(seed, []).append((start, float(moment), int(pid)))
+    for pid, (start, seeds) in begun.items():  # died in an epoch
+        for seed in seeds.split(","):
+            spans.setdefault(seed, []).append((start, deaths.get(pid, start), pid))
+    found = []
+    for seed, each in spans.items():
+        each.sort()
+        for (_, end, one), (start, _, other) in itertools.pairwise(each):
+            if start < end and one != other:
+                found.append((seed, str(one), str(other), f"{end - start:.3f} s"))
+    return found
+
+
+def settings(n: int, *more: str) -> list[str]:
+    """A study of n short trials of two variants."""
+    return [
+        *("variants=[vanilla,no_forgetting]", f"trials={n // 2}", "epochs=60", "patience=60", "population=3"),
+        *("task.n_sequences=240", "space.hidden_size.high=60", *more),
+    ]
+
+
+def undisturbed(runs: Path, n: int) -> Scene:
+    scene = Scene(runs, settings(n))
+    assert scene.sweep().wait() == 0, scene.said()
+    return scene
+
+
+def until(condition: Callable[[], bool], scene: Scene, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it takes too long; said so far: {scene.said()[-2000:]}"
+        time.sleep(0.02)
+
+
+def begin(scene: Scene, *more: str) -> Study:
+    """The study, as a sweep that dies at once leaves it."""
+    process = scene.sweep(*more)
+    until(lambda: (scene.runs / "s" / "study.yaml").exists() and scene.log.exists(), scene)
+    scene.kill(process)
+    return Study.open(scene.runs / "s")
+
+
+def kills(whole: Scene, runs: Path, n: int, n_kills: int, n_workers: int = 4, storage: str | None = None) -> str:
+    """SIGKILLs at random moments over the length of a study; each dead worker is replaced at once."""
+    scene = Scene(runs, settings(n, *([f"storage='{storage}'"] if storage else [])))
+    start = time.monotonic()
+    study = begin(scene)
+    workers = [scene.worker() for _ in range(n_workers)]
+    for share in sorted(random.uniform(0, 0.9) for _ in range(n_kills - 1)):
+        until(lambda share=share: scene.ended(study) >= share * n, scene)
+        time.sleep(random.uniform(0, 0.5))
+        k = random.randrange(n_workers)
+        scene.kill(workers[k])
+        workers[k] = scene.worker()
+    assert scene.ended(study) < n, "the study ended before the last kill"
+    scene.wait(workers)
+    scene.check(whole, n)
+    where = storage.partition(":")[0] if storage else "sqlite"
+    return (
+        f"{n_kills} SIGKILLs over {n} trials with {n_workers} workers on {where}: exactly {n} finished, none twice, "
+        f"none by two at once, every curve as undisturbed ({time.monotonic() - start:.0f} s)"
+    )
+
+
+def server(whole: Scene, runs: Path, n: int, postgres: Postgres, downtimes: Sequence[float]) -> str:
+    """The server stopped as by a loss of power, and started again."""
+    url = postgres.database(f"server{random.randrange(10**6)}")
+    scene = Scene(runs, settings(n, f"storage='{url}'"))
+    study = begin(scene)
+    workers = [scene.worker() for _ in range(4)]
+    for k, seconds in enumerate(downtimes):
+        until(lambda k=k: scene.ended(study) >= n * (k + 0.5) / (len(downtimes) + 1), scene)
+        postgres.stop()
+        time.sleep(seconds)
+        postgres.start()
+    scene.wait(workers)
+    assert "is back" in scene.said()
+    scene.check(whole, n)
+    times = ", ".join(f"{seconds:.0f} s" for seconds in downtimes)
+    return f"the server stopped {len(downtimes)} times ({times}) with a lease of {LEASE:.0f} s: the same"
+
+
+def throughput(runs: Path, n: int, n_workers: int = 8, storage: str | None = None) -> tuple[float, str]:
+    """Share of the ideal rate at which workers end stub trials."""
+    base = [*("variants=[vanilla,rnn]", f"trials={n // 2}", "epochs=1", "population=1"), "space.hidden_size.high=20"]
+    scene = Scene(runs, [*base, *([f"storage='{storage}'"] if storage else [])], stub=True)
+    begin(scene)
+    workers = [scene.worker() for _ in range(n_workers)]
+    scene.wait(workers)
+    assert "locked" not in scene.said() and "Traceback" not in scene.said(), scene.said()
+    assert len(load("s", runs).query("status == 'finished'")) == n
+    # From when all workers are there until the first finds nothing more to do.
+    rows = [line.split(" ") for line in scene.log.read_text().splitlines() if line.startswith("end")]
+    ends = pd.DataFrame([(int(pid), float(moment)) for _, pid, moment, _ in rows], columns=["pid", "moment"])
+    ends = ends[ends.pid.isin([worker.pid for worker in workers])]
+    each = ends.groupby("pid").moment
+    first, last = each.min().max(), each.max().min()
+    ended = int(ends.moment.between(first, last).sum())
+    share = ended * STUB_SECONDS / n_workers / (last - first)
+    where = storage.partition(":")[0] if storage else "sqlite"
+    return (
+        share,
+        f"{n_workers} workers, {n} trials of {STUB_SECONDS * 1e3:.0f} ms on {where}: {share:.1%} of the ideal rate",
+    )
+
+
+def resume(runs: Path, n: int) -> tuple[float, str]:
+    """Seconds from the command to the first new trial, of a study of `n` ended trials in a folder of `throughput`."""
+    base = ["variants=[vanilla,rnn]", f"trials={n // 2 + 1}", "epochs=1", "population=1", "space.hidden_size.high=20"]
+    scene = Scene(runs, base, stub=True)
+    before = scene.log.stat().st_size
+    start = time.monotonic()
+    process = scene.sweep("extend=true")
+    until(lambda: scene.log.stat().st_size > before, scene)
+    seconds = time.monotonic() - start
+    assert process.wait() == 0 and len(load("s", runs)) == n + 2
+    return seconds, f"resuming a study of {n} ended trials: {seconds:.1f} s to the first new one"
+
+
+@contextlib.contextmanager
+def workplace() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="odyssey-faults-") as folder:
+        yield Path(folder)
+
+
+def main() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", default=["kills", "server", "throughput", "resume"])
+    parser.add_argument("--short", action="store_true", help="a tenth of it")
+    asked = parser.parse_args()
+    n, n_kills, n_stub = (40, 10, 540) if asked.short else (200, 100, 5400)
+    missed = False
+    downtimes = [1, 6, 2] if asked.short else [2, 10, 120]
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    with workplace() as folder, Postgres() as postgres:
+        if {"kills", "server"} & set(asked.what):
+            whole = undisturbed(folder / "whole", n)
+        if "kills" in asked.what:
+            say(kills(whole, folder / "kills", n, n_kills))
+            say(kills(whole, folder / "kills-postgresql", n, n_kills, storage=postgres.database("kills")))
+        if "server" in asked.what:
+            say(server(whole, folder / "server", n, postgres, downtimes))
+        if "throughput" in asked.what:
+            for storage, bar in ((postgres.database("throughput"), 0.9), (None, 0.6)):
+                share, text = throughput(folder / f"throughput-{bar}", n_stub, storage=storage)
+                say(f"{text} (to reach: {bar:.0%})")
+                missed |= share < bar
+        if "resume" in asked.what:
+            if "throughput" not in asked.what:
+                throughput(folder / "throughput-0.6", n_stub)
+            seconds, text = resume(folder / "throughput-0.6", n_stub)
+            say(f"{text} (to reach: under 10 s)")
+            missed |= seconds >= 10
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.argv[1:2] == ["act"]:
+        sys.exit(act(sys.argv[2:]))
+    main()
