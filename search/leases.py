@@ -142,10 +142,12 @@ class Leases:
             studies = sorted({trial.study_id for trial in wanted})
             # Held until the end, so that of two processes that plan at once the second finds the work done.
             db.execute(select(_STUDIES.c.study_id).where(_STUDIES.c.study_id.in_(studies)).with_for_update())
-            present = select(_TRIALS.c.study_id, _TRIALS.c.number, _TRIALS.c.trial_id, _TRIALS.c.state)
+            # In one statement, for between two a worker could record a trial: gone from the queue, and not yet ended.
+            present = select(_TRIALS.c.study_id, _TRIALS.c.number, _TRIALS.c.trial_id, _TRIALS.c.state, QUEUE.c.place)
+            present = present.outerjoin(QUEUE, QUEUE.c.trial_id == _TRIALS.c.trial_id)
             rows = db.execute(present.where(_TRIALS.c.study_id.in_(studies))).all()
             found = {(row.study_id, row.number): row.trial_id for row in rows}
-            ended = {row.trial_id for row in rows if row.state in ENDED}
+            settled = {row.trial_id for row in rows if row.state in ENDED or row.place is not None}
             new = [trial for trial in wanted if (trial.study_id, trial.number) not in found]
             if new:
                 insert = sqlalchemy.insert(_TRIALS).returning(_TRIALS.c.trial_id, sort_by_parameter_order=True)
@@ -159,12 +161,11 @@ class Leases:
                 ]
                 if params:
                     db.execute(sqlalchemy.insert(_PARAMS), params)
-            queued = set(db.scalars(select(QUEUE.c.trial_id).where(QUEUE.c.sweep == self._sweep)))
             places = {found[trial.study_id, trial.number]: trial.place for trial in wanted}
             missing = [
                 {"trial_id": i, "sweep": self._sweep, "place": place, "failures": 0}
                 for i, place in places.items()
-                if i not in ended and i not in queued
+                if i not in settled
             ]
             if missing:
                 db.execute(sqlalchemy.insert(QUEUE), missing)

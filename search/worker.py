@@ -58,6 +58,7 @@ class Worker:
         self._ready: list[Trial] = []  # those of them not yet handed to training
         self._outbox: dict[int, tuple[Outcome, Trial | None]] = {}  # what has come to an end and is not yet recorded
         self._want = 0  # how many should be ready
+        self._coming = 0  # claimed, and being made ready
         self._answered = 0  # exchanges with the storage, in vain or not
         self._remaining: int | None = None  # trials of the study that have not ended, when last heard
         self._renewed = -math.inf
@@ -107,7 +108,7 @@ class Worker:
             UserError: the storage has been away for too long.
         """
         with self._change:
-            asked = self._answered
+            asked, first = self._answered, not live
             while True:
                 if self._stopped:
                     raise Interrupted
@@ -121,7 +122,9 @@ class Worker:
                     self._want = room + self._ahead
                     if not live and self._remaining == 0 and not self._outbox:
                         return []
-                    if live and not (self._learns and room and self._answered == asked):
+                    # A sampler that learns draws on what has just ended; and a population starts as a whole.
+                    wait = room and ((self._learns and self._answered == asked) or (first and self._coming))
+                    if live and not wait:
                         self._change.notify_all()
                         return live
                 self._change.notify_all()
@@ -199,7 +202,7 @@ class Worker:
             for outcome, _ in outbox:
                 self._outbox.pop(outcome.trial_id, None)
             new = [self._study.key(claim) for claim in claims if claim.trial_id not in self._held]
-            self._remaining = remaining
+            self._remaining, self._coming = remaining, len(new)
             if want and not new:
                 self._asleep_until = began + min(TICK, self._lease / RENEWALS)
         for (outcome, _), key in zip(outbox, keys, strict=True):
@@ -221,6 +224,7 @@ class Worker:
                 outcome = self._study.failure(key, error)
             with self._change:
                 self._held[key.trial_id] = key
+                self._coming -= 1
                 if trial:
                     self._ready.append(trial)
                 else:
@@ -300,7 +304,7 @@ class Worker:
         self._trouble = text, since
         self._observed.clear()  # while the storage was away nobody could give a sign of life
         with self._change:
-            self._answered += 1
+            self._answered, self._coming = self._answered + 1, 0
             self._change.notify_all()
             if now - since > PATIENCE:
                 raise UserError(

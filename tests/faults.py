@@ -4,7 +4,8 @@
 promise is broken or a figure is not reached; ``make test`` runs the short form.
 
 As ``python -m tests.faults act COMMAND ...`` it is ``odyssey COMMAND ...`` under test: checkpoints at every epoch, a
-record of who trains what in $ODYSSEY_TEST_LOG, and, with ODYSSEY_TEST_STUB, an engine that only sleeps.
+record of who trains what in $ODYSSEY_TEST_LOG, and, where $ODYSSEY_TEST_STUB gives the seconds of an epoch of a trial,
+an engine that only sleeps.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from search.study import Study
 from tests.postgres import Postgres
 
 ROOT = Path(__file__).parents[1]
-STUB_SECONDS = 0.05
+STUB_SECONDS = 0.05  # of a trial in `throughput`
 LEASE = 4.0
 
 
@@ -42,7 +43,7 @@ LEASE = 4.0
 
 
 class StubEngine:
-    """An engine whose epochs take 50 ms a trial and no work."""
+    """An engine whose epochs take $ODYSSEY_TEST_STUB seconds a trial and no work."""
 
     name, device = "stub", "none"
 
@@ -58,10 +59,11 @@ class StubEngine:
 
 class StubTrainer:
     def train_epoch(self, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
-        time.sleep(STUB_SECONDS * len(members))
+        seconds = float(os.environ["ODYSSEY_TEST_STUB"])
+        time.sleep(seconds * len(members))
         for member in members:
             member.epoch += 1
-        return Epoch(np.ones(len(members)), np.full(len(members), STUB_SECONDS))
+        return Epoch(np.ones(len(members)), np.full(len(members), seconds))
 
     def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
         return np.array([member.seed % 1000 / 1000 for member in members])
@@ -102,12 +104,12 @@ def recorded(train_epoch: Callable[..., Epoch]) -> Callable[..., Epoch]:
 class Scene:
     """A study in a folder of its own, and the processes at work on it."""
 
-    def __init__(self, runs: Path, settings: Sequence[str], stub: bool = False):
+    def __init__(self, runs: Path, settings: Sequence[str], stub: float | None = None):
         self.runs, self.log = runs, runs / "log"
         self._settings = settings
         self._environment = os.environ | {"ODYSSEY_TEST_LOG": str(self.log)}
         if stub:
-            self._environment["ODYSSEY_TEST_STUB"] = "1"
+            self._environment["ODYSSEY_TEST_STUB"] = str(stub)
         self.deaths: dict[int, float] = {}
         runs.mkdir(parents=True, exist_ok=True)
 
@@ -259,7 +261,7 @@ def server(whole: Scene, runs: Path, n: int, postgres: Postgres, downtimes: Sequ
 def throughput(runs: Path, n: int, n_workers: int = 8, storage: str | None = None) -> tuple[float, str]:
     """Share of the ideal rate at which workers end stub trials."""
     base = [*("variants=[vanilla,rnn]", f"trials={n // 2}", "epochs=1", "population=1"), "space.hidden_size.high=20"]
-    scene = Scene(runs, [*base, *([f"storage='{storage}'"] if storage else [])], stub=True)
+    scene = Scene(runs, [*base, *([f"storage='{storage}'"] if storage else [])], stub=STUB_SECONDS)
     begin(scene)
     workers = [scene.worker() for _ in range(n_workers)]
     scene.wait(workers)
@@ -283,7 +285,7 @@ def throughput(runs: Path, n: int, n_workers: int = 8, storage: str | None = Non
 def resume(runs: Path, n: int) -> tuple[float, str]:
     """Seconds from the command to the first new trial, of a study of `n` ended trials in a folder of `throughput`."""
     base = ["variants=[vanilla,rnn]", f"trials={n // 2 + 1}", "epochs=1", "population=1", "space.hidden_size.high=20"]
-    scene = Scene(runs, base, stub=True)
+    scene = Scene(runs, base, stub=STUB_SECONDS)
     before = scene.log.stat().st_size
     start = time.monotonic()
     process = scene.sweep("extend=true")

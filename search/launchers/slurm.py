@@ -73,7 +73,7 @@ def start(job: Job, settings: Mapping[str, Any]) -> SlurmWorkers:
     try:
         # An array of workers may wait in the queue for days, each job with its time limit; the study goes on from
         # its checkpoints, so that a job may be requeued as often as need be.
-        executor = submitit.AutoExecutor(folder / "%j", cluster=cluster, slurm_max_num_timeout=requeues)
+        executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=requeues)
         executor.update_parameters(name="odyssey", **named)
         with executor.batch():
             jobs = [executor.submit(Requeued(job)) for _ in range(workers)]

@@ -1,0 +1,140 @@
+"""Launchers, each on the real thing: processes, submitit's local executor, a Ray cluster of two nodes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import load
+from search.errors import UserError
+from search.launchers import Job, start
+from search.launchers.local import n_workers
+from search.leases import Peer
+from tests.faults import Scene, until
+from tests.test_study import same
+
+ROOT = Path(__file__).parents[1]
+STUDY = ["variants=[vanilla,no_forgetting]", "trials=6", "epochs=80", "patience=80", "task.n_sequences=240"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    scene = Scene(tmp_path_factory.mktemp("whole"), STUDY)
+    assert scene.sweep().wait(120) == 0, scene.said()
+    return scene
+
+
+def launched(scene: Scene, *more: str) -> subprocess.Popen[bytes]:
+    """A sweep that launches workers, outside the harness that records epochs."""
+    conf = ["--config-dir", str(ROOT / "tests" / "conf"), "task=echo", "study=s", f"runs={scene.runs}"]
+    with open(scene.runs / "said", "ab") as said:
+        command = [sys.executable, "-m", "search", "sweep", *conf, *STUDY, "population=2", "lease=4", *more]
+        return subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)
+
+
+def peers(scene: Scene, n: int) -> list[Peer]:
+    """The workers, once there are `n` that train."""
+    found: list[Peer] = []
+
+    def there() -> bool:
+        if not (scene.runs / "s" / "study.yaml").exists():
+            return False
+        try:
+            found[:] = [peer for peer in scene.study().leases.peers() if peer.held]
+        except UserError:  # it is being made
+            return False
+        return len(found) >= n
+
+    until(there, scene)
+    return found
+
+
+def complete(scene: Scene, process: subprocess.Popen[bytes], whole: Scene) -> None:
+    assert process.wait(180) == 0, scene.said()
+    same(load("s", scene.runs), load("s", whole.runs), exact=True)
+    assert "Traceback" not in scene.said(), scene.said()
+
+
+@pytest.mark.slow
+def test_local_workers_and_the_death_of_one(whole: Scene, tmp_path: Path) -> None:
+    scene = Scene(tmp_path, STUDY)
+    process = launched(scene, "launcher.workers=2")
+    os.kill(peers(scene, 2)[0].pid, signal.SIGKILL)
+    complete(scene, process, whole)
+    assert "ended with code -9" in scene.said()
+
+
+@pytest.mark.slow
+def test_interrupting_a_sweep_interrupts_its_local_workers(whole: Scene, tmp_path: Path) -> None:
+    scene = Scene(tmp_path, STUDY)
+    process = launched(scene, "launcher.workers=2")
+    pids = [peer.pid for peer in peers(scene, 2)]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130 and "the same command goes on" in scene.said()
+    assert scene.study().leases.peers() == [] and not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert list((tmp_path / "s" / "checkpoints").glob("*/*/*.npz"))
+    complete(scene, launched(scene, "launcher.workers=2"), whole)
+
+
+@pytest.mark.slow
+def test_slurm_workers_come_back_when_they_are_pre_empted(whole: Scene, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    scene = Scene(tmp_path, STUDY)
+    process = launched(scene, "launcher=slurm", "launcher.cluster=local", "launcher.workers=2", "launcher.mem_gb=1")
+    first = peers(scene, 2)
+    os.kill(first[0].pid, signal.SIGUSR2)  # submitit's notice of the end
+    until(lambda: {p.worker for p in scene.study().leases.peers()} - {p.worker for p in first} != set(), scene)
+    complete(scene, process, whole)
+    logs = "".join(path.read_text() for path in (tmp_path / "s" / "slurm").rglob("*.err"))
+    assert "requeue" in logs.lower()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield running
+    running.shutdown()
+
+
+@pytest.mark.slow
+def test_ray_workers_on_two_nodes_and_the_death_of_one(whole: Scene, tmp_path: Path, cluster: Any) -> None:
+    second = cluster.add_node(num_cpus=1)
+    scene = Scene(tmp_path, STUDY)
+    process = launched(scene, "launcher=ray", f"launcher.address={cluster.address}")
+    peers(scene, 2)
+    cluster.remove_node(second, allow_graceful=False)
+    complete(scene, process, whole)
+    assert "2 workers on Ray" in scene.said() and "is dead" in scene.said()
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"name": "pbs"}, "launcher=pbs: expected one of local, slurm, ray"),
+        ({"name": "local", "workers": 0}, "launcher.workers=0: expected a whole number of at least 1"),
+        ({"name": "slurm", "cluster": "pbs", "workers": 1}, "launcher.cluster=pbs: expected one of slurm, local"),
+        ({"name": "slurm", "cluster": "local", "workers": "x"}, "launcher.workers=x: expected a whole number"),
+        ({"name": "slurm", "cluster": "local", "workers": 1, "requeues": 1, "colour": 1}, "launcher=slurm: .*colour"),
+        ({"name": "slurm", "cluster": "slurm", "workers": 1, "requeues": 1}, "launcher=slurm: .*"),
+    ],
+)
+def test_bad_settings_of_a_launcher_are_named(settings: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    job = Job(str(tmp_path), str(tmp_path), "cpu", "cpu", 1, 1, 60.0, None)
+    with pytest.raises(UserError, match=expected) as caught:
+        start(job, settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_there_is_one_local_worker_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
+    assert n_workers({"workers": None}, "cuda") == 3
+    assert n_workers({"workers": None}, "cpu") == 1
+    assert n_workers({"workers": 2}, "cuda") == 2
