@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from analysis import load
 from search.errors import UserError
@@ -92,6 +93,25 @@ def test_slurm_workers_come_back_when_they_are_pre_empted(whole: Scene, tmp_path
     complete(scene, process, whole)
     logs = "".join(path.read_text() for path in (tmp_path / "s" / "slurm").rglob("*.err"))
     assert "requeue" in logs.lower()
+
+
+def test_what_slurm_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As submitit writes it, for a scheduler that only takes note."""
+    pytest.importorskip("submitit")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, says in (("sbatch", "Submitted batch job 17"), ("srun", ""), ("sacct", ""), ("scontrol", "")):
+        (programs / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    settings = yaml.safe_load((ROOT / "configs" / "launcher" / "slurm.yaml").read_text())
+    settings |= {"workers": 8, "gpus_per_node": 1, "slurm_partition": "gpu", "slurm_account": "mine"}
+    workers = start(Job(str(tmp_path / "s"), str(tmp_path), "cuda", "cuda", 1, 1, 60.0, None), settings)
+    assert "8 workers, job 17" in workers.described and "scancel 17" in workers.stopped
+    asked = (tmp_path / "s" / "slurm" / "17_submission.sh").read_text()
+    for line in ("--array=0-7", "--partition=gpu", "--account=mine", "--cpus-per-task=4", "--time=240"):
+        assert f"#SBATCH {line}" in asked
+    assert "#SBATCH --signal=USR2@90" in asked
 
 
 @pytest.fixture
