@@ -129,7 +129,7 @@ def data(config: DictConfig) -> None:
     """``odyssey data``: prepares a task's data."""
     task = tasks.load(_plain(config)["task"])
     for name, split in task.splits.items():
-        print(f"{name}: {len(split.inputs)} sequences, {split.n_steps} predicted steps")
+        print(f"{name}: {len(split.inputs)} sequences of {split.n_steps} steps, {split.n_predicted} to predict")
     for key, value in task.source.items():
         print(f"{key}: {value}")
     print(f"sha256: {task.hash}")

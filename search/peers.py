@@ -32,7 +32,7 @@ def _torch_epoch(
 ) -> float:
     """Trains one trial for at least `seconds`; returns seconds per predicted step."""
     optimizer = torch.optim.SGD(params, lr=LR * (1 - MOMENTUM), momentum=MOMENTUM, nesterov=True)
-    split, loss = task.splits["train"], LOSSES[task.loss]
+    split, loss = task.splits["train"], LOSSES[task.loss].total
     data = [
         (torch.tensor(x, device=device), torch.tensor(t, device=device))
         for x, t in zip(split.inputs, split.targets, strict=True)

@@ -88,10 +88,14 @@ def connect(url: str, read_only: bool = False) -> RDBStorage:
             return _postgresql(parsed)
         if read_only and parsed.database:
             expect(Path(parsed.database).is_file(), "storage", parsed.database, "a file; it does not exist")
-            query = {"mode": "ro", "uri": "true"}
-            parsed = sqlalchemy.URL.create("sqlite", database=f"file:{quote(parsed.database)}", query=query)
-        options: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
-        storage = RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=options)
+            try:
+                return _sqlite(_existing(parsed.database, "ro"))
+            except sqlalchemy.exc.OperationalError as error:
+                if "readonly" not in str(error):
+                    raise
+                # A writer was killed; before anyone can read, what it had begun must be tidied up in the file.
+                return _sqlite(_existing(parsed.database, "rw"))
+        storage = _sqlite(parsed)
         if not read_only:
             sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
             sqlalchemy.event.listen(storage.engine, "begin", _begin)
@@ -101,6 +105,16 @@ def connect(url: str, read_only: bool = False) -> RDBStorage:
         raise
     except Exception as error:  # SQLAlchemy, its drivers and alembic each have exceptions of their own
         raise UserError(f"storage={masked(url)}: expected a readable Optuna storage ({one_line(error)})") from error
+
+
+def _existing(path: str, mode: str) -> sqlalchemy.URL:
+    """URL of an SQLite file that is not made if there is none."""
+    return sqlalchemy.URL.create("sqlite", database=f"file:{quote(path)}", query={"mode": mode, "uri": "true"})
+
+
+def _sqlite(url: sqlalchemy.URL) -> RDBStorage:
+    options: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
+    return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
 
 
 def _postgresql(parsed: sqlalchemy.URL) -> RDBStorage:

@@ -63,16 +63,40 @@ class Scale:
     def of(engine: str) -> "Scale":
         return CPU if engine == "cpu" else SIMULATOR
 
-    def task(self, *, bidirectional: bool = False, n_inputs: int | None = None, n_outputs: int | None = None) -> Task:
+    def task(
+        self,
+        *,
+        loss: str = "bernoulli",
+        bidirectional: bool = False,
+        n_inputs: int | None = None,
+        n_outputs: int | None = None,
+    ) -> Task:
         rng = np.random.default_rng(0)
         n_inputs, n_outputs = n_inputs or self.n_inputs, n_outputs or self.n_outputs[0]
 
+        def targets(n_steps: int) -> np.ndarray:
+            match loss:
+                case "bernoulli":
+                    return (rng.random((n_steps, n_outputs)) < 0.3).astype(np.float32)
+                case "squared":
+                    values = rng.normal(size=(n_steps, n_outputs)).astype(np.float32)
+                    values[rng.random(n_steps) < 0.3] = np.nan
+                    return values
+                case "categorical":
+                    return rng.integers(-1, n_outputs, n_steps, np.int32)
+            # With CTC the last output is the blank; there may be as many classes as steps, and a class may repeat.
+            classes = rng.integers(0, n_outputs - 1, max(1, rng.integers(n_steps + 1)), np.int32)
+            while len(classes) + (classes[1:] == classes[:-1]).sum() > n_steps:
+                classes = classes[:-1]
+            return classes
+
         def split() -> Split:
             inputs = [rng.normal(size=(n, n_inputs)).astype(np.float32) for n in self.lengths]
-            return Split(inputs, [(rng.random((len(x), n_outputs)) < 0.3).astype(np.float32) for x in inputs])
+            return Split(inputs, [targets(len(x)) for x in inputs])
 
         splits = {name: split() for name in ("train", "valid", "test")}
-        return Task("small", splits, "bernoulli", "nats", bidirectional=bidirectional)
+        classes = {"categorical": n_outputs, "ctc": n_outputs - 1}.get(loss)
+        return Task("small", splits, loss, "nats", bidirectional=bidirectional, n_classes=classes)
 
     def population(self, task: Task, dtype: str) -> list[Member]:
         return [make_member(task, cell, n, k, dtype) for k, (cell, n) in enumerate(self.members)]

@@ -55,7 +55,8 @@ def elsewhere(program: str, **environment: str) -> str:
     """What a program prints in a process of its own, without the simulator."""
     clean = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=clean | environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, env=clean | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -64,6 +65,7 @@ def test_without_a_gpu_the_engine_says_what_is_missing() -> None:
     lines = elsewhere("""
 import sys
 from search.engines.cuda import CudaEngine
+from search.errors import UserError
 print(any(name.startswith("numba") for name in sys.modules))
 try:
     CudaEngine()
@@ -140,6 +142,7 @@ from search.compiler.cuda_layout import HARDWARE
 from search.compiler.cuda_native import machine_code
 from search.compiler.cuda_source import epoch_source
 from search.compiler.plan import make_plan
+from search.errors import UserError
 try:
     source = epoch_source(make_plan(get("rnn")), "bernoulli", HARDWARE)
     print(machine_code(source, ["epoch"], "float32", (9, 0))[:4])

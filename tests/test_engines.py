@@ -17,6 +17,7 @@ from search import engines
 from search.cells import Cell, Preactivations, get
 from search.engines import Engine, Interrupted, Member
 from search.errors import UserError
+from search.losses import LOSSES
 from search.ops import tanh
 from search.randomness import input_noise
 from tests.conftest import assert_same_state, make_member
@@ -87,13 +88,21 @@ def test_every_toggle_combination_equals_the_reference(name: str, reference: Eng
         assert_unrolls_like(make_engine(name), reference, cell, n_units=5, n_steps=4, dtype="float64")
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+    "name, loss, bidirectional",
+    [
+        *((name, "bernoulli", bidirectional) for name in ENGINES for bidirectional in (False, True)),
+        # How much is in shared memory is nothing to a loss.
+        *((name, loss, True) for name in ("cpu", "cuda") for loss in LOSSES if loss != "bernoulli"),
+    ],
+    indirect=["name"],
+)
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-4)])
 def test_training_equals_the_reference(
-    engine: Engine, reference: Engine, scale: Scale, bidirectional: bool, dtype: str, tolerance: float
+    engine: Engine, reference: Engine, scale: Scale, loss: str, bidirectional: bool, dtype: str, tolerance: float
 ) -> None:
     for n_outputs in scale.n_outputs:
-        task = scale.task(bidirectional=bidirectional, n_outputs=n_outputs)
+        task = scale.task(loss=loss, bidirectional=bidirectional, n_outputs=n_outputs)
         ours, theirs = scale.population(task, dtype), scale.population(task, dtype)
         a, b = (scale.curves(e, task, members, dtype) for e, members in ((engine, ours), (reference, theirs)))
         np.testing.assert_allclose(a, b, rtol=tolerance)

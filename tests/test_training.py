@@ -102,7 +102,7 @@ def test_update_follows_the_protocol(engine: Engine, echo: Task) -> None:
 
     def loss(weights: np.ndarray) -> float:
         probe = dataclasses.replace(m, weights=weights)
-        return float(trainer.evaluate([probe], "train")[0]) * one.splits["train"].n_steps
+        return float(trainer.evaluate([probe], "train")[0]) * one.splits["train"].n_predicted
 
     for _ in range(2):
         g, h = np.empty_like(w), 1e-5

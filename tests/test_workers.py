@@ -232,6 +232,28 @@ def test_joining_a_study_disturbs_none_that_is_being_recorded(echo: Task, tmp_pa
     assert study.counts()["rnn"]["failed"] == 60
 
 
+HALF = """
+import os, sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("PRAGMA journal_mode=DELETE")
+db.execute("PRAGMA cache_size=1")
+db.execute("CREATE TABLE half (x)")
+db.execute("BEGIN")
+db.executemany("INSERT INTO half VALUES (?)", [(os.urandom(1000),) for _ in range(1000)])
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_study_can_be_read_after_its_writer_was_killed(echo: Task, tmp_path: Path) -> None:
+    """In the middle of a transaction that has reached the file: the next to open it must be able to undo that."""
+    study = Study.create(tmp_path / "s", plan(echo))
+    study._storage.engine.dispose()
+    subprocess.run([sys.executable, "-c", HALF, str(tmp_path / "s" / "study.db")])
+    assert (tmp_path / "s" / "study.db-journal").exists()
+    assert Study.open(tmp_path / "s").counts()["rnn"]["waiting"] == 3
+    assert len(load(tmp_path / "s")) == N_TRIALS
+
+
 def add_peer(own: Leases, name: str, boot: str) -> None:
     own.join(name, "elsewhere", boot, 1, "device")
     assert own.exchange(name, want=2)[0]

@@ -7,6 +7,7 @@ import numpy as np
 
 from search.compiler.kernels import Kernels
 from search.compiler.layout import GUARD, JOB, Arena, Layout, Record, guarded, layer_fields
+from search.compiler.llvm_losses import ctc_scratch
 from search.engines.engine import Interrupted, Member
 from search.network import Network
 from search.tasks.task import Split
@@ -17,20 +18,32 @@ class Sequences:
     """The sequences of a split end to end, each step one row.
 
     Attributes:
-        inputs, targets: [steps of all, M] and [steps of all, O], with guard rows around them.
+        inputs: [steps of all, M], with guard rows around them.
         starts, lengths: first row and number of rows of each sequence.
+        targets: [steps of all, O] with guard rows, or classes int32, end to end.
+        target_starts, target_lengths: first number and count of rows, or of classes, of each sequence.
     """
 
     inputs: np.ndarray
-    targets: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
+    targets: np.ndarray
+    target_starts: np.ndarray
+    target_lengths: np.ndarray
 
     @staticmethod
     def of(split: Split, dtype: np.dtype) -> "Sequences":
-        lengths = np.array([len(x) for x in split.inputs], np.int64)
-        inputs, targets = (guarded(np.concatenate(rows), dtype) for rows in (split.inputs, split.targets))
-        return Sequences(inputs, targets, np.cumsum(lengths) - lengths, lengths)
+        lengths, counts = (np.array(list(map(len, each)), np.int64) for each in (split.inputs, split.targets))
+        targets = np.concatenate(split.targets)
+        width = 1 if targets.ndim == 1 else targets.shape[1]
+        return Sequences(
+            inputs=guarded(np.concatenate(split.inputs), dtype),
+            starts=np.cumsum(lengths) - lengths,
+            lengths=lengths,
+            targets=targets.astype(np.int32) if targets.ndim == 1 else guarded(targets, dtype),
+            target_starts=(np.cumsum(counts) - counts) * width,
+            target_lengths=counts,
+        )
 
 
 class Pass:
@@ -41,10 +54,15 @@ class Pass:
         code: the kernels of its cell.
         data: the sequences.
         arena: where to lay things out; the pass is over when it is used again.
-        train: whether to update the parameters after each sequence, or else only to sum up the loss.
+        train: whether to update the parameters after each sequence, or else only to sum up the loss, or to read the
+            best path where the score is one of errors.
+
+    Attributes:
+        best: the most probable output of every step of the split, once `run` has gone over it, int32.
     """
 
     def __init__(self, member: Member, code: Kernels, data: Sequences, arena: Arena, train: bool):
+        self.best = np.zeros(0 if train else len(data.inputs), np.int32)
         self._network, self._code, self._data, self._dtype = member.network, code, data, data.inputs.dtype
         self._layout = Layout(code.plan, code.target, member.network.n_inputs, member.network.n_units)
         self._shared, self._layers = self._allocate(arena)
@@ -91,10 +109,19 @@ class Pass:
             "logits": (n_steps, logit_stride),
             "noisy": (n_steps + GUARD, network.n_inputs),
             "zeros": (1, max(logit_stride, layout.unit_stride)),
+            "scratch": (1, self._scratch()),
         }
         layer = layout.buffers(n_steps, ("weights", "velocity")) | layout.output_buffers(n_steps, network.n_outputs)
         arrays = arena.take([shared, *[layer] * len(network.directions)], self._dtype)
         return arrays[0], arrays[1:]
+
+    def _scratch(self) -> int:
+        """Numbers that a loss needs to work in, in whole cache lines."""
+        layout, data = self._layout, self._data
+        if data.targets.ndim > 1:
+            return layout.line
+        steps, classes = int(data.lengths.max()), int(data.target_lengths.max())
+        return layout.padded(ctc_scratch(steps, classes, self._network.n_outputs, self._code.target.lanes))
 
     def _layer_record(self, arrays: dict[str, np.ndarray]) -> Record:
         record = Record(layer_fields(self._code.plan))
@@ -108,9 +135,12 @@ class Pass:
             **self._shared,
             layers=self._records,
             inputs=data.inputs,
-            targets=data.targets,
             starts=data.starts,
             lengths=data.lengths,
+            targets=data.targets,
+            target_starts=data.target_starts,
+            target_lengths=data.target_lengths,
+            best=self.best,
             n_inputs=network.n_inputs,
             n_outputs=network.n_outputs,
             n_directions=len(network.directions),

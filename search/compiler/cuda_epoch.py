@@ -9,6 +9,7 @@ import torch
 
 from search.compiler.cuda_kernels import CudaKernels
 from search.compiler.cuda_layout import JOB, Layout
+from search.compiler.cuda_losses import ctc_scratch
 from search.compiler.cuda_native import Device, stream
 from search.compiler.cuda_source import STOP
 from search.engines.engine import Interrupted, Member
@@ -23,32 +24,48 @@ class DeviceSequences:
     """The sequences of a split on the device, end to end, each step one row.
 
     Attributes:
-        inputs, targets: [steps of all, M] and [steps of all, O].
+        inputs: [steps of all, M].
         starts, lengths: first row and number of rows of each sequence.
-        n_sequences, n_steps: number of sequences, and of steps of the longest.
+        targets: [steps of all, O], or empty.
+        classes: end to end, int32, or empty.
+        target_starts, target_lengths: first number and count of rows, or of classes, of each sequence.
+        n_sequences, n_steps, n_total: number of sequences, and of steps of the longest and of all.
+        n_scratch: numbers that a loss needs to work in.
     """
 
     inputs: torch.Tensor
-    targets: torch.Tensor
     starts: torch.Tensor
     lengths: torch.Tensor
+    targets: torch.Tensor
+    classes: torch.Tensor
+    target_starts: torch.Tensor
+    target_lengths: torch.Tensor
     n_sequences: int
     n_steps: int
+    n_total: int
+    n_scratch: int
 
     @staticmethod
     def of(split: Split, dtype: str, on: torch.device) -> "DeviceSequences":
-        lengths = np.array([len(x) for x in split.inputs], np.int64)
+        lengths, counts = (np.array(list(map(len, each)), np.int64) for each in (split.inputs, split.targets))
+        targets = np.concatenate(split.targets)
+        classes = targets.ndim == 1
 
         def sent(array: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(array).to(on)
 
         return DeviceSequences(
             inputs=sent(np.concatenate(split.inputs).astype(dtype)),
-            targets=sent(np.concatenate(split.targets).astype(dtype)),
             starts=sent(np.cumsum(lengths) - lengths),
             lengths=sent(lengths),
+            targets=sent(np.zeros(1, dtype) if classes else targets.astype(dtype)),
+            classes=sent(targets.astype(np.int32) if classes else np.zeros(1, np.int32)),
+            target_starts=sent((np.cumsum(counts) - counts) * (1 if classes else targets.shape[1])),
+            target_lengths=sent(counts),
             n_sequences=len(lengths),
             n_steps=int(lengths.max()),
+            n_total=int(lengths.sum()),
+            n_scratch=ctc_scratch(int(lengths.max()), int(counts.max())) if classes else 1,
         )
 
 
@@ -132,12 +149,18 @@ class Launch:
         self._jobs[:, JOB.index("n_sequences")] = order.shape[1]
         jobs = torch.from_numpy(self._jobs).to(self._device)
         # Evaluation does not touch the velocities.
+        n_best = 1 if self._train else len(self._members) * data.n_total
+        self._best = torch.empty(n_best, dtype=torch.int32, device=self._device)
+        self._host_best = self._pinned(self._best.shape, torch.int32)
+        scratch = torch.empty(self._grid * data.n_scratch, dtype=torch.float64, device=self._device)
         tensors = [self._slots, jobs, self._settings, self._copies, self._vectors[0], self._vectors[-1]]
-        tensors += [data.inputs, data.targets, data.starts, data.lengths, order, self._losses, control]
-        sizes = [queue, len(self._members), self._slot_size, int(self._train)]
+        tensors += [data.inputs, data.starts, data.lengths, data.targets, data.classes]
+        tensors += [data.target_starts, data.target_lengths, self._best, scratch, order, self._losses, control]
+        sizes = [queue, len(self._members), self._slot_size, data.n_scratch, data.n_total, int(self._train)]
         self._kept = tensors
         self._code.code.launch("epoch", self._grid, self._threads, self._shared_bytes, [*tensors, *sizes])
         self._host_losses.copy_(self._losses, non_blocking=True)
+        self._host_best.copy_(self._best, non_blocking=True)
         if self._train:
             for host, vector in zip(self._host, self._vectors, strict=True):
                 host.copy_(vector, non_blocking=True)
@@ -151,6 +174,10 @@ class Launch:
     def losses(self) -> np.ndarray:
         """The loss of each member, summed over all steps, when the launch is over. [K]"""
         return self._host_losses.numpy().sum(axis=1)
+
+    def best(self) -> np.ndarray:
+        """Of an evaluation whose score is one of errors, the most probable outputs, int32 [K, steps of all]."""
+        return self._host_best.numpy().reshape(len(self._members), -1)
 
     def commit(self) -> None:
         """Gives the members their weights and velocities, when the launch is over."""
@@ -179,13 +206,14 @@ class Passes:
 
     def run(
         self, members: Sequence[Member], orders: Sequence[np.ndarray], stopped: Callable[[], bool], train: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
         """Goes over the sequences with every member at once, training them or not.
 
         Members are as they were until all launches are over.
 
         Returns:
             losses: of each member, summed over all steps. [K]
+            best: of each member, if it is an evaluation whose score is one of errors, the most probable outputs.
             seconds: for each member its arithmetic's share of the time that the pass took. [K]
 
         Raises:
@@ -207,13 +235,16 @@ class Passes:
                 launch.start(self._data, [orders[k] for k in group], control, queue)
                 launches.append(launch)
         _wait(self._device, launches, control, stopped)
-        losses = np.empty(len(members))
+        losses, best = np.empty(len(members)), [np.empty(0, np.int32)] * len(members)
         for launch, group in zip(launches, groups, strict=True):
             losses[group] = launch.losses()
             if train:
                 launch.commit()
+            else:
+                for k, row in zip(group, launch.best(), strict=True):
+                    best[k] = row
         share = np.array([place.n_parameters for place in places], float)
-        return losses, (time.perf_counter() - start) * share / share.sum()
+        return losses, best, (time.perf_counter() - start) * share / share.sum()
 
     def _place(self, member: Member) -> Place:
         network = member.network

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from search.cells.cell import Cell
+from search.compiler.cuda_losses import LOSSES
 from search.compiler.cuda_native import Code, Device
-from search.compiler.cuda_source import KERNELS, LOSSES, epoch_source, unroll_source
+from search.compiler.cuda_source import KERNELS, epoch_source, unroll_source
 from search.compiler.plan import Plan, make_plan
 from search.errors import UserError
 

@@ -26,7 +26,8 @@ _LARGE_PAGE = 2**21
 KINDS = ("weights", "velocity", "gradients")
 
 JOB = (
-    *("n_sequences", "order", "starts", "lengths", "inputs", "targets", "n_inputs", "n_outputs", "n_directions"),
+    *("n_sequences", "order", "starts", "lengths", "inputs", "n_inputs", "n_outputs", "n_directions"),
+    *("targets", "target_starts", "target_lengths", "scratch", "best"),
     *("layers", "logits", "logit_stride", "logit_width", "noisy", "zeros", "stop", "train"),
     *("bias_weights", "bias_velocity", "bias_gradients", "rate", "momentum", "noise", "seed", "epoch", "loss"),
 )

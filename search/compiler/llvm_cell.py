@@ -8,6 +8,7 @@ from llvmlite import ir
 from search.compiler import layout, llvm_library, llvm_math
 from search.compiler.llvm import DOUBLE, INT, INT32, POINTER, VOID, Builder, Target
 from search.compiler.plan import Plan, Product, Stage
+from search.losses import LOSSES
 
 _OPERATIONS: dict[str, Callable[..., ir.Value]] = {
     "add": lambda b, x, y: b.fadd(x, y),
@@ -361,9 +362,9 @@ def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str) -> None:
             b.ret(ir.Constant(INT32, 1))
         order = b.gep(job.pointer("order"), [position], source_etype=INT32)
         index = b.sext(b.load(order, typ=INT32, align=4), INT)
-        n_steps, first = (
+        n_steps, first, target, n_targets = (
             b.load(b.gep(job.pointer(name), [index], source_etype=INT), typ=INT, align=8)
-            for name in ("lengths", "starts")
+            for name in ("lengths", "starts", "target_starts", "target_lengths")
         )
         last = b.sub(n_steps, b.const(1))
         clean = b.at(job.pointer("inputs"), b.mul(first, n_inputs))
@@ -422,10 +423,16 @@ def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str) -> None:
                 b.call(call["update"], [*vectors, size, rate, momentum])
 
         directions(forward)
-        targets = b.at(job.pointer("targets"), b.mul(first, n_outputs))
         bias = [job.pointer(f"bias_{kind}") for kind in ("weights", "velocity", "gradients")]
-        part = b.call(call[loss], [logits, logit_stride, targets, n_steps, n_outputs, bias[-1]])
-        b.store(b.fadd(b.load(total, typ=DOUBLE), part), total)
+        counted = LOSSES[loss].errors is not None  # errors, of which the host takes the sum, and not the loss
+        targets = b.gep(job.pointer("targets"), [target], source_etype=INT32 if counted else cell.target.real)
+        with b.if_then(b.or_(train, ir.Constant(ir.IntType(1), not counted))):
+            where = [logits, logit_stride, targets, n_targets, n_steps, n_outputs, bias[-1], job.pointer("scratch")]
+            b.store(b.fadd(b.load(total, typ=DOUBLE), b.call(call[loss], where)), total)
+        if counted:
+            with b.if_then(b.not_(train)):
+                best = b.gep(job.pointer("best"), [first], source_etype=INT32)
+                b.call(call["best_path"], [logits, logit_stride, n_steps, n_outputs, best])
         with b.if_then(train):
             directions(backward)
             b.call(call["update"], [*bias, b.mul(logit_width, b.const(lanes)), rate, momentum])

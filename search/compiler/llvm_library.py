@@ -1,4 +1,6 @@
-"""The kernels that do not depend on a cell, as LLVM functions: matrix products, updates, noise, losses.
+"""The kernels that do not depend on a cell, as LLVM functions: matrix products, updates, noise.
+
+The losses are in `search.compiler.llvm_losses`.
 
 Matrices are row-major, with a stride in numbers from row to row; rows are padded with zeros to whole vectors, and a
 count of columns is a count of vectors. Where a kernel computes rows in tiles, it computes a whole last tile: its
@@ -9,13 +11,11 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from search.compiler import llvm_math
-from search.compiler.llvm import DOUBLE, INT, POINTER, ROW_TILE, VOID, Builder, Target
+from search.compiler import llvm_losses, llvm_math
+from search.compiler.llvm import INT, POINTER, ROW_TILE, VOID, Builder, Target
 from search.randomness import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL
 
 Values = list[ir.Value]
-# The product of this many numbers between 1 and 2 is far from overflow.
-_FACTORS = 64
 
 
 def signatures(target: Target) -> dict[str, ir.FunctionType]:
@@ -30,8 +30,7 @@ def signatures(target: Target) -> dict[str, ir.FunctionType]:
         "update": ir.FunctionType(VOID, [p, p, p, n, real, real]),
         "transpose": ir.FunctionType(VOID, [p, n, p, n, n, n]),
         "input_noise": ir.FunctionType(VOID, [p, p, real, n, n, n, n]),
-        "bernoulli": ir.FunctionType(DOUBLE, [p, n, p, n, n, p]),
-    }
+    } | llvm_losses.signatures(target)
 
 
 def declare(module: ir.Module, target: Target) -> dict[str, ir.Function]:
@@ -43,7 +42,7 @@ def library(target: Target) -> ir.Module:
     """A module that defines all kernels."""
     module = ir.Module("library")
     for name, function in declare(module, target).items():
-        _EMITTERS[name](Builder(target, function), *function.args)
+        (_EMITTERS | llvm_losses.EMITTERS)[name](Builder(target, function), *function.args)
     return module
 
 
@@ -340,51 +339,6 @@ def _input_noise(b: Builder, *args: ir.Value) -> None:
     b.ret_void()
 
 
-# Losses: each replaces the logits by the derivatives with respect to them
-
-
-def _bernoulli(b: Builder, *args: ir.Value) -> None:
-    """Binary cross-entropy ``sum softplus(a) - a t`` of logits a [steps, stride] and targets t [steps, outputs].
-
-    The derivatives are also summed over time, into `bias_gradient`; beyond `outputs` they are zero.
-    softplus(a) = max(a, 0) + log(1 + exp(-|a|)); the logarithms are taken of the product over many steps.
-    """
-    logits, stride, targets, steps, outputs, bias_gradient = args
-    zero, one = b.splat(0.0), b.splat(1.0)
-    lanes = b.target.lanes
-
-    def column(j: ir.Value, loss: ir.Value) -> Values:
-        real = b.first_lanes(b.sub(outputs, j))
-
-        def chunk(first: ir.Value, loss: ir.Value, gradient: ir.Value) -> Values:
-            limit = b.add(first, b.const(_FACTORS))
-            stop = b.select(b.icmp_signed("<", limit, steps), limit, steps)
-
-            def step(t: ir.Value, linear: ir.Value, product: ir.Value, gradient: ir.Value) -> Values:
-                at = b.add(b.mul(t, stride), j)
-                a = b.read(logits, at)
-                target = b.select(real, b.read(targets, b.add(b.mul(t, outputs), j)), zero)
-                e = llvm_math.exp_of_minus_abs(b, a)
-                above = b.fadd(one, e)
-                inverse = b.fdiv(one, above)
-                probability = b.select(b.fcmp_ordered(">", a, zero), inverse, b.fmul(e, inverse))
-                d = b.select(real, b.fsub(probability, target), zero)
-                b.write(d, logits, at)
-                linear = b.fadd(linear, b.fsub(llvm_math.relu(b, a), b.fmul(a, target)))
-                return [linear, b.fmul(product, above), b.fadd(gradient, d)]
-
-            linear, product, gradient = b.loop(first, stop, 1, step, [zero, one, gradient])
-            return [b.fadd(loss, b.fadd(linear, llvm_math.log(b, product))), gradient]
-
-        part, gradient = b.loop(0, steps, _FACTORS, chunk, [zero, zero])
-        b.write(gradient, bias_gradient, j)
-        return [b.fadd(loss, b.select(real, part, zero))]
-
-    (loss,) = b.loop(0, outputs, lanes, column, [zero])
-    total = b.sum_lanes(loss)
-    b.ret(total if b.target.dtype == "float64" else b.fpext(total, DOUBLE))
-
-
 _EMITTERS: dict[str, Callable[..., None]] = {
     "gemm": _gemm,
     "gemm_accumulate": _gemm_accumulate,
@@ -394,8 +348,4 @@ _EMITTERS: dict[str, Callable[..., None]] = {
     "update": _update,
     "transpose": _transpose,
     "input_noise": _input_noise,
-    "bernoulli": _bernoulli,
 }
-
-# Losses that have a kernel, named as in `search.losses`.
-LOSSES = ("bernoulli",)

@@ -41,7 +41,7 @@ def exp(b: Builder, x: ir.Value) -> ir.Value:
     if b.target.dtype == "float64":
         return b.unary("exp", x)
     # The scale is applied in two halves, so that results reach from the smallest number to infinity.
-    mantissa, power = _exp_parts(b, clamp(b, x, -104.0, 89.0))
+    mantissa, power = exp_parts(b, clamp(b, x, -104.0, 89.0))
     half = b.ashr(power, b.same(power, 1))
     return b.fmul(b.fmul(mantissa, _power_of_two(b, half)), _power_of_two(b, b.sub(power, half)))
 
@@ -120,11 +120,11 @@ def _exp_normal(b: Builder, x: ir.Value) -> ir.Value:
     """exp, in float32 kept within the normal numbers."""
     if b.target.dtype == "float64":
         return b.unary("exp", x)
-    mantissa, power = _exp_parts(b, clamp(b, x, -87.0, 88.0))
+    mantissa, power = exp_parts(b, clamp(b, x, -87.0, 88.0))
     return b.fmul(mantissa, _power_of_two(b, power))
 
 
-def _exp_parts(b: Builder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+def exp_parts(b: Builder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """float32 m in [0.7, 1.42] and an integer n, exp(x) = m 2^n."""
     shifted = b.madd(x, b.splat(math.log2(math.e)), b.splat(_ROUNDER))
     rounded = b.fsub(shifted, b.splat(_ROUNDER))

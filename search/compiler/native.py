@@ -34,7 +34,8 @@ def compiler_key() -> str:
     """What compiled code depends on besides the cell: what makes code of it, LLVM, and this CPU."""
     digest = hashlib.sha256()
     compiler = Path(__file__).parent
-    for path in [*sorted(compiler.glob("*.py")), compiler.parent / "expression.py", compiler.parent / "randomness.py"]:
+    others = [compiler.parent / f"{name}.py" for name in ("expression", "losses", "randomness")]
+    for path in [*sorted(compiler.glob("*.py")), *others]:
         digest.update(path.read_bytes())
     host = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), binding.get_process_triple())
     digest.update(repr((llvmlite.__version__, binding.llvm_version_info, *host)).encode())

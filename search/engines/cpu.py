@@ -11,12 +11,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from search import losses
 from search.cells import Cell
 from search.compiler.cpu_epoch import Pass, Sequences
 from search.compiler.cpu_unroll import unroll
 from search.compiler.kernels import Kernels, kernels
 from search.compiler.layout import Arena
-from search.compiler.llvm_library import LOSSES
+from search.compiler.llvm_losses import LOSSES
 from search.engines.engine import Epoch, Member
 from search.errors import UserError
 from search.tasks.task import Task
@@ -78,18 +79,22 @@ class CpuTrainer:
         for member, (_, _, weights, velocity) in zip(members, results, strict=True):
             member.weights[:], member.velocity[:] = weights, velocity
             member.epoch += 1
-        losses, seconds = (np.array([result[i] for result in results]) for i in (0, 1))
-        return Epoch(losses / self._task.splits["train"].n_steps, seconds)
+        total, seconds = (np.array([result[i] for result in results]) for i in (0, 1))
+        return Epoch(total / self._task.splits["train"].n_predicted, seconds)
 
     def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
-        order = np.arange(len(self._data[split].lengths), dtype=np.int32)
+        data, lengths = self._task.splits[split], self._data[split].lengths
+        order = np.arange(len(lengths), dtype=np.int32)
+        errors = losses.LOSSES[self._task.loss].errors
 
         def score(k: int) -> float:
             with self._pass(members[k], split, train=False) as whole:
-                return whole.run(order, self._stop)
+                loss = whole.run(order, self._stop)
+                if errors is None:
+                    return loss
+                return 100.0 * errors(whole.best, lengths, data.targets, self._task.n_outputs)
 
-        losses = self._each(members, score)
-        return np.array(losses) / self._task.splits[split].n_steps
+        return np.array(self._each(members, score)) / data.n_predicted
 
     @contextmanager
     def _pass(self, member: Member, split: str, train: bool) -> Iterator[Pass]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from search import losses
 from search.cells import Cell
 from search.engines.engine import Epoch, Member
 from search.tasks.task import Task
@@ -73,11 +74,15 @@ class CudaTrainer:
         self._stopped = True
 
     def train_epoch(self, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
-        losses, seconds = self._passes["train"].run(members, orders, lambda: self._stopped, train=True)
-        return Epoch(losses / self._task.splits["train"].n_steps, seconds)
+        total, _, seconds = self._passes["train"].run(members, orders, lambda: self._stopped, train=True)
+        return Epoch(total / self._task.splits["train"].n_predicted, seconds)
 
     def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
-        passes = self._passes[split]
+        passes, data = self._passes[split], self._task.splits[split]
         orders = [np.arange(passes.n_sequences)] * len(members)
-        losses, _ = passes.run(members, orders, lambda: self._stopped, train=False)
-        return losses / self._task.splits[split].n_steps
+        total, best, _ = passes.run(members, orders, lambda: self._stopped, train=False)
+        errors = losses.LOSSES[self._task.loss].errors
+        if errors is not None:
+            lengths = np.array(list(map(len, data.inputs)))
+            total = np.array([100.0 * errors(row, lengths, data.targets, self._task.n_outputs) for row in best])
+        return total / data.n_predicted

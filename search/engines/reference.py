@@ -103,7 +103,7 @@ class ReferenceTrainer:
         torch.set_num_threads(threads)
         self._data = {
             name: [
-                (torch.tensor(x).to(device, self._dtype), torch.tensor(t).to(device, self._dtype))
+                (torch.tensor(x).to(device, self._dtype), _sent(t, device, self._dtype))
                 for x, t in zip(split.inputs, split.targets, strict=True)
             ]
             for name, split in task.splits.items()
@@ -126,7 +126,7 @@ class ReferenceTrainer:
             seconds[group] = (time.perf_counter() - start) * share / share.sum()
         for stack, _ in trained:
             stack.store()
-        return Epoch(losses / self._task.splits["train"].n_steps, seconds)
+        return Epoch(losses / self._task.splits["train"].n_predicted, seconds)
 
     def _train(self, stack: "_Stack", order: np.ndarray) -> np.ndarray:
         """Trains a stack of members for an epoch; returns their summed losses [K]."""
@@ -139,26 +139,40 @@ class ReferenceTrainer:
             if noisy:
                 noise = input_noise(stack.seeds, stack.members[0].epoch, int(index), x.shape[1:])
                 x = x + stack.each([m.input_noise for m in stack.members], 3) * torch.as_tensor(noise).to(x)
-            loss = self._loss(stack.logits(x), targets)
+            loss = self._loss.total(stack.logits(x), targets)
             stack.step(torch.autograd.grad(loss.sum(), list(stack.params.values()), materialize_grads=True))
             total += loss.detach().double()
         return total.cpu().numpy()
 
     @torch.no_grad()
     def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
+        data, errors = self._task.splits[split], self._loss.errors
         scores = np.zeros(len(members))
         for group in _groups(members):
             stack = _Stack([members[k] for k in group], self._dtype, self._device)
+            best = []
             for x, targets in self._data[split]:
                 self._check_stop()
-                scores[group] += (
-                    self._loss(stack.logits(x.expand(len(group), *x.shape)), targets).double().cpu().numpy()
-                )
-        return scores / self._task.splits[split].n_steps
+                logits = stack.logits(x.expand(len(group), *x.shape))
+                if errors:
+                    best.append(logits.argmax(dim=-1).int().cpu().numpy())
+                else:
+                    scores[group] += self._loss.total(logits, targets).double().cpu().numpy()
+            if errors:
+                lengths = np.array(list(map(len, data.inputs)))
+                labels = np.concatenate(best, axis=1)
+                scores[group] = [100.0 * errors(row, lengths, data.targets, self._task.n_outputs) for row in labels]
+        return scores / data.n_predicted
 
     def _check_stop(self) -> None:
         if self._stopped:
             raise Interrupted
+
+
+def _sent(targets: np.ndarray, device: str, dtype: torch.dtype) -> torch.Tensor:
+    """Targets on the device: numbers in the type that is computed with, classes as they are."""
+    tensor = torch.tensor(targets).to(device)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _groups(members: Sequence[Member]) -> Iterator[list[int]]:

@@ -1,0 +1,44 @@
+"""Printing the source of CUDA kernels, in the part of Python that numba-cuda compiles."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+
+class Printer:
+    """Lines of source, with what kernels share: strided loops, barriers, the fields of a job."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._depth = 0
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+    def put(self, *lines: str) -> None:
+        self._lines += ["    " * self._depth + line for line in lines]
+
+    @contextmanager
+    def inside(self, header: str) -> Iterator[None]:
+        self.put(header)
+        self._depth += 1
+        yield
+        self._depth -= 1
+
+    @contextmanager
+    def strided(self, name: str, start: str, stop: str, step: str = "threads") -> Iterator[None]:
+        """A loop; with `range`, numba would divide to count its turns, which takes longer than a time step's work."""
+        self.put(f"{name} = I({start})")
+        with self.inside(f"while {name} < {stop}:"):
+            yield
+            self.put(f"{name} += {step}")
+
+    def barrier(self, why: str) -> None:
+        self.put(f"cuda.syncthreads()  # {why}")
+
+    def phase_ends(self) -> None:
+        self.barrier("the phase ends")
+
+    def fields(self, fields: Sequence[str], *names: str) -> None:
+        """Reads fields of the job."""
+        self.put(*(f"{name} = jobs[job + {fields.index(name)}]" for name in names))
