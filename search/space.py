@@ -13,6 +13,8 @@ from search.errors import UserError, expect
 from search.randomness import derive_seed
 
 REQUIRED = ("hidden_size", "lr", "momentum", "input_noise")
+# Settings of the training that a space may have, with their values; the first is otherwise used.
+OPTIONAL = {"momentum_type": ("nesterov", "standard"), "gradient_clipping": (False, True)}
 NUMERIC = ("uniform", "log_uniform", "one_minus_log_uniform", "uniform_int", "log_uniform_int")
 SAMPLERS = ("random", "qmc", "grid", "tpe")
 
@@ -131,6 +133,9 @@ _LIMITS = {
 
 def check_setting(key: str, name: str, value: Any) -> None:
     """Raises UserError unless `value` is possible for the setting `name`; `key` is what the user typed."""
+    if name in OPTIONAL:
+        legal = ", ".join(str(each).lower() for each in OPTIONAL[name])
+        expect(value in OPTIONAL[name], key, value, f"values among {legal}")
     if name not in _LIMITS:
         return
     low, low_in, high, high_in = _LIMITS[name]

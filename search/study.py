@@ -26,7 +26,7 @@ from search.errors import UserError, expect, masked, one_line
 from search.leases import Claim, Leases, Outcome, Planned
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
-from search.space import REQUIRED, SAMPLERS, NumberedSampler, Space, n_grid_points, parse, sampler
+from search.space import OPTIONAL, REQUIRED, SAMPLERS, NumberedSampler, Space, n_grid_points, parse, sampler
 from search.storage import STATUS, TROUBLE, connect, default_url, study_name
 from search.tasks.task import Task
 from search.training import Trial
@@ -90,12 +90,12 @@ class Plan:
                 points = n_grid_points(self.space_of(name))
                 expect(self.trials <= points, "trials", self.trials, f"at most {points}, the points of the grid")
             for dimension in self.space_of(name):
-                for value in dimension.values if dimension.name not in REQUIRED else ():
+                for value in dimension.values if dimension.name not in (*REQUIRED, *OPTIONAL) else ():
                     cells.define(definition | {dimension.name: value})
 
     def space_of(self, variant: str) -> Space:
         """The search space, checked against the toggles of a variant's cell."""
-        return parse(self.space, (*REQUIRED, *cells.toggles(cells.define(self.variants[variant]))))
+        return parse(self.space, (*REQUIRED, *OPTIONAL, *cells.toggles(cells.define(self.variants[variant]))))
 
     @property
     def total(self) -> int:
@@ -252,7 +252,7 @@ class Study:
 
     def cell(self, variant: str, settings: Mapping[str, Any]) -> Cell:
         """The cell of a trial: that of its variant, with the toggles among its settings."""
-        own = {name: value for name, value in settings.items() if name not in REQUIRED}
+        own = {name: value for name, value in settings.items() if name not in (*REQUIRED, *OPTIONAL)}
         return cells.define(self.plan.variants[variant] | own)
 
     def save(self, trials: list[Trial]) -> None:

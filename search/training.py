@@ -50,7 +50,8 @@ class Trial:
         Args:
             key: whatever the caller knows it by.
             cell: what is trained.
-            settings: has ``hidden_size``, ``lr``, ``momentum`` and ``input_noise``.
+            settings: has ``hidden_size``, ``lr``, ``momentum`` and ``input_noise``, and may have ``momentum_type``
+                (``nesterov``, which it is otherwise, or ``standard``) and ``gradient_clipping`` (true or false).
             seed: of the initial weights and the input noise.
             task: gives the sizes of input and output.
             dtype: ``float32`` or ``float64``.
@@ -58,7 +59,11 @@ class Trial:
         network = Network(cell, task.n_inputs, settings["hidden_size"], task.n_outputs, task.bidirectional)
         weights = network.initial(seed).astype(dtype)
         lr, momentum, noise = (float(settings[name]) for name in ("lr", "momentum", "input_noise"))
-        member = Member(network, lr, momentum, noise, seed, weights, velocity=np.zeros_like(weights))
+        member = Member(
+            *(network, lr, momentum, noise, seed, weights, np.zeros_like(weights)),
+            nesterov=settings.get("momentum_type", "nesterov") == "nesterov",
+            clip=bool(settings.get("gradient_clipping", False)),
+        )
         return Trial(key, settings, member, best_weights=weights)
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def make_member(task: Task, cell: str | Cell, n_units: int, seed: int, dtype: str, **settings: float) -> Member:
+def make_member(task: Task, cell: str | Cell, n_units: int, seed: int, dtype: str, **settings: Any) -> Member:
     """A member before its first epoch, with settings under which every cell learns."""
     settings = {"lr": 0.02, "momentum": 0.8, "input_noise": 0.3} | settings
     cell = get(cell) if isinstance(cell, str) else cell

@@ -99,7 +99,10 @@ class Scale:
         return Task("small", splits, loss, "nats", bidirectional=bidirectional, n_classes=classes)
 
     def population(self, task: Task, dtype: str) -> list[Member]:
-        return [make_member(task, cell, n, k, dtype) for k, (cell, n) in enumerate(self.members)]
+        """Members of all rules of update."""
+        rules = [{"nesterov": nesterov, "clip": clip} for clip in (False, True) for nesterov in (True, False)]
+        cells = enumerate(self.members)
+        return [make_member(task, cell, n, k, dtype, **rules[k % len(rules)]) for k, (cell, n) in cells]
 
     def curves(self, engine: Engine, task: Task, members: Sequence[Member], dtype: str, threads: int = 1) -> np.ndarray:
         """Training losses and validation scores, [2 * epochs, K]"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.compiler.kernels import Kernels
-from search.compiler.layout import GUARD, JOB, Arena, Layout, Record, guarded, layer_fields
+from search.compiler.layout import GUARD, JOB, RULE, Arena, Layout, Record, guarded, layer_fields
 from search.compiler.llvm_losses import ctc_scratch
 from search.engines.engine import Interrupted, Member
 from search.network import Network
@@ -147,8 +147,7 @@ class Pass:
             logit_stride=layout.stride(network.n_outputs),
             logit_width=layout.padded(network.n_outputs) // self._code.target.lanes,
             train=int(train),
-            rate=float(member.lr * (1.0 - member.momentum)),
-            momentum=float(member.momentum),
+            **dict(zip(RULE, map(float, member.rule), strict=True)),
             noise=float(member.input_noise) if train else 0.0,
             seed=member.seed,
             epoch=member.epoch,

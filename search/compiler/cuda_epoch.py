@@ -108,7 +108,7 @@ class Launch:
         self._slots = torch.empty(self._grid * self._slot_size, dtype=dtype, device=self._device)
         self._losses = torch.empty(len(members), self._threads, dtype=torch.float64, device=self._device)
         self._host_losses = self._pinned(self._losses.shape, torch.float64)
-        settings = [(m.lr * (1.0 - m.momentum), m.momentum, m.input_noise) for m in members]
+        settings = [(*m.rule, m.input_noise) for m in members]
         self._settings = torch.tensor(settings, dtype=torch.float64).to(self._device)
         self._jobs, self._copies = self._tables(places)
 

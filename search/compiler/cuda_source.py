@@ -126,8 +126,9 @@ class _Printer(Printer):
         """A member's epoch, from its parameter vector into the slot and back."""
         self.put(f"job = taken * {len(JOB)}", "w = slot")
         self.fields(JOB, "n_units", "n_inputs", "n_outputs", "n_directions", "n_parameters", "chip")
-        self.put("n = n_units", "rate = R(settings[taken * 3])", "momentum = R(settings[taken * 3 + 1])")
-        self.put("noise = R(settings[taken * 3 + 2])")
+        self.put("n = n_units", "noise = R(settings[taken * 6 + 5])")
+        rule = ("rate", "momentum", "lookahead", "at_once", "bound")
+        self.put(*(f"{name} = R(settings[taken * 6 + {k}])" for k, name in enumerate(rule)))
         self._shares()
         self._copy_parameters(store=False)
         with self.inside("for d in range(n_directions):"):
@@ -379,7 +380,7 @@ class _Printer(Printer):
                 with self.inside("if r < n_rows and c < n_columns:"):
                     self.put("at = result + r * result_row + c", f"total = tile[i * {micro} + j]")
                     with self.inside("if mode == 2:"):
-                        self.put(*self._nesterov("at", "total"))
+                        self.put(*self._update("at", "total"))
                         with self.inside("if kept != 0:"):
                             with self.inside("if r < chip:"):
                                 self.put(f"{_at('near + r * stride + c')} = value")
@@ -414,7 +415,7 @@ class _Printer(Printer):
         self.put("n_rows = n_steps", "n_depth = n_outputs", "n_columns = n", "result = dy", "result_row = n")
 
     def _matrix_update(self, product: Product) -> None:
-        """Nesterov's update of a product's matrix with the sum over time of ``operand^T @ d loss / d column``."""
+        """Update of a product's matrix with the sum over time of ``operand^T @ d loss / d column``."""
         products = self._plan.products
         width = len(product.preactivations)
         self.put(f"b = columns + {self._column(product)} * n", f"b_depth = {len(self._order)} * n", "mode = I(2)")
@@ -437,12 +438,14 @@ class _Printer(Printer):
         self.put("result = out", "result_row = n_outputs")
 
     @staticmethod
-    def _nesterov(at: str, gradient: str) -> list[str]:
-        """``v <- m v - e g``, ``w <- w + m v - e g`` (PROTOCOL section 3); the new weight is `value`."""
+    def _update(at: str, gradient: str) -> list[str]:
+        """The update of `search.engines.engine.Member.rule`; the new weight is `value`."""
         return [
-            f"change = rate * {gradient}",
+            f"change = {gradient}",
+            "change = bound if change > bound else -bound if change < -bound else change",  # NaN stays NaN
+            "change *= rate",
             f"speed = momentum * g[{at} + n_parameters] - change",
-            f"value = g[{at}] + (momentum * speed - change)",
+            f"value = g[{at}] + (lookahead * speed - at_once * change)",
             f"g[{at} + n_parameters] = speed",
             f"g[{at}] = value",
         ]
@@ -682,7 +685,7 @@ class _Printer(Printer):
         if not self._plan.vectors:
             return
         with self.strided("u", "tid", f"{len(self._plan.vectors)} * n"):
-            self.put("at = vectors + u", *self._nesterov("at", _at("vgrad + u")), f"{_at('vec + u')} = value")
+            self.put("at = vectors + u", *self._update("at", _at("vgrad + u")), f"{_at('vec + u')} = value")
         self.phase_ends()
 
     # Input and loss
@@ -732,5 +735,5 @@ class _Printer(Printer):
             self.put("gradient = zero")
             with self.inside("for t in range(n_steps):"):
                 self.put("gradient += g[logits + t * n_outputs + c]")
-            self.put("at = bias + c", *self._nesterov("at", "gradient"))
+            self.put("at = bias + c", *self._update("at", "gradient"))
         self.phase_ends()

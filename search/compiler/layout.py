@@ -25,11 +25,13 @@ _LARGE_PAGE = 2**21
 # The arrays that have the layout of the parameters.
 KINDS = ("weights", "velocity", "gradients")
 
+# The words of the update, see `search.engines.engine.Member.rule`.
+RULE = ("rate", "momentum", "ahead", "step", "bound")
 JOB = (
     *("n_sequences", "order", "starts", "lengths", "inputs", "n_inputs", "n_outputs", "n_directions"),
     *("targets", "target_starts", "target_lengths", "scratch", "best"),
     *("layers", "logits", "logit_stride", "logit_width", "noisy", "zeros", "stop", "train"),
-    *("bias_weights", "bias_velocity", "bias_gradients", "rate", "momentum", "noise", "seed", "epoch", "loss"),
+    *("bias_weights", "bias_velocity", "bias_gradients", *RULE, "noise", "seed", "epoch", "loss"),
 )
 UNROLL = ("layer", "n_steps", "n_batch", "x", "tape", "tape_size", "dy", "dy_size", "dx", "dx_stride", "transposed")
 

@@ -349,7 +349,7 @@ def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str) -> None:
     job = _Fields(b, job_address, layout.JOB)
     logits, logit_stride, logit_width = job.pointer("logits"), job.size("logit_stride"), job.size("logit_width")
     n_inputs, n_outputs, zeros, zero = job.size("n_inputs"), job.size("n_outputs"), job.pointer("zeros"), b.const(0)
-    noise, rate, momentum = job.real("noise"), job.real("rate"), job.real("momentum")
+    noise, rule = job.real("noise"), [job.real(name) for name in layout.RULE]
     train = b.icmp_signed("!=", job.size("train"), zero)
     total = b.alloca(DOUBLE)
     b.store(ir.Constant(DOUBLE, 0.0), total)
@@ -414,13 +414,13 @@ def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str) -> None:
             b.call(cell.backward, [layer.start, tape, dy, n_steps])
             x_first, x_step = walk(x, n_inputs)
             inputs = _Operand(x_first, x_step, n_inputs)
-            cell.each_gradient(b, layer, tape, inputs, n_steps, "gemm_update", rate, momentum)
+            cell.each_gradient(b, layer, tape, inputs, n_steps, "gemm_update", *rule)
             left = (output(layer, tape), tape_stride, *d_logits, n_units, n_steps, logit_width)
-            b.call(call["gemm_update"], [w, layer.pointer("out_velocity"), logit_stride, *left, rate, momentum])
+            b.call(call["gemm_update"], [w, layer.pointer("out_velocity"), logit_stride, *left, *rule])
             if cell.plan.vectors:
                 vectors = [layer.pointer(f"vector_{kind}") for kind in ("weights", "velocity", "gradients")]
                 size = b.mul(b.const(len(cell.plan.vectors)), unit_stride)
-                b.call(call["update"], [*vectors, size, rate, momentum])
+                b.call(call["update"], [*vectors, size, *rule])
 
         directions(forward)
         bias = [job.pointer(f"bias_{kind}") for kind in ("weights", "velocity", "gradients")]
@@ -435,7 +435,7 @@ def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str) -> None:
                 b.call(call["best_path"], [logits, logit_stride, n_steps, n_outputs, best])
         with b.if_then(train):
             directions(backward)
-            b.call(call["update"], [*bias, b.mul(logit_width, b.const(lanes)), rate, momentum])
+            b.call(call["update"], [*bias, b.mul(logit_width, b.const(lanes)), *rule])
 
     b.loop(0, job.size("n_sequences"), 1, sequence)
     b.store(b.load(total, typ=DOUBLE), job.address("loss"))

@@ -24,10 +24,10 @@ def signatures(target: Target) -> dict[str, ir.FunctionType]:
     return {
         "gemm": ir.FunctionType(VOID, [p, n, p, n, p, n, p, n, n, n, n]),
         "gemm_accumulate": ir.FunctionType(VOID, [p, n, p, n, p, n, n, n, n]),
-        "gemm_update": ir.FunctionType(VOID, [p, p, n, p, n, p, n, n, n, n, real, real]),
+        "gemm_update": ir.FunctionType(VOID, [p, p, n, p, n, p, n, n, n, n, *[real] * 5]),
         "gemv": ir.FunctionType(VOID, [p, p, p, n, n, n, n]),
         "gemv_transposed": ir.FunctionType(VOID, [p, p, p, p, n, n, n, n]),
-        "update": ir.FunctionType(VOID, [p, p, p, n, real, real]),
+        "update": ir.FunctionType(VOID, [p, p, p, n, *[real] * 5]),
         "transpose": ir.FunctionType(VOID, [p, n, p, n, n, n]),
         "input_noise": ir.FunctionType(VOID, [p, p, real, n, n, n, n]),
     } | llvm_losses.signatures(target)
@@ -79,12 +79,12 @@ def _gemm_accumulate(b: Builder, *args: ir.Value) -> None:
 
 
 def _gemm_update(b: Builder, *args: ir.Value) -> None:
-    """A Nesterov step on w and its velocity v with the gradient a^T @ d, which is never in memory."""
-    w, v, stride, a, a_stride, d, d_stride, rows, depth, vectors, rate, momentum = args
-    rate, momentum = b.splat(rate), b.splat(momentum)
+    """Updates w and its velocity v with the gradient a^T @ d, which is never in memory."""
+    w, v, stride, a, a_stride, d, d_stride, rows, depth, vectors, *rule = args
+    rule = [b.splat(number) for number in rule]
 
     def finish(gradient: ir.Value, at: ir.Value) -> None:
-        _nesterov(b, w, v, at, gradient, rate, momentum)
+        _step(b, w, v, at, gradient, *rule)
 
     def prefetch(at: ir.Value) -> None:
         b.prefetch(w, at)
@@ -274,25 +274,27 @@ def _transpose(b: Builder, *args: ir.Value) -> None:
 
 
 def _update(b: Builder, *args: ir.Value) -> None:
-    """A Nesterov step with gradient g [size], a whole number of vectors; sets g to zero."""
-    w, v, g, size, rate, momentum = args
-    rate, momentum = b.splat(rate), b.splat(momentum)
+    """Updates w and its velocity v with the gradient g [size], a whole number of vectors; sets g to zero."""
+    w, v, g, size, *rule = args
+    rule = [b.splat(number) for number in rule]
 
     def body(at: ir.Value) -> None:
-        _nesterov(b, w, v, at, b.read(g, at), rate, momentum)
+        _step(b, w, v, at, b.read(g, at), *rule)
         b.write(b.splat(0.0), g, at)
 
     b.loop(0, size, b.target.lanes, body)
     b.ret_void()
 
 
-def _nesterov(b: Builder, *args: ir.Value) -> None:
-    """``v <- m v - e g``, ``w <- w + m v - e g`` (PROTOCOL section 3), for one vector."""
-    w, v, at, gradient, rate, momentum = args
+def _step(b: Builder, *args: ir.Value) -> None:
+    """The update of `search.engines.engine.Member.rule`, for one vector."""
+    w, v, at, gradient, rate, momentum, ahead, step, bound = args
+    gradient = b.select(b.fcmp_ordered(">", gradient, bound), bound, gradient)
+    gradient = b.select(b.fcmp_ordered("<", gradient, b.fneg(bound)), b.fneg(bound), gradient)  # NaN stays NaN
     minus_step = b.fneg(b.fmul(rate, gradient))
     velocity = b.madd(momentum, b.read(v, at), minus_step)
     b.write(velocity, v, at)
-    b.write(b.fadd(b.read(w, at), b.madd(momentum, velocity, minus_step)), w, at)
+    b.write(b.fadd(b.read(w, at), b.madd(ahead, velocity, b.fmul(step, minus_step))), w, at)
 
 
 # Noise

@@ -1,5 +1,6 @@
 """What an engine is: the numerical part of training, behind one narrow interface."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,6 +27,8 @@ class Member:
         seed: of the input noise.
         weights, velocity: parameter vectors [network.n_parameters] in the trainer's dtype.
         epoch: epochs trained so far.
+        nesterov: whether the momentum is Nesterov's, or else the standard one.
+        clip: whether each gradient is clipped to [-1, 1].
     """
 
     network: Network
@@ -36,6 +39,15 @@ class Member:
     weights: np.ndarray
     velocity: np.ndarray
     epoch: int = 0
+    nesterov: bool = True
+    clip: bool = False
+
+    @property
+    def rule(self) -> tuple[float, float, float, float, float]:
+        """The update as five numbers (e, m, a, s, c): of a gradient g clipped to [-c, c] it makes
+        ``v <- m v - e g``, ``w <- w + a v - s e g`` (PROTOCOL section 3)."""
+        ahead, step = (self.momentum, 1.0) if self.nesterov else (1.0, 0.0)
+        return self.lr * (1.0 - self.momentum), self.momentum, ahead, step, 1.0 if self.clip else math.inf
 
 
 @dataclass(frozen=True)

@@ -231,15 +231,14 @@ class _Stack:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """Nesterov momentum with the learning rate scaled by 1 - momentum (PROTOCOL section 3)."""
-        momenta = [member.momentum for member in self.members]
-        rates = [member.lr * (1.0 - member.momentum) for member in self.members]
+        """The update of `Member.rule`, for each member with its own."""
+        rules = list(zip(*(member.rule for member in self.members), strict=True))
         for (name, w), g in zip(self.params.items(), gradients, strict=True):
-            m, e = self.each(momenta, w.dim()), self.each(rates, w.dim())
+            rate, momentum, ahead, step, bound = (self.each(list(numbers), w.dim()) for numbers in rules)
             # A padded unit's output need not be zero for every cell; the mask keeps its weights at zero.
-            e_g = e * g * self._mask[name]
-            v = self._velocity[name].mul_(m).sub_(e_g)
-            w.add_(m * v).sub_(e_g)
+            e_g = rate * torch.clamp(g, -bound, bound) * self._mask[name]
+            v = self._velocity[name].mul_(momentum).sub_(e_g)
+            w.add_(ahead * v).sub_(step * e_g)
 
     def store(self) -> None:
         """Writes weights and velocities back into the members, which have then trained one epoch more."""
