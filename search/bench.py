@@ -16,15 +16,35 @@ from search.engines import Engine, Member
 from search.network import Network
 from search.provenance import git_revision, versions
 from search.randomness import epoch_order
-from search.tasks import Task
+from search.tasks import Split, Task
+
+
+@dataclass(frozen=True)
+class Column:
+    """The shape of one of the paper's tasks."""
+
+    n_inputs: int
+    n_outputs: int
+    loss: str
+    n_sequences: int
+    length: int
+    bidirectional: bool
+
+    @property
+    def n_steps(self) -> int:
+        return self.n_sequences * self.length
+
 
 PAPER_VARIANTS = ("vanilla", "nig", "nfg", "nog", "niaf", "noaf", "np", "cifg", "fgr")
 PAPER_TRIALS, PAPER_EPOCHS = 200, 150  # per variant and task; the most that a trial trains
-# The paper's other columns (PROTOCOL section 2), bidirectional; mean lengths of 304 frames and, assumed, 300 points.
-OTHER_COLUMNS = {
-    "timit": {"n_inputs": 39, "n_outputs": 61, "steps": 3696 * 304},
-    "iamondb": {"n_inputs": 4, "n_outputs": 82, "steps": 5355 * 300},
+# The paper's columns (PROTOCOL section 2): size of the layer's input and output, loss, training sequences, and their
+# mean length, that of IAM-OnDB assumed; the classes of a sequence with CTC are those of a line of text.
+COLUMNS = {
+    "jsb": Column(88, 88, "bernoulli", 229, 60, False),
+    "timit": Column(39, 61, "categorical", 3696, 304, True),
+    "iamondb": Column(4, 82, "ctc", 5355, 300, True),
 }
+SHAPED_SEQUENCES = 60  # of data that has only the shape of a column's
 PEER_SECONDS = 2.0  # of each repeat of a peer that trains one trial at a time
 Say = Callable[[str], None]
 
@@ -41,6 +61,22 @@ def flops_per_step(network: Network) -> float:
         if len(shape) == 2:
             total += 2 * np.prod(shape) * (2 if name.rpartition(".")[2] in from_input else 3)
     return total
+
+
+def shaped(name: str) -> Task:
+    """Random data in the shape of one of the paper's tasks, for those who do not have its corpus; a part of it."""
+    column, rng = COLUMNS[name], np.random.default_rng(0)
+
+    def split(n: int) -> Split:
+        lengths = np.maximum(20, rng.normal(column.length, column.length / 4, n)).astype(int)
+        inputs = [rng.standard_normal((t, column.n_inputs), np.float32) for t in lengths]
+        if column.loss == "categorical":
+            return Split(inputs, [rng.integers(0, column.n_outputs, t, np.int32) for t in lengths])
+        return Split(inputs, [rng.integers(0, column.n_outputs - 1, t // 10, np.int32) for t in lengths])
+
+    splits = {"train": split(SHAPED_SEQUENCES), "valid": split(SHAPED_SEQUENCES // 8), "test": split(1)}
+    classes = column.n_outputs - (column.loss == "ctc")
+    return Task(name, splits, column.loss, "error [%]", {"source": "random"}, column.bidirectional, classes)
 
 
 def sgemm_rate(repeats: int, device: str = "cpu", size: int = 2048) -> list[float]:
@@ -135,8 +171,11 @@ def measure(task: Task, settings: Settings, say: Say) -> dict[str, Any]:
     say(f"matrix product: {spread([r / 1e9 for r in rates])} GFLOP/s float32 on {threads} threads of {device}")
     say("seconds per training epoch of one trial: median (lowest to highest)")
     of_peers: dict[tuple[str, int], list[float]] = {}
+    against = peers.available() if task.loss == "bernoulli" else {}
+    if not against:
+        say(f"  (peers are measured on tasks with loss=bernoulli; this one has {task.loss})")
     for n in settings.hidden_sizes:
-        for name, peer in peers.available().items():
+        for name, peer in against.items():
             of_peers[name, n] = peer(task, n, repeats, device, PEER_SECONDS)
             record["peers"].append({"peer": name, "hidden_size": n, "seconds": of_peers[name, n]})
             say(f"  {name:10} vanilla  {n:4}  {spread(of_peers[name, n])}")
@@ -147,9 +186,7 @@ def measure(task: Task, settings: Settings, say: Say) -> dict[str, Any]:
                 network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
                 flops = flops_per_step(network) * task.splits["train"].n_steps
                 share = [flops / s / statistics.median(rates) for s in seconds]
-                faster = {
-                    name: ratios(of_peers[name, n], seconds) for name in peers.available() if variant == "vanilla"
-                }
+                faster = {name: ratios(of_peers[name, n], seconds) for name in against if variant == "vanilla"}
                 of_engine = {"engine": engine.name, "variant": variant, "hidden_size": n, "seconds": seconds}
                 record["engines"].append(
                     of_engine | {"flops": flops, "sgemm_share": share, "times_faster_than": faster}
@@ -166,18 +203,23 @@ def projection(engine: Engine, task: Task, population: int, threads: int, repeat
 
     The column of `task` has 1,800 trials of at most 150 epochs with validation. The other two are scaled by arithmetic.
     """
-    column, flops_here = np.zeros(repeats), 0.0
-    flops_other = dict.fromkeys(OTHER_COLUMNS, 0.0)
+    steps = task.splits["train"].n_steps
+    # Of data in a column's shape there is a part; an epoch is as long as it has steps.
+    whole_steps = COLUMNS[task.name].n_steps if task.source.get("source") == "random" else steps
+    seconds_here, flops_here = np.zeros(repeats), 0.0
+    others = {name: column for name, column in COLUMNS.items() if name != task.name}
+    flops_other = dict.fromkeys(others, 0.0)
     sizes = paper_sizes(population)
     for variant in PAPER_VARIANTS:
         seconds = epoch_seconds(engine, task, variant, sizes, threads, repeats, valid=True)
-        column += PAPER_TRIALS * PAPER_EPOCHS * np.array(seconds)
+        seconds_here += PAPER_TRIALS * PAPER_EPOCHS * np.array(seconds) * whole_steps / steps
         for n in sizes:
             network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
-            flops_here += flops_per_step(network) * task.splits["train"].n_steps
-            for name, other in OTHER_COLUMNS.items():
-                network = Network(get(variant), other["n_inputs"], n, other["n_outputs"], bidirectional=True)
-                flops_other[name] += flops_per_step(network) * other["steps"]
+            flops_here += flops_per_step(network) * whole_steps
+            for name, other in others.items():
+                network = Network(get(variant), other.n_inputs, n, other.n_outputs, other.bidirectional)
+                flops_other[name] += flops_per_step(network) * other.n_steps
+    column = seconds_here
     per_hour = PAPER_TRIALS * len(PAPER_VARIANTS) * 3600 / column
     whole = column * (1 + sum(flops_other.values()) / flops_here)
     say(f"{engine.name}: the paper's search space, all nine variants, 150 epochs each:")

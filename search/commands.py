@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from search import cells, engines, files, launchers, progress, tasks
-from search.bench import Settings, measure
+from search.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
 from search.errors import expect
 from search.launchers import Job, local
 from search.launchers.job import work
@@ -145,7 +145,15 @@ def bench(config: DictConfig) -> None:
         cells.get(name)
     for n in settings["hidden_sizes"]:
         check_setting("hidden_sizes", "hidden_size", n)
-    task = tasks.load(settings["task"])
+    if (
+        settings["task"]["name"] in COLUMNS
+        and settings["task"].get("path", "") is None
+        and not settings["task"].get("source")
+    ):
+        task = shaped(settings["task"]["name"])
+        print(f"task.path=null: {SHAPED_SEQUENCES} sequences of random data in the shape of {task.name}")
+    else:
+        task = tasks.load(settings["task"])
     keys = ("engines", "variants", "hidden_sizes", "population", "repeats")
     chosen = Settings(**{key: settings[key] for key in keys}, threads=settings["threads"] or engines.n_cores())
     record = measure(task, chosen, print)
