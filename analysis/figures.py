@@ -18,8 +18,14 @@ RASTERISED = 4000  # points from which on a layer is an image, so that a page st
 PICKED = {"valid": "by validation score", "test": "by test score"}
 
 
+def part_title(study: str, task: str) -> str:
+    """What a study's results on a task are called where there are several studies."""
+    return study if study == task else f"{study}, {task}"
+
+
 def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """The box plots of PROTOCOL section 5.1: a row a study and task, all trials on the left, the best 10 % right.
+    """The box plots of PROTOCOL section 5.1: all trials and the best 10 %, of one task side by side; two or three tasks
+    stand side by side, as in the paper, and more below each other.
 
     Box 25th to 75th percentile, whiskers the whole range, a line for the median, a dot for the mean; a grey bar behind
     for the mean parameter count of the best 10 %; significant variants in blue with thick lines.
@@ -31,15 +37,18 @@ def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     rows = list(boxes.groupby(["study", "task"], sort=False, observed=True))
     several = boxes["study"].nunique() > 1
     with matplotlib.rc_context(STYLE):
-        figure = style.new(WIDTH, 6.4 * len(rows))
-        grid = figure.subplots(len(rows), len(PANELS), squeeze=False)
+        beside = len(rows) in (2, 3)
+        shape = (len(PANELS), len(rows)) if beside else (len(rows), len(PANELS))
+        figure = style.new(WIDTH, 6.4 * shape[0])
+        grid = figure.subplots(*shape, squeeze=False)
+        grid = grid.T if beside else grid
         for row, ((study, task), drawn) in zip(grid, rows, strict=True):
             for axes, (panel, title) in zip(row, PANELS.items(), strict=True):
                 of_panel = drawn[drawn["panel"] == panel]
                 _draw_panel(axes, of_panel, labels[str(task)])
-                picked = f" {PICKED[drawn['select'].iloc[0]]}" if panel == "best" else ""
-                where = f"{study}, {task}" if several else task
-                axes.set_title(f"{where}: {title}{picked}", pad=13)
+                picked = f" {PICKED[drawn['select'].iloc[0]]}" if panel == "best" and not beside else ""
+                where = part_title(str(study), str(task)) if several else task
+                axes.set_title(f"{where}: {title}{picked}", pad=13, fontsize=7 if len(rows) == 3 else None)
     return figure
 
 

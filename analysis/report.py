@@ -205,7 +205,7 @@ def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan]) -> 
         name = re.sub(r"[^\w.+-]+", "_", f"{study}_{task}" if several else task)
         own = table[(table["study"] == study) & (table["task"] == task)]
         label = plan.score if task == plan.task["name"] else "score"
-        title = f"{study}, {task}" if several else task
+        title = figures.part_title(study, task) if several else task
         found.append(Part(study, task, name, title, plan, trials, own, label, Importance(trials, plan)))
     return found
 
@@ -433,7 +433,7 @@ def _means(table: pd.DataFrame) -> str:
     texts = []
     for (study, task), rows in table.groupby(["study", "task"], observed=True, sort=False):
         means = [f"{v} {m:.3f}" for v, m in zip(rows["variant"], rows["best_mean"], strict=True) if m == m]
-        where = f"{study}, {task}" if table["study"].nunique() > 1 else task
+        where = figures.part_title(study, task) if table["study"].nunique() > 1 else task
         texts.append(f"{where}: {', '.join(means) or 'no finished trial'}")
     return f"Mean of the best 10 %, {'; '.join(texts)}."
 

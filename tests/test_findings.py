@@ -207,7 +207,7 @@ def test_published_findings_are_those_of_the_protocol() -> None:
     ]
     table = findings.judge(published, {"jsb": evidence(n=20, score=lr_only, shifts={"nfg": FAR})})
     assert list(table) == list(findings.COLUMNS)
-    assert set(table["task"]) == {"timit", "iam", "jsb"}
+    assert set(table["task"]) == {"timit", "iamondb", "jsb"}
     assert (table.loc[table["task"] != "jsb", "verdict"] == "not testable here").all()
     assert table.loc[table["verdict"] != "inconclusive", "more_trials"].isna().all()
 

@@ -279,7 +279,7 @@ def test_studies_of_different_tasks_are_judged_together(tmp_path: Path, undrawn:
         make_study(tmp_path, name, variants=("vanilla", "cifg"), trials=3, tasks=(name,))
     verdicts = pd.read_csv(analysis.report(["timit", "jsb"], tmp_path) / "findings.csv")
     free = verdicts[verdicts["finding"] == "cifg-free"].set_index("task")["verdict"]
-    assert dict(free) == {"timit": "inconclusive", "iam": "not testable here", "jsb": "inconclusive"}
+    assert dict(free) == {"timit": "inconclusive", "iamondb": "not testable here", "jsb": "inconclusive"}
     assert "study" not in verdicts
 
 

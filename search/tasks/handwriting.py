@@ -43,7 +43,7 @@ class Size:
 
 SIZES = {
     "small": Size((400, 80, 80), (20, 6, 6), (8, 12), 2.7, 0.25),
-    "paper": Size((5355, 2956, 3859), (97, 54, 70), (20, 34), 1.85, 1.6),
+    "paper": Size((5355, 2956, 3859), (97, 54, 70), (20, 34), 2.25, 1.6),
 }
 
 # Difficulty, at variety 1. Lengths are in units of the fonts, in which capitals are 21 high and "x" is 14.
