@@ -433,7 +433,7 @@ def _means(table: pd.DataFrame) -> str:
     texts = []
     for (study, task), rows in table.groupby(["study", "task"], observed=True, sort=False):
         means = [f"{v} {m:.3f}" for v, m in zip(rows["variant"], rows["best_mean"], strict=True) if m == m]
-        where = figures.part_title(study, task) if table["study"].nunique() > 1 else task
+        where = figures.part_title(str(study), str(task)) if table["study"].nunique() > 1 else task
         texts.append(f"{where}: {', '.join(means) or 'no finished trial'}")
     return f"Mean of the best 10 %, {'; '.join(texts)}."
 
