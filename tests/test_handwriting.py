@@ -144,7 +144,7 @@ def test_letters_stand_in_the_order_of_the_text() -> None:
         starts = points[firsts, 0]
         assert np.corrcoef(starts, np.arange(len(starts)))[0, 1] > 0.97
         width = points[:, 0].max() - points[:, 0].min()
-        assert 5 < width / len(text) < 60
+        assert 3 < width / len(text) < 60
 
 
 def test_handwriting_stays_near_its_font(monkeypatch: pytest.MonkeyPatch) -> None:
