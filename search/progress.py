@@ -24,16 +24,17 @@ class Progress:
     Args:
         counts: trials by variant and status, as `search.study.Study.counts` gives them.
         epochs: the most that a trial trains.
+        stream: where to, by default stderr.
     """
 
-    def __init__(self, counts: dict[str, dict[str, int]], epochs: int, stream: TextIO = sys.stderr):
-        self._counts, self._epochs, self._stream = counts, epochs, stream
+    def __init__(self, counts: dict[str, dict[str, int]], epochs: int, stream: TextIO | None = None):
+        self._counts, self._epochs, self._stream = counts, epochs, stream or sys.stderr
         self._start = self._spoke = time.monotonic()
         self._ended_before = self._ended
         self._n_workers = 1
         self._trained = 0  # epochs, by this worker
         self._epochs_of_ended: list[int] = []
-        self._console = Console(file=stream)
+        self._console = Console(file=self._stream)
         self._live = Live(console=self._console, refresh_per_second=4) if self._console.is_terminal else None
 
     def __enter__(self) -> "Progress":

@@ -64,10 +64,11 @@ class Worker:
         self._renewed = -math.inf
         self._error: BaseException | None = None
         self._leaving: float | None = None  # until when
+        # Written by one thread and read by the other:
         self.counts = study.counts()
         self.n_workers = 1
-        # The clerk's own:
         self._stopped = False
+        # The clerk's own:
         self._asleep_until = self._ticked = -math.inf
         self._observed: dict[str, tuple[int, float]] = {}
         self._trouble: tuple[str, float] | None = None
