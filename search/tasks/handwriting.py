@@ -43,7 +43,7 @@ class Size:
 
 SIZES = {
     "small": Size((400, 80, 80), (20, 6, 6), (8, 12), 2.7, 0.25),
-    "paper": Size((5355, 2956, 3859), (97, 54, 70), (20, 34), 2.5, 2.0),
+    "paper": Size((5355, 2956, 3859), (97, 54, 70), (20, 34), 3.0, 2.4),
 }
 
 # Difficulty, at variety 1. Lengths are in units of the fonts, in which capitals are 21 high and "x" is 14.
@@ -66,7 +66,7 @@ SPEED = 0.15  # of the logarithm of the speed, between writers
 PULSE = 0.6  # how much the speed varies within a stroke; below 1
 SECONDS = 0.01  # between two points, before every second is dropped
 
-RECIPE = 2  # one more whenever the same options would give other lines: older caches are then rebuilt
+RECIPE = 4  # one more whenever the same options would give other lines: older caches are then rebuilt
 
 _VOCABULARY = """
 people: Anna Bella Carl Dora Emil Fay Grace Hugo Iris Jack Karl Lucy Max Nora Otto Paul Quentin Rosa Sam Tom Uma Vera
