@@ -3,6 +3,8 @@
 import dataclasses
 import logging
 import math
+import random
+import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
@@ -33,6 +35,7 @@ from search.training import Trial
 
 PLAN_FILE = "study.yaml"
 DTYPES = ("float32", "float64")
+PREPARING = 60.0  # seconds of trying to put a plan into its storage
 log = logging.getLogger(__name__)
 
 
@@ -185,14 +188,23 @@ class Study:
 
     def _prepare_storage(self) -> None:
         """Puts the plan into the storage, or what is missing of it if a process died in doing so."""
-        try:
-            for variant in self.plan.variants:
-                self._create_optuna_study(variant)
-            self.leases.create()
-            self.leases.plan(self._planned())
-        except TROUBLE as error:
-            text = f"storage of {self.folder}: expected one that can be written to ({one_line(error)})"
-            raise UserError(text) from error
+        patience = time.monotonic() + PREPARING
+        while True:
+            try:
+                present = {study.study_name: study for study in self._storage.get_all_studies()}
+                for variant in self.plan.variants:
+                    known = present.get(self._name(variant))
+                    if known is None or not known.user_attrs:
+                        self._create_optuna_study(variant)
+                self.leases.create()
+                self.leases.plan(self._planned())
+                return
+            except TROUBLE as error:
+                # Optuna reads before it writes, which SQLite refuses at once where another process has just written.
+                if not isinstance(error, optuna.exceptions.StorageInternalError) or time.monotonic() > patience:
+                    text = f"storage of {self.folder}: expected one that can be written to ({one_line(error)})"
+                    raise UserError(text) from error
+                time.sleep(random.uniform(0.05, 0.2))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each variant the number of trials by status."""

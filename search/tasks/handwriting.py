@@ -43,7 +43,7 @@ class Size:
 
 SIZES = {
     "small": Size((400, 80, 80), (20, 6, 6), (8, 12), 2.7, 0.25),
-    "paper": Size((5355, 2956, 3859), (97, 54, 70), (20, 34), 3.0, 2.4),
+    "paper": Size((5355, 2956, 3859), (97, 54, 70), (20, 34), 3.4, 2.4),
 }
 
 # Difficulty, at variety 1. Lengths are in units of the fonts, in which capitals are 21 high and "x" is 14.
@@ -53,8 +53,8 @@ PROPORTION = 0.12  # of the logarithm of width by height, between writers
 SIZE = 0.15  # of the logarithm of the size, between writers
 LETTERFORM = 0.7  # of the shift of a letter's points, between writers
 SPACING = 1.0  # of the room between letters, between writers
-HAND = 0.4  # of the shift of a letter's points, between one writer's letters
-TURN = 0.04  # of the rotation of letters, in radians
+HAND = 0.7  # of the shift of a letter's points, between one writer's letters
+TURN = 0.06  # of the rotation of letters, in radians
 LIFT = 0.5  # of the height at which letters stand
 DRIFT = 0.015  # of the slope of the baseline
 WAVE = 1.2  # largest height of the baseline's waves
@@ -66,7 +66,7 @@ SPEED = 0.15  # of the logarithm of the speed, between writers
 PULSE = 0.6  # how much the speed varies within a stroke; below 1
 SECONDS = 0.01  # between two points, before every second is dropped
 
-RECIPE = 4  # one more whenever the same options would give other lines: older caches are then rebuilt
+RECIPE = 6  # one more whenever the same options would give other lines: older caches are then rebuilt
 
 _VOCABULARY = """
 people: Anna Bella Carl Dora Emil Fay Grace Hugo Iris Jack Karl Lucy Max Nora Otto Paul Quentin Rosa Sam Tom Uma Vera
