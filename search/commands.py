@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from search import cells, engines, files, launchers, progress, tasks
 from search.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
-from search.errors import expect
+from search.errors import expect, expect_whole
 from search.launchers import Job, local
 from search.launchers.job import work
 from search.launchers.watch import watch
@@ -89,8 +89,8 @@ def train(config: DictConfig) -> None:
     for name in REQUIRED:
         check_setting(name, name, settings[name])
     for name in ("epochs", "patience"):
-        _expect_whole(name, settings[name], 1)
-    _expect_whole("seed", settings["seed"], 0)
+        expect_whole(name, settings[name], 1)
+    expect_whole("seed", settings["seed"], 0)
     expect(settings["dtype"] in DTYPES, "dtype", settings["dtype"], f"one of {', '.join(DTYPES)}")
     engine = engines.choose(settings["engine"], settings["device"])
     cell = cells.define(settings["variant"])
@@ -205,11 +205,6 @@ def _check_execution(settings: dict[str, Any], *whole: str) -> None:
         number = isinstance(lease, int | float) and not isinstance(lease, bool) and lease >= 1
         expect(number, "lease", lease, "a number of seconds, at least 1")
     for key in whole:
-        _expect_whole(key, settings[key], 1)
+        expect_whole(key, settings[key], 1)
     if settings["threads"] is not None:
-        _expect_whole("threads", settings["threads"], 1)
-
-
-def _expect_whole(key: str, value: Any, low: int) -> None:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= low
-    expect(good, key, value, f"a whole number of at least {low}")
+        expect_whole("threads", settings["threads"], 1)

@@ -16,6 +16,12 @@ def expect(condition: bool, where: str, value: object, expected: str) -> None:
         raise UserError(f"{where}={value}: expected {expected}")
 
 
+def expect_whole(where: str, value: object, low: int, otherwise: str = "") -> None:
+    """Raises UserError unless `value` is a whole number of at least `low`; `otherwise` says what else it may be."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
+    expect(whole, where, value, f"a whole number of at least {low}{otherwise}")
+
+
 def masked(text: str) -> str:
     """`text` with user names and passwords of URLs replaced by ``***``."""
     text = re.sub(r"(?<=://)[^\s'\"]*@", "***@", text)

@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import Boolean, Column, Connection, DateTime, Engine, Integer, MetaData, String, Table, func, select
+from sqlalchemy import Column, Connection, DateTime, Engine, Integer, MetaData, String, Table, func, select
 
 TRIES = 2  # of a trial that raises
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -47,7 +47,6 @@ WORKERS = Table(
     Column("device", String(256), nullable=False),
     Column("beat", Integer, nullable=False),
     Column("ended", Integer, nullable=False),
-    Column("idle", Boolean, nullable=False),
     Column("joined", DateTime, nullable=False),  # by the database's clock, and for people only
     Column("seen", DateTime, nullable=False),
 )
@@ -110,7 +109,6 @@ class Peer:
     device: str
     beat: int
     ended: int
-    idle: bool
     joined: float
     age: float
     held: int
@@ -176,12 +174,10 @@ class Leases:
             known = db.scalar(select(WORKERS.c.worker).where(WORKERS.c.worker == worker))
             if known is None:  # else the answer to an earlier call was lost
                 row = {"worker": worker, "sweep": self._sweep, "host": host, "boot": boot, "pid": pid}
-                row |= {"device": device, "beat": 0, "ended": 0, "idle": False}
+                row |= {"device": device, "beat": 0, "ended": 0}
                 db.execute(sqlalchemy.insert(WORKERS).values(**row, joined=func.now(), seen=func.now()))
 
-    def exchange(
-        self, worker: str, outcomes: Sequence[Outcome] = (), want: int = 0, idle: bool = False
-    ) -> tuple[list[Claim], int]:
+    def exchange(self, worker: str, outcomes: Sequence[Outcome] = (), want: int = 0) -> tuple[list[Claim], int]:
         """Renews the lease of a worker, records what has come of its trials, and claims more.
 
         Returns:
@@ -192,7 +188,7 @@ class Leases:
             LeaseLost: nothing was done.
         """
         with self._begin() as db:
-            sign_of_life = {"beat": WORKERS.c.beat + 1, "seen": func.now(), "idle": idle}
+            sign_of_life = {"beat": WORKERS.c.beat + 1, "seen": func.now()}
             renewal = sqlalchemy.update(WORKERS).where(WORKERS.c.worker == worker).values(sign_of_life)
             if not db.execute(renewal).rowcount:
                 raise LeaseLost
@@ -276,7 +272,7 @@ class Leases:
             rows = db.execute(query.order_by(WORKERS.c.joined, WORKERS.c.worker)).all()
         return [
             Peer(
-                *(row.worker, row.host, row.boot, row.pid, row.device, row.beat, row.ended, row.idle),
+                *(row.worker, row.host, row.boot, row.pid, row.device, row.beat, row.ended),
                 joined=(row.now.replace(tzinfo=None) - row.joined).total_seconds(),
                 age=(row.now.replace(tzinfo=None) - row.seen).total_seconds(),
                 held=row.held,

@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 
 from search import cells, checkpoint, files
 from search.cells import Cell
-from search.errors import UserError, expect, masked, one_line
+from search.errors import UserError, expect, expect_whole, masked, one_line
 from search.leases import Claim, Leases, Outcome, Planned
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
@@ -74,9 +74,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for key in ("trials", "epochs", "patience"):
-            value = getattr(self, key)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            expect(whole, key, value, "a whole number of at least 1")
+            expect_whole(key, getattr(self, key), 1)
         expect(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         expect(self.sampler in SAMPLERS, "sampler", self.sampler, f"one of {', '.join(SAMPLERS)}")
         expect(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")

@@ -188,7 +188,6 @@ class Worker:
         with self._change:
             outbox = list(self._outbox.values())
             want = max(0, self._want - len(self._ready)) if self._leaving is None else 0
-            idle = not self._held
         began = _now()
         if any(trial for _, trial in outbox) and began - self._renewed > self._lease / 2:
             self._leases.exchange(self._id)  # files are written only by who surely holds the lease
@@ -196,7 +195,7 @@ class Worker:
         for _, trial in outbox:
             if trial:
                 self._study.write_curve(trial)
-        claims, remaining = self._leases.exchange(self._id, [outcome for outcome, _ in outbox], want, idle)
+        claims, remaining = self._leases.exchange(self._id, [outcome for outcome, _ in outbox], want)
         with self._change:
             self._renewed = began
             keys = [self._held.pop(outcome.trial_id, None) for outcome, _ in outbox]

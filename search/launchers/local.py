@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search import engines
-from search.errors import expect
+from search.errors import expect_whole
 from search.launchers import job as jobs
 from search.launchers.job import Job
 
@@ -18,8 +18,7 @@ def n_workers(settings: Mapping[str, Any], engine: str) -> int:
     asked = settings.get("workers")
     if asked is None:
         return max(1, len(_gpus())) if engine == "cuda" else 1
-    whole = isinstance(asked, int) and not isinstance(asked, bool) and asked >= 1
-    expect(whole, "launcher.workers", asked, "a whole number of at least 1, or null")
+    expect_whole("launcher.workers", asked, 1, ", or null")
     return int(asked)
 
 

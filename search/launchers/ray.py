@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from search.errors import UserError, expect
+from search.errors import UserError, expect, expect_whole
 from search.launchers.job import Job, work
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def start(job: Job, settings: Mapping[str, Any]) -> RayWorkers:
     if workers is None:
         expect(bool(room) and min(room) >= 1, "launcher.workers", workers, f"room for one on the cluster, {there}")
         workers = min(room)
-    whole = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1
-    expect(whole, "launcher.workers", workers, "a whole number of at least 1, or null")
+    expect_whole("launcher.workers", workers, 1, ", or null")
     share = replace(job, threads=job.threads or max(1, int(cpus)))
     # A worker that dies with its node is started again, as often as it takes; one that raises has its reasons.
     path = os.pathsep.join(filter(None, [job.directory, os.environ.get("PYTHONPATH")]))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.errors import UserError, expect
+from search.errors import UserError, expect, expect_whole
 from search.launchers.job import Job, work
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def start(job: Job, settings: Mapping[str, Any]) -> SlurmWorkers:
     options = dict(settings)
     cluster, workers = options.pop("cluster"), options.pop("workers")
     expect(cluster in CLUSTERS, "launcher.cluster", cluster, f"one of {', '.join(CLUSTERS)}")
-    whole = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1
-    expect(whole, "launcher.workers", workers, "a whole number of at least 1")
+    expect_whole("launcher.workers", workers, 1)
     requeues = options.pop("requeues")
     folder = Path(job.folder) / "slurm"
     named = {key: value for key, value in options.items() if value is not None}
