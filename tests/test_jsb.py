@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.tasks import _music21, jsb
+from search.tasks import _cache, _music21, jsb
 from search.tasks.task import SPLITS, Task
 
 ROOT = Path(__file__).parents[1]
@@ -386,6 +386,18 @@ def test_cache_of_another_music21_is_told_and_rebuilt(
     assert "this is music21 99.0" in capsys.readouterr().err
     jsb.load(cache=cache)
     assert capsys.readouterr().err == ""
+
+
+def test_cache_of_an_older_format_is_told_and_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As when the arrays had other names: a sound file, made from the same scores by the same recipe."""
+    file = tmp_path / "cache.npz"
+    with monkeypatch.context() as older:
+        older.setattr(_cache, "FORMAT", _cache.FORMAT - 1)
+        _cache.kept(file, "recipe 1", lambda: {"older name": np.zeros(1)})
+    assert list(_cache.kept(file, "recipe 1", lambda: {"name": np.zeros(1)})) == ["name"]
+    assert f"{file} is made anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt(), OSError(28, "No space left on device")])

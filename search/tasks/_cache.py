@@ -14,6 +14,8 @@ from search import files
 from search.errors import UserError
 from search.tasks.task import SPLITS, Split
 
+FORMAT = 2  # one more whenever the same content would be kept under other names: older files are then made anew
+
 Content = dict[str, np.ndarray]
 
 
@@ -30,6 +32,7 @@ def kept(cache: Path | None, made_by: str, make: Callable[[], Content]) -> Conte
     """
     if cache is None:
         return make()
+    made_by = f"{made_by}, format {FORMAT}"
     content = read(cache, made_by)
     if content is None:
         with _writing(cache.parent):  # rather told before the work than after it
