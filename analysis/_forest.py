@@ -67,6 +67,14 @@ class BoxTree:
             stops.append(np.searchsorted(inside, self._upper[:, d], side="right"))
         return self.mean + _sum_over_boxes(self._weights(dimensions), starts, stops, [len(at) for at in points])
 
+    def at(self, dimensions: Sequence[int], points: Floats) -> Floats:
+        """[n] of the marginal over `dimensions` at single points, [n, D]."""
+        held = np.ones((len(self._value), len(points)), dtype=bool)
+        for d in dimensions:
+            inside = np.maximum(points[:, d], np.finfo(float).tiny)
+            held &= (inside > self._lower[:, d, None]) & (inside <= self._upper[:, d, None])
+        return self.mean + self._weights(dimensions) @ held
+
     def marginal_variance(self, dimensions: Sequence[int]) -> float:
         """Variance of the marginal over `dimensions`: that of U and of all its subsets together."""
         edges = [self._edges[d] for d in dimensions]

@@ -4,7 +4,8 @@ The method is that of Hutter, Hoos and Leyton-Brown (2014), "An Efficient Approa
 Importance": a random forest learns the score from the settings; each tree is constant on boxes of the space, so its
 marginals and their variances are finite sums. They are exact for the trees; how well those know the scores is another
 matter, which the out-of-bag R^2 tells. A tree is a staircase of about as many steps as there are trials, and what it
-gets wrong, noise included, counts mostly as interactions, at the cost of the main effects.
+gets wrong, noise included, counts mostly as interactions, at the cost of the main effects. So there are also debiased
+shares, of the scores without their noise, as far as trials that a tree has not seen can correct it: `_debiased`.
 
 Every dimension is measured as it was sampled: evenly on its own scale, logarithmic or not. An integer owns the unit
 interval around it on that scale, and a split between two integers falls on the border of their intervals. Of K
@@ -19,14 +20,17 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import qmc
 from sklearn.ensemble import RandomForestRegressor
 
 from analysis import stats
+from analysis._debiased import OneStep
 from analysis._forest import BoxTree, Floats
 from analysis.compare import variants_of
 from search import cells
@@ -43,6 +47,7 @@ MIN_TRIALS = 8
 # one trial learn all of its noise; larger leaves blur what is there. Without the bootstrap all trees are the same.
 FOREST: dict[str, Any] = {"min_samples_leaf": 2, "max_features": 1.0, "bootstrap": True}
 HIGHER = "higher order"
+N_POINTS = 13  # two to the power of this, at which a forest's variance over all dimensions is measured
 
 
 class Fanova:
@@ -56,7 +61,15 @@ class Fanova:
         r2: out-of-bag R^2 of the forest. Shares tell of the trials no more than it does: at 0 or below, nothing.
     """
 
-    def __init__(self, axes: Sequence["_Axis"], trees: Sequence[BoxTree], n: int, cutoff: float, r2: float):
+    def __init__(
+        self,
+        axes: Sequence["_Axis"],
+        trees: Sequence[BoxTree],
+        n: int,
+        cutoff: float,
+        r2: float,
+        one_step: OneStep | None,
+    ):
         self.dimensions = tuple(axis.dimension.name for axis in axes)
         self.n, self.cutoff, self.r2 = n, cutoff, r2
         self.notes: list[str] = []
@@ -64,6 +77,7 @@ class Fanova:
         self._components: dict[tuple[int, ...], Floats] = {}
         total = np.array([tree.variance for tree in trees])
         self._total = np.where(total > 0, total, np.nan)  # a constant tree has no shares
+        self._one_step = one_step
 
     def share(self, *names: str) -> tuple[float, float]:
         """Share of the variance that is due to these dimensions together and to no fewer of them: mean and sd.
@@ -76,12 +90,29 @@ class Fanova:
         """
         return _mean_sd(self._component(self._indices(names)))
 
+    def debiased(self, *names: str) -> tuple[float, float]:
+        """Share of the variance that is due to these one or two dimensions, corrected by out-of-bag trials; its
+        standard error.
+
+        It estimates the share in E[score | settings], where `share` is exact for trees that are coarser than that and
+        that have learned noise. The error is that of the trials, which `share` does not have: few trials, or noisy
+        ones, make it large. What is left of second order is not in it. Below 0 counts as 0. NaN if trials were not
+        drawn evenly from the dimensions, or if the forest predicts unseen ones no better than their mean.
+
+        Raises:
+            UserError: not the names of one or two different dimensions.
+        """
+        chosen = self._indices(names)
+        expect(len(chosen) <= 2, "dimensions", ", ".join(names), "one or two names")
+        return self._debiased.get(tuple(sorted(chosen)), (math.nan, math.nan))
+
     def shares(self, max_order: int = 2) -> pd.DataFrame:
         """The shares of all single dimensions, pairs, ... up to `max_order` at once.
 
         Returns:
-            ``dimensions`` ("lr", "lr x hidden_size"), ``order`` (how many they are), ``mean``, ``sd``; the highest
-            mean first. The last row, ``higher order``, has all the rest; its order is the lowest in it.
+            ``dimensions`` ("lr", "lr x hidden_size"), ``order`` (how many they are), ``mean``, ``sd`` over the trees,
+            ``debiased``, ``se`` (of `debiased`; NaN above pairs); the highest mean first. The last row,
+            ``higher order``, has all the rest; its order is the lowest in it.
 
         Raises:
             UserError: `max_order` is below 1.
@@ -93,12 +124,14 @@ class Fanova:
             for chosen in itertools.combinations(range(len(self._axes)), order):
                 component = self._component(chosen)
                 rest = rest - component
-                rows.append((" x ".join(self.dimensions[d] for d in chosen), order, *_mean_sd(component)))
+                debiased = self._debiased.get(chosen, (math.nan, math.nan))
+                rows.append((" x ".join(self.dimensions[d] for d in chosen), order, *_mean_sd(component), *debiased))
         rows.sort(key=lambda row: -row[2])
         if len(self._axes) <= max_order:
             rest = np.where(np.isnan(rest), np.nan, 0.0)
-        rows.append((HIGHER, max_order + 1, *_mean_sd(np.maximum(rest, 0.0))))
-        return pd.DataFrame(rows, columns=["dimensions", "order", "mean", "sd"])
+        left = max(1 - sum(row[4] for row in rows), 0.0) if rows else math.nan
+        rows.append((HIGHER, max_order + 1, *_mean_sd(np.maximum(rest, 0.0)), left, math.nan))
+        return pd.DataFrame(rows, columns=["dimensions", "order", "mean", "sd", "debiased", "se"])
 
     def marginal(self, *names: str, points: int = 64) -> pd.DataFrame:
         """Predicted score over these dimensions, averaged over all others.
@@ -155,6 +188,26 @@ class Fanova:
                     share = share - self._component(subset)
             self._components[chosen] = np.where(split, np.maximum(share, 0.0), 0.0 * self._total)
         return self._components[chosen]
+
+    @cached_property
+    def _debiased(self) -> dict[tuple[int, ...], tuple[float, float]]:
+        """Share and standard error of every single dimension and every pair."""
+        estimate = self._one_step
+        if estimate is None or not estimate.variance > 0:
+            return {}
+        singles = [(d,) for d in range(len(self._axes))]
+        pairs = list(itertools.combinations(range(len(self._axes)), 2))
+        variance, own = {}, {}
+        for chosen in (*singles, *pairs):
+            variance[chosen], own[chosen] = estimate.effect(chosen)
+            for d in chosen if len(chosen) > 1 else ():
+                variance[chosen] = variance[chosen] - variance[(d,)]
+                own[chosen] = own[chosen] - own[(d,)]
+        # The parts of an ANOVA are orthogonal: none is below 0, and together they are no more than the whole.
+        variance = {chosen: max(value, 0.0) for chosen, value in variance.items()}
+        total = max(estimate.variance, sum(variance.values()))
+        shares = {chosen: value / total for chosen, value in variance.items()}
+        return {chosen: (share, estimate.error(own[chosen], share, total)) for chosen, share in shares.items()}
 
     def _grid(self, chosen: Sequence[int], points: int) -> tuple[list[list[Any]], list[Floats]]:
         expect(points >= 2, "points", points, "a whole number of at least 2")
@@ -241,7 +294,9 @@ def fit(
     varying, absent = _varying(dimensions, columns)
     expect(bool(varying), "space", "every setting is fixed", "one that varies")
     data = [columns[dimension.name] for dimension in varying]
-    fanova = from_arrays(data, scores.fillna(cutoff).clip(upper=cutoff), varying, n_trees, seed)
+    # Of all combinations of toggles few are drawn, and those of `tpe` where it hopes for the best.
+    drawn = plan.sampler != "tpe" and by != "toggles"
+    fanova = from_arrays(data, scores.fillna(cutoff).clip(upper=cutoff), varying, n_trees, seed, drawn)
     fanova.cutoff = cutoff
     fanova.notes = notes + absent + fanova.notes
     return fanova
@@ -253,6 +308,7 @@ def from_arrays(
     dimensions: Sequence[Dimension],
     n_trees: int = N_TREES,
     seed: int = 0,
+    drawn: bool = True,
 ) -> Fanova:
     """The functional ANOVA of plain arrays.
 
@@ -262,6 +318,8 @@ def from_arrays(
         dimensions: how each of the D was sampled, e.g. ``Dimension("lr", "log_uniform", 1e-6, 1e-2)``.
         n_trees: of the forest.
         seed: of the forest.
+        drawn: whether the settings were drawn evenly from the dimensions, as by random search, and not led by scores.
+            There are debiased shares only then.
 
     Raises:
         UserError: n is below 8 or n_trees below 2, or values do not fit their dimension.
@@ -279,8 +337,17 @@ def from_arrays(
     codes = np.column_stack([axis.encode(column) for axis, column in zip(axes, columns, strict=True)])
     forest = RandomForestRegressor(n_trees, random_state=seed, **FOREST).fit(codes.astype(np.float32), scores)
     trees = [_boxes(estimator.tree_, axes) for estimator in forest.estimators_]
-    r2 = _out_of_bag_r2(forest, codes.astype(np.float32), scores)
-    fanova = Fanova(axes, trees, len(scores), float(scores.max()), r2)
+    predictions = np.stack([estimator.predict(codes.astype(np.float32)) for estimator in forest.estimators_])
+    outside = np.ones(predictions.shape, dtype=bool)
+    for row, bag in zip(outside, forest.estimators_samples_, strict=True):
+        row[bag] = False
+    r2 = _out_of_bag_r2(predictions, outside, scores)
+    one_step = None
+    if drawn and r2 > 0:
+        points = np.column_stack([axis.quantile(column) for axis, column in zip(axes, columns, strict=True)])
+        variance = _variance(forest, axes, seed)
+        one_step = OneStep(trees, points, outside, predictions, scores, variance)
+    fanova = Fanova(axes, trees, len(scores), float(scores.max()), r2, one_step)
     if np.ptp(scores) == 0:
         fanova.notes.append("All scores are equal: there is no variance to share.")
     elif not r2 > 0:
@@ -329,6 +396,10 @@ class _Axis:
         if self._codes:
             return (np.floor(threshold) + 1) / len(self._codes)
         return self._scaled(np.floor(threshold) + 0.5) if self._integer else threshold
+
+    def code(self, quantiles: Floats) -> Floats:
+        """[n] of what the trees split, from quantiles."""
+        return self.encode([self.dimension.value(self.dimension.at(u)) for u in quantiles])
 
     def grid(self, points: int) -> list[Any]:
         """Values to draw the dimension at, in ascending order; categories in their own."""
@@ -403,19 +474,27 @@ def _boxes(tree: Any, axes: Sequence[_Axis]) -> BoxTree:
     return BoxTree(tree.children_left, tree.children_right, tree.feature, cut, tree.value[:, 0, 0], len(axes))
 
 
-def _out_of_bag_r2(forest: RandomForestRegressor, codes: np.ndarray, scores: Floats) -> float:
-    """R^2 of each trial's prediction by the trees that did not see it; NaN if the scores are equal."""
-    total, votes = np.zeros(len(scores)), np.zeros(len(scores))
-    for estimator, bag in zip(forest.estimators_, forest.estimators_samples_, strict=True):
-        outside = np.ones(len(scores), dtype=bool)
-        outside[bag] = False
-        total += np.where(outside, estimator.predict(codes), 0.0)
-        votes += outside
-    seen = votes > 0
+def _out_of_bag_r2(predictions: Floats, outside: NDArray[np.bool_], scores: Floats) -> float:
+    """R^2 of each trial's prediction by the trees that did not see it; NaN if the scores are equal.
+
+    Args:
+        predictions: [T, n] of every tree.
+        outside: [T, n] whether a tree has not seen a trial.
+        scores: [n]
+    """
+    seen = outside.any(axis=0)
     spread = np.sum((scores[seen] - scores[seen].mean()) ** 2) if seen.any() else 0.0
     if spread == 0:
         return float("nan")
-    return float(1 - np.sum((scores[seen] - total[seen] / votes[seen]) ** 2) / spread)
+    predicted = np.average(predictions[:, seen], axis=0, weights=outside[:, seen])
+    return float(1 - np.sum((scores[seen] - predicted) ** 2) / spread)
+
+
+def _variance(forest: RandomForestRegressor, axes: Sequence[_Axis], seed: int) -> float:
+    """Of a forest's mean over the cube, at the points of a scrambled Sobol sequence."""
+    quantiles = qmc.Sobol(len(axes), seed=seed).random_base2(N_POINTS)
+    codes = [axis.code(column) for axis, column in zip(axes, quantiles.T, strict=True)]
+    return float(forest.predict(np.column_stack(codes).astype(np.float32)).var())
 
 
 def _toggles(plan: Plan, variants: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], list[str], list[str]]:

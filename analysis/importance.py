@@ -69,22 +69,23 @@ class Importance:
     @cached_property
     def shares(self) -> pd.DataFrame:
         """One row a score, variant and set of dimensions: score, variant, n, r2, dimensions (``a x b``), order (1, 2; 3
-        for all higher ones together), mean, sd (over the trees) of its share of the variance."""
+        for all higher ones together), mean, sd (over the trees), debiased, se (over the trials) of its share of the
+        variance."""
         frames = [
             fitted.shares().assign(score=score, variant=variant, n=fitted.n, r2=fitted.r2)
             for score in SCORES
             for variant in self.variants
             if (fitted := self.fit(score, variant))
         ]
-        columns = ["score", "variant", "n", "r2", "dimensions", "order", "mean", "sd"]
+        columns = ["score", "variant", "n", "r2", "dimensions", "order", "mean", "sd", "debiased", "se"]
         return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
     @cached_property
     def architecture(self) -> pd.DataFrame:
         """One row a choice of architecture dimensions (``variant`` or ``toggles``) and set of dimensions: by, n, r2,
-        dimensions, order, mean, sd of its share of the variance of the test score over all variants."""
+        dimensions, order, mean, sd, debiased, se of its share of the variance of the test score over all variants."""
         frames = [fitted.shares().assign(by=by, n=fitted.n, r2=fitted.r2) for by in BY if (fitted := self.over(by))]
-        columns = ["by", "n", "r2", "dimensions", "order", "mean", "sd"]
+        columns = ["by", "n", "r2", "dimensions", "order", "mean", "sd", "debiased", "se"]
         return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
     @cached_property

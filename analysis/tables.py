@@ -90,31 +90,43 @@ def settings(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
     return Table(name, title, [("", heading) for heading, _ in columns.values()], rows, note)
 
 
-def shares(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
-    """Of the rows of `Importance.shares` of one study and task: mean and sd of single settings, sums of the rest."""
+def shares(table: pd.DataFrame, name: str, title: str, note: str, kind: tuple[str, str] = ("mean", "sd")) -> Table:
+    """Of the rows of `Importance.shares` of one study and task: single settings, and the sums of the rest.
+
+    Args:
+        kind: columns of the share and of its uncertainty, ``("mean", "sd")`` or ``("debiased", "se")``.
+    """
+    mean, uncertainty = kind
     singles = list(dict.fromkeys(table.loc[table["order"] == 1, "dimensions"]))
     rows = []
     for (score, variant), own in table.groupby(["score", "variant"], sort=False):
         of = own.set_index("dimensions")
-        cells = [share(of["mean"].get(single), of["sd"].get(single)) for single in singles]
-        pairs, higher = own.loc[own["order"] == 2, "mean"], own[own["order"] > 2]
+        cells = [share(of[mean].get(single), of[uncertainty].get(single)) for single in singles]
+        pairs, higher = own.loc[own["order"] == 2, mean], own[own["order"] > 2]
         cells.append(share(pairs.sum(min_count=1), None))
-        cells.append(share(higher["mean"].sum(min_count=1), higher["sd"].iloc[0] if len(higher) == 1 else None))
+        cells.append(share(higher[mean].sum(min_count=1), higher[uncertainty].iloc[0] if len(higher) == 1 else None))
         what = LABELS.get(str(score), str(score)).replace("_", " ")
         rows.append([what, str(variant), f"{own['n'].iloc[0]}", _or_absent(own["r2"].iloc[0], _fixed(2)), *cells])
     headings = [("", "of"), ("", "variant"), ("forest", "n"), ("forest", "R²")]
-    headings += [("share of the variance in % (sd)", LABELS.get(s, s).partition(" [")[0]) for s in singles]
-    headings += [("share of the variance in % (sd)", text) for text in ("pairs", "higher orders")]
+    share_of = f"share of the variance in % ({uncertainty})"
+    headings += [(share_of, LABELS.get(s, s).partition(" [")[0]) for s in singles]
+    headings += [(share_of, text) for text in ("pairs", "higher orders")]
     return Table(name, title, headings, rows, note)
 
 
 def architecture(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
     """Of the rows of `Importance.architecture` of one study and task."""
     rows = [
-        [row["by"], row["dimensions"], f"{row['order']}", share(row["mean"], None), share(row["sd"], None)]
+        [
+            row["by"],
+            row["dimensions"],
+            f"{row['order']}",
+            *(share(row[column], None) for column in ("mean", "sd", "debiased", "se")),
+        ]
         for row in table[~(table["mean"] < NEGLIGIBLE)].to_dict("records")
     ]
-    headings = [("", h) for h in ("architecture as", "dimensions", "order", "share [%]", "sd [%]")]
+    texts = ("architecture as", "dimensions", "order", "share [%]", "sd [%]", "debiased [%]", "se [%]")
+    headings = [("", text) for text in texts]
     return Table(name, title, headings, rows, note)
 
 

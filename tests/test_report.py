@@ -25,7 +25,7 @@ FIGURES = [
     *("architecture_jsb", "boxes", "curves_jsb", "expected_jsb", "marginals_jsb", "marginals_variants_jsb"),
     *("parameters_jsb", "shares_jsb", "surface_jsb", "time_jsb"),
 ]
-TABLES = ["comparison_jsb", "fanova_architecture_jsb", "fanova_jsb", "findings", "settings_jsb"]
+TABLES = ["comparison_jsb", "fanova_architecture_jsb", "fanova_debiased_jsb", "fanova_jsb", "findings", "settings_jsb"]
 
 
 def add_curves(folder: Path, variants: tuple[str, ...], trials: int) -> None:
@@ -112,6 +112,8 @@ def test_written_tables_are_those_of_python(written: Path, runs: Path) -> None:
     forest = analysis.fanova.fit(frame[frame["variant"] == "vanilla"], analysis.load_plans("bach", runs)["bach"])
     shares = pd.read_csv(written / "fanova_jsb.csv").set_index(["score", "variant", "dimensions"])
     assert shares["mean"]["test_score", "vanilla", "lr"] == pytest.approx(forest.share("lr")[0])
+    shares = pd.read_csv(written / "fanova_debiased_jsb.csv").set_index(["score", "variant", "dimensions"])
+    assert shares["debiased"]["test_score", "vanilla", "lr"] == pytest.approx(forest.debiased("lr")[0])
 
 
 @pytest.fixture(scope="module")
