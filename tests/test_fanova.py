@@ -186,7 +186,7 @@ def errors(of: Callable[..., tuple[float, float]], expected: dict[str, float]) -
 
 @pytest.mark.parametrize("seed", range(4))
 def test_debiased_shares_are_the_sobol_indices_of_ishigami(seed: int) -> None:
-    """Within 0.02 at 2,000 samples."""
+    """Within 0.02 at 2,000 samples: so it is for 27 of 30 seeds; the worst of 30 is 0.025."""
     assert np.abs(errors(fit_ishigami(2000, 100, seed).debiased, ISHIGAMI)).max() < 0.02
 
 

@@ -140,11 +140,13 @@ def test_points_are_at_even_time_steps_while_the_speed_varies() -> None:
 
 
 def test_letters_stand_in_the_order_of_the_text() -> None:
-    for text, points, firsts in paper_lines(40, 40):
+    for number in range(40):
+        writer = handwriting.Writer(0, number, PAPER)
+        text, points, firsts = writer.line(number)
         starts = points[firsts, 0]
         assert np.corrcoef(starts, np.arange(len(starts)))[0, 1] > 0.97
-        width = points[:, 0].max() - points[:, 0].min()
-        assert 3 < width / len(text) < 60
+        width = (points[:, 0].max() - points[:, 0].min()) / writer._shape[0, 0]  # by the size of the writer's hand
+        assert 6 < width / len(text) < 26
 
 
 def test_handwriting_stays_near_its_font(monkeypatch: pytest.MonkeyPatch) -> None:
