@@ -127,9 +127,10 @@ class Leases:
         """Makes the tables where there are none."""
         for last in (False, True):
             try:
-                _METADATA.create_all(self._engine)
+                with self._begin() as db:
+                    _METADATA.create_all(db)
                 return
-            except sqlalchemy.exc.DatabaseError:  # another process makes them at this moment
+            except sqlalchemy.exc.DatabaseError:  # PostgreSQL: another process has made them at this moment
                 if last:
                     raise
 

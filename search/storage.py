@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import random
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +33,8 @@ TROUBLE = (
     OSError,
 )
 SQLITE_TIMEOUT = 60  # seconds to wait for another writer
+PREPARING = 60.0  # seconds of trying to put what is missing into a storage
+_DUPLICATE_TABLE = "42P07"  # PostgreSQL's code
 # A server that is gone without a word is noticed within half a minute.
 _POSTGRESQL = {
     "connect_timeout": 10,
@@ -113,16 +117,30 @@ def _existing(path: str, mode: str) -> sqlalchemy.URL:
 
 
 def _sqlite(url: sqlalchemy.URL) -> RDBStorage:
-    options: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
-    return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+    return _optuna(url, connect_args={"timeout": SQLITE_TIMEOUT})
 
 
 def _postgresql(parsed: sqlalchemy.URL) -> RDBStorage:
     if importlib.util.find_spec("psycopg") is None:
         raise UserError("storage=postgresql://...: expected the package psycopg; pip install 'odyssey[postgres]'")
-    url = parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     # A connection that a restart of the server has cut is noticed, and replaced, before it is used.
-    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": _POSTGRESQL})
+    url = parsed.set(drivername="postgresql+psycopg")
+    return _optuna(url, pool_pre_ping=True, connect_args=_POSTGRESQL)
+
+
+def _optuna(url: sqlalchemy.URL, **options: Any) -> RDBStorage:
+    """Optuna's storage. Of many processes that open a new one at once each finds, sooner or later, what one has made:
+    Optuna looks for its tables and its version before it writes them, and does not wait in between."""
+    patience = time.monotonic() + PREPARING
+    while True:
+        try:
+            return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+        except sqlalchemy.exc.DBAPIError as error:
+            made = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error.orig)
+            made = made or "locked" in str(error.orig) or getattr(error.orig, "sqlstate", "") == _DUPLICATE_TABLE
+            if not made or time.monotonic() > patience:
+                raise
+            time.sleep(random.uniform(0.05, 0.2))
 
 
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:

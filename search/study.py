@@ -29,13 +29,12 @@ from search.leases import Claim, Leases, Outcome, Planned
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
 from search.space import OPTIONAL, REQUIRED, SAMPLERS, NumberedSampler, Space, n_grid_points, parse, sampler
-from search.storage import STATUS, TROUBLE, connect, default_url, study_name
+from search.storage import PREPARING, STATUS, TROUBLE, connect, default_url, study_name
 from search.tasks.task import Task
 from search.training import Trial
 
 PLAN_FILE = "study.yaml"
 DTYPES = ("float32", "float64")
-PREPARING = 60.0  # seconds of trying to put a plan into its storage
 log = logging.getLogger(__name__)
 
 

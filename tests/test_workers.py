@@ -154,6 +154,30 @@ def test_no_trial_is_claimed_twice_however_many_claim_at_once(echo: Task, tmp_pa
     assert study.counts()["rnn"]["running"] == 60
 
 
+def test_a_new_storage_is_made_by_one_of_many_that_open_it_at_once(tmp_path: Path, url: str | None) -> None:
+    where = url or storage.default_url(tmp_path)
+    start = threading.Barrier(8)
+    failed: list[Exception] = []
+
+    def begin() -> None:
+        try:
+            start.wait()
+            opened = storage.connect(where)
+            start.wait()
+            Leases(opened.engine, "s").create()
+        except Exception as error:
+            failed.append(error)
+            start.abort()
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert Leases(storage.connect(where).engine, "s").peers() == []
+
+
 def test_trials_are_claimed_in_their_order_the_variants_in_turn(echo: Task, tmp_path: Path, url: str | None) -> None:
     study = Study.create(tmp_path / "s", plan(echo, storage=url))
     study.leases.join("w", "host", "boot", 1, "device")
