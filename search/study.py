@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 from search import cells, checkpoint, files
 from search.cells import Cell
 from search.errors import UserError, expect, expect_whole, masked, one_line
-from search.leases import Claim, Leases, Outcome, Planned
+from search.leases import ENDED, Claim, Leases, Outcome, Planned
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
 from search.space import OPTIONAL, REQUIRED, SAMPLERS, NumberedSampler, Space, n_grid_points, parse, sampler
@@ -296,6 +296,15 @@ class Study:
         """Removes the checkpoint of a trial that has ended."""
         self._checkpoint(key).unlink(missing_ok=True)
 
+    def forget_ended(self) -> None:
+        """Removes checkpoints of trials that have ended, which workers leave behind that die at the wrong moment."""
+        for variant in self.plan.variants:
+            if left := set((self._checkpoints / variant).glob("*.npz")):
+                study_id = self._storage.get_study_id_from_name(self._name(variant))
+                for trial in self._storage.get_all_trials(study_id, deepcopy=False, states=ENDED):
+                    if (path := self._checkpoint(Key(variant, trial.number, trial._trial_id))) in left:
+                        path.unlink(missing_ok=True)
+
     def _planned(self) -> Iterator[Planned]:
         """All trials, the variants in turn."""
         spaces = {variant: self.plan.space_of(variant) for variant in self.plan.variants}
@@ -343,7 +352,11 @@ class Study:
         }
 
     def _checkpoint(self, key: Key) -> Path:
-        return self.folder / "checkpoints" / self.plan.task["name"] / key.variant / f"{key.number:04}.npz"
+        return self._checkpoints / key.variant / f"{key.number:04}.npz"
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints" / self.plan.task["name"]
 
     def curve_path(self, key: Key) -> Path:
         """Where the learning curve of a trial is kept."""

@@ -322,6 +322,8 @@ class Worker:
         while True:
             try:
                 self._leases.leave(self._id)
+                if self._remaining == 0:
+                    self._study.forget_ended()
                 counts = self._study.counts()
                 with self._change:
                     self.counts = counts

@@ -17,6 +17,7 @@ import optuna
 import pytest
 import sqlalchemy
 import torch
+from optuna.trial import TrialState
 
 from analysis import load, load_curves
 from search import checkpoint, storage, sweep, worker
@@ -24,11 +25,11 @@ from search.cells import get
 from search.engines import Epoch, Member
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError
-from search.leases import QUEUE, WORKERS, LeaseLost, Leases
+from search.leases import QUEUE, WORKERS, LeaseLost, Leases, Outcome
 from search.progress import Progress
 from search.status import status_of
 from search.storage import without_password
-from search.study import Study
+from search.study import Key, Study
 from search.tasks import Task
 from search.training import Trial
 from search.worker import Worker
@@ -470,6 +471,27 @@ def test_a_damaged_checkpoint_is_noticed(echo: Task, tmp_path: Path, damage: str
     content[len(content) // 2] ^= 16
     path.write_bytes({"cut": content[:-100], "flip": content, "empty": b""}[damage])
     assert checkpoint.load(path, trial) is None and path.with_suffix(".broken").exists()
+
+
+def test_checkpoints_that_a_killed_worker_left_are_removed_once_their_trials_have_ended(
+    echo: Task, tmp_path: Path, whole: Path
+) -> None:
+    """A worker may die when it has recorded a trial and not yet removed the checkpoint."""
+    study = Study.create(tmp_path / "s", plan(echo))
+    study.leases.join("w", "host", "boot", 1, "device")
+    one, other = (study.key(claim) for claim in study.leases.exchange("w", want=2)[0])
+    for key in (one, other):
+        checkpoint.save(study._checkpoint(key), study.prepare(key, echo))
+    ended = Outcome(one.trial_id, TrialState.COMPLETE, 1.0, {"result": {"status": "finished"}})
+    study.leases.exchange("w", [ended])
+    study.forget_ended()
+    assert not study._checkpoint(one).exists() and study._checkpoint(other).exists()
+
+    left = Study.open(whole, read_only=False)
+    path = left._checkpoint(Key("rnn", 0, 0))
+    checkpoint.save(path, study.prepare(other, echo))
+    run(whole, echo)
+    assert not path.exists()
 
 
 def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_damaged(
