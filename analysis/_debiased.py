@@ -49,7 +49,7 @@ class OneStep:
         predicted = self._vote(own[out] for own, out in zip(predictions[:, seen], self._outside, strict=True))
         residuals = scores[seen] - predicted
         self._residuals = residuals - residuals.mean()
-        self.own = 2 * (predicted - predicted.mean()) * self._residuals
+        self.own = self._own(predicted)
         self.variance = forest_variance + float(self.own.mean())
 
     def effect(self, dimensions: Sequence[int]) -> tuple[float, Floats]:
@@ -59,13 +59,17 @@ class OneStep:
         marginal = sum(tree.marginal(dimensions, [middles] * len(dimensions)) for tree in self._trees)
         unseen = (self._points[out] for out in self._outside)
         at_trials = self._vote(tree.at(dimensions, points) for tree, points in zip(self._trees, unseen, strict=True))
-        own = 2 * (at_trials - at_trials.mean()) * self._residuals
+        own = self._own(at_trials)
         return float(np.mean((marginal / len(self._trees) - self._mean) ** 2)) + float(own.mean()), own
 
     def error(self, own: Floats, share: float, total: float) -> float:
         """Standard error of a share of `total`, from what each trial adds to the variance that is shared out."""
         n = len(own)
         return float(np.std(own - share * self.own, ddof=1)) / math.sqrt(n) / total if n > 1 else math.nan
+
+    def _own(self, predicted: Floats) -> Floats:
+        """[n] what each trial adds to a variance, from a marginal at the trials, or the prediction."""
+        return 2 * (predicted - predicted.mean()) * self._residuals
 
     def _vote(self, values: Iterable[Floats]) -> Floats:
         """[n] mean over the trees that have not seen a trial, from what each says of those that it has not seen."""

@@ -294,8 +294,7 @@ def fit(
     varying, absent = _varying(dimensions, columns)
     expect(bool(varying), "space", "every setting is fixed", "one that varies")
     data = [columns[dimension.name] for dimension in varying]
-    # Of all combinations of toggles few are drawn, and those of `tpe` where it hopes for the best.
-    drawn = plan.sampler != "tpe" and by != "toggles"
+    drawn = not plan.learns and by != "toggles"  # of whose combinations few are drawn
     fanova = from_arrays(data, scores.fillna(cutoff).clip(upper=cutoff), varying, n_trees, seed, drawn)
     fanova.cutoff = cutoff
     fanova.notes = notes + absent + fanova.notes
@@ -334,10 +333,11 @@ def from_arrays(
     expect(fits, "X", f"{len(columns)} columns", f"{len(dimensions)} columns of {len(scores)} values")
 
     axes = [_Axis(d, column, scores) for d, column in zip(dimensions, columns, strict=True)]
-    codes = np.column_stack([axis.encode(column) for axis, column in zip(axes, columns, strict=True)])
-    forest = RandomForestRegressor(n_trees, random_state=seed, **FOREST).fit(codes.astype(np.float32), scores)
+    encoded = [axis.encode(column) for axis, column in zip(axes, columns, strict=True)]
+    codes = np.column_stack(encoded).astype(np.float32)
+    forest = RandomForestRegressor(n_trees, random_state=seed, **FOREST).fit(codes, scores)
     trees = [_boxes(estimator.tree_, axes) for estimator in forest.estimators_]
-    predictions = np.stack([estimator.predict(codes.astype(np.float32)) for estimator in forest.estimators_])
+    predictions = np.stack([estimator.predict(codes) for estimator in forest.estimators_])
     outside = np.ones(predictions.shape, dtype=bool)
     for row, bag in zip(outside, forest.estimators_samples_, strict=True):
         row[bag] = False

@@ -5,8 +5,9 @@ import os
 import random
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import optuna
@@ -35,6 +36,7 @@ TROUBLE = (
 SQLITE_TIMEOUT = 60  # seconds to wait for another writer
 PREPARING = 60.0  # seconds of trying to put what is missing into a storage
 _DUPLICATE_TABLE = "42P07"  # PostgreSQL's code
+T = TypeVar("T")
 # A server that is gone without a word is noticed within half a minute.
 _POSTGRESQL = {
     "connect_timeout": 10,
@@ -131,16 +133,30 @@ def _postgresql(parsed: sqlalchemy.URL) -> RDBStorage:
 def _optuna(url: sqlalchemy.URL, **options: Any) -> RDBStorage:
     """Optuna's storage. Of many processes that open a new one at once each finds, sooner or later, what one has made:
     Optuna looks for its tables and its version before it writes them, and does not wait in between."""
-    patience = time.monotonic() + PREPARING
+
+    def made_by_another(error: Exception) -> bool:
+        if not isinstance(error, sqlalchemy.exc.DBAPIError):
+            return False
+        said, code = str(error.orig), getattr(error.orig, "sqlstate", "")
+        duplicate = isinstance(error, sqlalchemy.exc.IntegrityError) or code == _DUPLICATE_TABLE
+        return duplicate or "already exists" in said or "locked" in said
+
+    return patiently(
+        lambda: RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options), made_by_another
+    )
+
+
+def patiently(act: Callable[[], T], passes: Callable[[Exception], bool]) -> T:
+    """What `act` returns, tried again for a while if it raises an error that `passes`, since another process is in
+    its way."""
+    end = time.monotonic() + PREPARING
     while True:
         try:
-            return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
-        except sqlalchemy.exc.DBAPIError as error:
-            made = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error.orig)
-            made = made or "locked" in str(error.orig) or getattr(error.orig, "sqlstate", "") == _DUPLICATE_TABLE
-            if not made or time.monotonic() > patience:
+            return act()
+        except Exception as error:
+            if not passes(error) or time.monotonic() > end:
                 raise
-            time.sleep(random.uniform(0.05, 0.2))
+        time.sleep(random.uniform(0.05, 0.2))
 
 
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:

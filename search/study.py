@@ -3,8 +3,6 @@
 import dataclasses
 import logging
 import math
-import random
-import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
@@ -29,7 +27,7 @@ from search.leases import ENDED, Claim, Leases, Outcome, Planned
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
 from search.space import OPTIONAL, REQUIRED, SAMPLERS, NumberedSampler, Space, n_grid_points, parse, sampler
-from search.storage import PREPARING, STATUS, TROUBLE, connect, default_url, study_name
+from search.storage import STATUS, TROUBLE, connect, default_url, patiently, study_name
 from search.tasks.task import Task
 from search.training import Trial
 
@@ -96,6 +94,11 @@ class Plan:
     def space_of(self, variant: str) -> Space:
         """The search space, checked against the toggles of a variant's cell."""
         return parse(self.space, (*REQUIRED, *OPTIONAL, *cells.toggles(cells.define(self.variants[variant]))))
+
+    @property
+    def learns(self) -> bool:
+        """Whether the sampler is led by the scores of earlier trials."""
+        return self.sampler == "tpe"
 
     @property
     def total(self) -> int:
@@ -185,23 +188,21 @@ class Study:
 
     def _prepare_storage(self) -> None:
         """Puts the plan into the storage, or what is missing of it if a process died in doing so."""
-        patience = time.monotonic() + PREPARING
-        while True:
-            try:
-                present = {study.study_name: study for study in self._storage.get_all_studies()}
-                for variant in self.plan.variants:
-                    known = present.get(self._name(variant))
-                    if known is None or not known.user_attrs:
-                        self._create_optuna_study(variant)
-                self.leases.create()
-                self.leases.plan(self._planned())
-                return
-            except TROUBLE as error:
-                # Optuna reads before it writes, which SQLite refuses at once where another process has just written.
-                if not isinstance(error, optuna.exceptions.StorageInternalError) or time.monotonic() > patience:
-                    text = f"storage of {self.folder}: expected one that can be written to ({one_line(error)})"
-                    raise UserError(text) from error
-                time.sleep(random.uniform(0.05, 0.2))
+        try:
+            # Optuna reads before it writes, which SQLite refuses at once where another process has just written.
+            patiently(self._put_plan, lambda error: isinstance(error, optuna.exceptions.StorageInternalError))
+        except TROUBLE as error:
+            text = f"storage of {self.folder}: expected one that can be written to ({one_line(error)})"
+            raise UserError(text) from error
+
+    def _put_plan(self) -> None:
+        present = {study.study_name: study for study in self._storage.get_all_studies()}
+        for variant in self.plan.variants:
+            known = present.get(self._name(variant))
+            if known is None or not known.user_attrs:
+                self._create_optuna_study(variant)
+        self.leases.create()
+        self.leases.plan(self._planned())
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each variant the number of trials by status."""

@@ -15,7 +15,7 @@ from search.progress import Progress
 from search.study import Study
 from search.tasks.task import Task
 from search.training import Refill, Round, Trial, train
-from search.worker import LEASE, Worker
+from search.worker import Worker
 
 CHECKPOINT_INTERVAL = 20.0  # seconds
 # SLURM warns of the end with SIGTERM, or with the signal that --signal names; submitit asks for SIGUSR2.
@@ -30,7 +30,7 @@ def run(
     population: int,
     threads: int,
     progress: Progress,
-    lease: float = LEASE,
+    lease: float,
 ) -> bool:
     """Trains what a study still lacks, beside whatever other workers do.
 

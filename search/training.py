@@ -61,7 +61,7 @@ class Trial:
         lr, momentum, noise = (float(settings[name]) for name in ("lr", "momentum", "input_noise"))
         member = Member(
             *(network, lr, momentum, noise, seed, weights, np.zeros_like(weights)),
-            nesterov=settings.get("momentum_type", "nesterov") == "nesterov",
+            nesterov=settings.get("momentum_type") != "standard",
             clip=bool(settings.get("gradient_clipping", False)),
         )
         return Trial(key, settings, member, best_weights=weights)

@@ -5,7 +5,6 @@ database that is away; it stops only where the lease runs out, for then others m
 """
 
 import fcntl
-import logging
 import math
 import os
 import secrets
@@ -25,12 +24,10 @@ from search.study import Key, Study
 from search.tasks.task import Task
 from search.training import Trial
 
-LEASE = 60.0  # seconds without a sign of life after which a worker's trials are taken over
 RENEWALS = 4  # in the length of a lease
 TICK = 2.0  # seconds between looks at the storage while there is nothing to claim, and between counts for the display
 PATIENCE = 900.0  # seconds of trouble with the storage after which a worker gives up
 FAREWELL = 10.0  # seconds of trying to put trials back when a worker leaves
-log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -44,13 +41,11 @@ class Worker:
         note: is told, in one line each, of what is unusual.
     """
 
-    def __init__(
-        self, study: Study, task: Task, engine: Engine, lease: float = LEASE, note: Callable[[str], None] = log.warning
-    ):
+    def __init__(self, study: Study, task: Task, engine: Engine, lease: float, note: Callable[[str], None]):
         self._study, self._task, self._engine, self._lease, self._note = study, task, engine, lease, note
         self._leases = study.leases
         # A claim may be made before it is needed, but not with a sampler that learns from the trials before it.
-        self._learns = study.plan.sampler == "tpe"
+        self._learns = study.plan.learns
         self._ahead = 0 if self._learns else 1
         self._change = threading.Condition()
         # Under the condition's lock:

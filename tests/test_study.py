@@ -50,7 +50,7 @@ def plan(task: Task, **changes: Any) -> Plan:
 def sweep(folder: Path, task: Task, *, extend: bool = False, population: int = 4, **changes: Any) -> Study:
     study = Study.create(folder, plan(task, **changes), extend)
     with Progress(study.counts(), study.plan.epochs) as progress:
-        assert run(study, task, ReferenceEngine(), population=population, threads=1, progress=progress)
+        assert run(study, task, ReferenceEngine(), population=population, threads=1, progress=progress, lease=60.0)
     return study
 
 
