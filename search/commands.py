@@ -27,6 +27,7 @@ from search.sweep import run
 from search.training import Trial, listed
 from search.training import train as train_population
 
+_PLANNED = ("trials", "epochs", "patience", "seed", "sampler", "paired", "space", "dtype", "storage")
 # Where data is cached is no part of what a study computes.
 _NOT_PLANNED = ("cache",)
 
@@ -47,7 +48,7 @@ def sweep(config: DictConfig) -> int:
         score=task.score,
         variants=variants,
         data_hash=task.hash,
-        **{k: settings[k] for k in ("trials", "epochs", "patience", "seed", "sampler", "space", "dtype", "storage")},
+        **{key: settings[key] for key in _PLANNED},
     )
     folder = Path(settings["runs"]) / plan.study
     study = Study.create(folder, plan, settings["extend"])

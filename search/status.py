@@ -14,12 +14,13 @@ def status_of(study: Study, tracebacks: bool = False) -> str:
     peers = study.leases.peers()
     ended = sum(row[status] for row in counts.values() for status in ("finished", "diverged", "failed"))
     lines = [table(counts), f"{ended} of {study.plan.total} planned trials have ended"]
+    lines.append(f"draws are {study.plan.draws}")
     left = study.plan.total - ended
     recent, seconds = study.leases.pace(RECENT)
     if left and recent and peers:
         per_second = recent / seconds
         eta = timedelta(seconds=round(left / per_second))
-        lines[-1] += f"; {3600 * per_second:.0f} trials/h lately, {eta} left"
+        lines[-2] += f"; {3600 * per_second:.0f} trials/h lately, {eta} left"
     if peers:
         lines += ["", f"{'worker':32} {'trials':>6} {'ended':>6} {'sign of life':>13} {'joined':>12}  engine"]
         lines += [

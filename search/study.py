@@ -52,6 +52,8 @@ class Plan:
         space: distribution of each setting by name.
         dtype: ``float32`` or ``float64``.
         data_hash: SHA-256 of the task's data.
+        paired: whether trial k of every variant has the same settings and the same seed, wherever the sampler does not
+            learn. Plans of before there was this key are of studies whose variants were drawn apart.
         storage: an Optuna storage URL without a password, or None for ``study.db`` in the study's folder.
     """
 
@@ -67,6 +69,7 @@ class Plan:
     space: dict[str, dict[str, Any]]
     dtype: str
     data_hash: str
+    paired: bool = False
     storage: str | None = None
 
     def __post_init__(self) -> None:
@@ -75,6 +78,7 @@ class Plan:
         expect(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         expect(self.sampler in SAMPLERS, "sampler", self.sampler, f"one of {', '.join(SAMPLERS)}")
         expect(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        expect(isinstance(self.paired, bool), "paired", self.paired, "true or false")
         expect(bool(self.variants), "variants", "[]", "at least one variant")
 
     def check(self) -> None:
@@ -99,6 +103,29 @@ class Plan:
     def learns(self) -> bool:
         """Whether the sampler is led by the scores of earlier trials."""
         return self.sampler == "tpe"
+
+    @property
+    def draws(self) -> str:
+        """In words, how the settings of different variants belong together."""
+        if self.paired and not self.learns:
+            return "paired: trial k of every variant has the same settings and the same seed"
+        seeds = ", with the same seeds" if self.paired else ""
+        return f"unpaired: the settings of every variant are drawn apart{seeds}"
+
+    def draw_seed(self, variant: str) -> int:
+        """The seed of the sampler of one variant; the same for all where draws are paired.
+
+        A setting's draws depend on this, on its own name and on the number of the trial, so that studies of one seed
+        and task are paired with each other too, in all settings that they have in common (not with ``sampler=qmc``,
+        whose points depend on the number of dimensions).
+        """
+        own = () if self.paired and not self.learns else (variant,)
+        return derive_seed(self.seed, self.task["name"], *own)
+
+    def trial_seed(self, variant: str, number: int) -> int:
+        """The seed of a trial's weights and noise."""
+        own = () if self.paired else (variant,)
+        return derive_seed(self.seed, self.task["name"], *own, number)
 
     @property
     def total(self) -> int:
@@ -238,7 +265,14 @@ class Study:
             UserError: its settings make no cell.
         """
         settings = self._settings(key)
-        trial = Trial.new(key, self.cell(key.variant, settings), settings, self.seed(key), task, self.plan.dtype)
+        trial = Trial.new(
+            key,
+            self.cell(key.variant, settings),
+            settings,
+            self.plan.trial_seed(key.variant, key.number),
+            task,
+            self.plan.dtype,
+        )
         path = self._checkpoint(key)
         if not path.exists():
             return trial
@@ -255,10 +289,6 @@ class Study:
         study = optuna.load_study(study_name=self._name(key.variant), storage=self._storage, sampler=own)
         asked = optuna.trial.Trial(study, key.trial_id)
         return {dimension.name: dimension.suggest(asked) for dimension in space}
-
-    def seed(self, key: Key) -> int:
-        """The seed of a trial's weights and noise."""
-        return derive_seed(self.plan.seed, self.plan.task["name"], key.variant, key.number)
 
     def cell(self, variant: str, settings: Mapping[str, Any]) -> Cell:
         """The cell of a trial: that of its variant, with the toggles among its settings."""
@@ -288,7 +318,11 @@ class Study:
 
     def failure(self, key: Key, error: Exception, settings: Mapping[str, Any] | None = None) -> Outcome:
         """What is to be recorded of a trial that raised. Bad input would raise again; all else is tried once more."""
-        result = dict(settings or {}) | {"seed": self.seed(key), "status": "failed", "error": one_line(error)}
+        result = dict(settings or {}) | {
+            "seed": self.plan.trial_seed(key.variant, key.number),
+            "status": "failed",
+            "error": one_line(error),
+        }
         lines = masked("".join(traceback.format_exception(error)))
         final = TrialState.FAIL if isinstance(error, UserError) else None
         return Outcome(key.trial_id, final, None, {"result": result, "traceback": lines})
@@ -348,8 +382,7 @@ class Study:
     def _samplers(self) -> dict[str, optuna.samplers.BaseSampler]:
         plan = self.plan
         return {
-            variant: sampler(plan.sampler, plan.space_of(variant), derive_seed(plan.seed, plan.task["name"], variant))
-            for variant in plan.variants
+            variant: sampler(plan.sampler, plan.space_of(variant), plan.draw_seed(variant)) for variant in plan.variants
         }
 
     def _checkpoint(self, key: Key) -> Path:

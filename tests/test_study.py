@@ -244,3 +244,47 @@ def test_a_signal_saves_and_says_how_to_go_on(undisturbed: pd.DataFrame, tmp_pat
 def test_the_plan_is_plain_yaml(echo: Task, tmp_path: Path) -> None:
     Study.create(tmp_path / "s", plan(echo))
     assert Plan(**yaml.safe_load((tmp_path / "s" / "study.yaml").read_text())) == plan(echo)
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_paired_trials_share_settings_and_seed(echo: Task, tmp_path: Path, sampler: str) -> None:
+    sweep(tmp_path / "s", echo, paired=True, sampler=sampler)
+    drawn = load(tmp_path / "s").set_index(["variant", "trial"])[
+        ["hidden_size", "lr", "momentum", "input_noise", "seed"]
+    ]
+    pd.testing.assert_frame_equal(drawn.loc["vanilla"], drawn.loc["rnn"])
+    assert drawn.loc["rnn"].nunique().min() == 3  # over the trials
+
+
+def test_unpaired_variants_are_drawn_apart(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "s", echo)
+    drawn = load(tmp_path / "s").set_index(["variant", "trial"])
+    assert set(drawn.loc["vanilla"].lr).isdisjoint(drawn.loc["rnn"].lr)
+    assert set(drawn.loc["vanilla"].seed).isdisjoint(drawn.loc["rnn"].seed)
+
+
+def test_studies_of_one_seed_are_paired_in_what_they_share(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "s", echo, paired=True)
+    bias = {"forget_bias": {"distribution": "uniform", "low": 0.0, "high": 5.0}}
+    lstm = {"vanilla": {"cell": "lstm"}}
+    sweep(tmp_path / "t", echo, study="t", paired=True, variants=lstm, space=SPACE | bias)
+    one, other = (load(tmp_path / name).query("variant == 'vanilla'").reset_index() for name in ("s", "t"))
+    shared = ["hidden_size", "lr", "momentum", "input_noise", "seed"]
+    pd.testing.assert_frame_equal(one[shared], other[shared])
+
+
+def test_a_paired_study_can_be_extended(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "s", echo, paired=True)
+    before = load(tmp_path / "s")
+    sweep(tmp_path / "s", echo, paired=True, trials=5, extend=True)
+    after = load(tmp_path / "s")
+    assert len(after) == 10
+    same(before, after.query("trial < 3"), exact=True)
+
+
+def test_a_plan_of_before_pairing_reads_as_unpaired(echo: Task, tmp_path: Path) -> None:
+    study = sweep(tmp_path / "s", echo)
+    path = study.folder / "study.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("paired")))
+    assert Study.open(tmp_path / "s").plan.draws.startswith("unpaired")
+    sweep(tmp_path / "s", echo)  # and the same command goes on
