@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from optuna.trial import TrialState
 
 from search.errors import UserError, expect, masked, one_line
-from search.storage import STATUS, connect, default_url
-from search.study import PLAN_FILE, Plan, find, read_plan
+from search.storage import STATUS, connect
+from search.study import PLAN_FILE, Plan, find, read_plan, storage_url
 
 KEYS = ("study", "task", "variant", "trial", "status")
 SETTINGS = ("hidden_size", "lr", "momentum", "input_noise")
@@ -38,12 +38,13 @@ VERSION = "_version"
 Studies = str | Path | Sequence[str | Path]
 
 
-def load(study: Studies, runs: str | Path = "runs") -> pd.DataFrame:
+def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) -> pd.DataFrame:
     """One row a planned trial, whether it has ended or not, ordered by study, task, variant and trial.
 
     Args:
         study: a name under `runs`, or the path of a study's folder; several as a sequence or, of names, as ``"a,b"``.
         runs: the folder of studies.
+        storage: where the studies are kept, if that is not their own folders: see `search.study.storage_url`.
 
     Returns:
         A frame with the columns
@@ -84,7 +85,7 @@ def load(study: Studies, runs: str | Path = "runs") -> pd.DataFrame:
     variants: dict[str, None] = {}
     rows: list[dict[str, Any]] = []
     for folder, plan in find_all(study, runs):
-        trials = _read_trials(folder, plan)
+        trials = _read_trials(folder, plan, storage)
         own_tasks = dict.fromkeys([plan.task["name"], *(task for task, _ in trials)])
         own_variants = dict.fromkeys([*plan.variants, *(variant for _, variant in trials)])
         tasks, variants = tasks | own_tasks, variants | own_variants
@@ -195,9 +196,9 @@ def _read_curve(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: expected a trial's curve ({one_line(error)})") from None
 
 
-def _read_trials(folder: Path, plan: Plan) -> dict[tuple[str, str], list[optuna.trial.FrozenTrial]]:
+def _read_trials(folder: Path, plan: Plan, named: str | None) -> dict[tuple[str, str], list[optuna.trial.FrozenTrial]]:
     """{(task, variant): trials} of the storage's studies ``STUDY/TASK/VARIANT``."""
-    url = plan.storage or default_url(folder)
+    url = storage_url(folder, plan, named)
     storage = connect(url, read_only=True)
     trials = {}
     try:

@@ -13,7 +13,6 @@ import pandas as pd
 import yaml
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, ListConfig
 
 from analysis import figures, importance_figures, style, summaries, tables
 from analysis import findings as judging
@@ -21,6 +20,7 @@ from analysis.compare import ADJUSTMENTS, ALPHA, BASELINE, Adjust, Select, compa
 from analysis.importance import BY, Importance
 from analysis.load import PROVENANCE, Studies, find_all, load, load_curves
 from search import files
+from search.composition import Composed, Composer
 from search.errors import UserError, expect, masked
 from search.study import Plan
 
@@ -99,6 +99,7 @@ def report(
     select: Select = "valid",
     adjust: Adjust = "bonferroni",
     findings: str | Path | None = None,
+    storage: str | None = None,
 ) -> Path:
     """Writes the report of a study, finished or not, into its folder ``report/`` and returns that folder.
 
@@ -112,6 +113,7 @@ def report(
         select: the score that picks the best 10 % of trials, ``valid`` or ``test``.
         adjust: how p is adjusted for the number of tests, ``bonferroni`` or ``holm``.
         findings: a file of findings to judge (see `analysis.findings`); by default those of Greff et al. (2015).
+        storage: as of `analysis.load`.
 
     Raises:
         UserError: no such study or file, it cannot be read, or the report cannot be written.
@@ -120,7 +122,7 @@ def report(
     expect(adjust in ADJUSTMENTS, "adjust", adjust, f"one of {', '.join(ADJUSTMENTS)}")
     published = judging.read(judging.PUBLISHED if findings is None else findings)
     studies = find_all(study, runs)
-    frame = load(study, runs)
+    frame = load(study, runs, storage)
     names = [plan.study for _, plan in studies]
     for (folder, _), name in zip(studies, names, strict=True):
         expect(bool((frame["study"] == name).any()), str(folder), "0 trials", "a plan of at least one trial")
@@ -172,11 +174,10 @@ def report(
     return folder
 
 
-def main(config: DictConfig) -> int:
+def main(composed: Composed, composer: Composer) -> int:
     """``odyssey report``: writes the report of a study and prints where its page is."""
-    study = [str(name) for name in config.study] if isinstance(config.study, ListConfig) else str(config.study)
-    folder = report(study, str(config.runs), config.select, config.adjust, config.findings)
-    print(folder / "index.html")
+    chosen = {key: composed.settings[key] for key in ("study", "runs", "select", "adjust", "findings", "storage")}
+    print(report(**chosen) / "index.html")
     return 0
 
 

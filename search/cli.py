@@ -1,22 +1,23 @@
-"""The command line: each command is a Hydra application; this module dispatches to them and reports errors."""
+# PYTHON_ARGCOMPLETE_OK
+"""The command line: finds the command, has its settings composed, and reports what goes wrong in one line."""
 
-import difflib
+import argparse
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from importlib import resources
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import hydra
-import setproctitle
-import yaml
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from search import keys
+from search.errors import INTERRUPTED, USER_ERROR, UserError, masked
 
-from search.errors import UserError, masked
+if TYPE_CHECKING:
+    from search.composition import Composer
 
 # Commands by name: the function, resolved when it is called, and what it does.
 COMMANDS = {
@@ -28,131 +29,169 @@ COMMANDS = {
     "bench": ("search.commands:bench", "measure the engines on this machine"),
     "data": ("search.commands:data", "prepare the data of a task"),
 }
-_SILENT = [
-    "hydra/job_logging=none",
-    "hydra/hydra_logging=none",
-    "hydra.run.dir=.",
-    "hydra.output_subdir=null",
-    "hydra.job.name=odyssey",
-]
-USAGE_ERROR, INTERRUPTED = 2, 130  # 130: 128 + SIGINT, and the run can go on
+_TRAIN = ("sweep", "worker", "train", "bench", "data")  # run cells and tasks of the user's own
+_EPILOG = """\
+odyssey COMMAND --help explains a command's keys. Completion of commands, keys and values in the shell:
+eval "$(register-python-argcomplete odyssey)"
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs ``odyssey COMMAND key=value ...``; returns the exit code: 0, 2 after bad input, 130 if interrupted."""
+    """Runs ``odyssey COMMAND key=value ...``.
+
+    Returns:
+        the exit code: 0; 1 if what was to be computed failed; 2 after bad input; 130 if interrupted.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] in (["--shell-completion"], ["-sc"]):
-        words = _completed_command(words)
-    if not words or words[0] in ("-h", "--help"):
-        print(_usage())
-        return 0 if words else USAGE_ERROR
-    command, *arguments = words
     if masked(" ".join(words)) != " ".join(words):
+        import setproctitle
+
         setproctitle.setproctitle(masked(shlex.join(["odyssey", *words])))  # passwords are not for `ps` to show
-    if command not in COMMANDS:
-        return fail(f"{command}: no such command; expected one of {', '.join(COMMANDS)}")
-    if command == "data" and arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
-        arguments[0] = f"task={arguments[0]}"  # odyssey data jsb
-    sys.path.append(os.getcwd())  # where users keep cells and tasks of their own
-    if command == "report":  # to Hydra, study=a,b would be two runs
-        arguments = [re.sub(r"^study=([^\['\"]*,.*)$", r"study=[\1]", word) for word in arguments]
     try:
-        code = _run(command, [_lenient(word) for word in arguments])
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        return fail(_explained(command, error))
+        code = _run(words)
+    except UserError as error:
+        return fail(str(error))
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # a fault of ours: all of it, less the secrets that may stand in it
+        print(masked(traceback.format_exc()), end="", file=sys.stderr)
+        print("odyssey: this is a fault in odyssey itself; please report it with the lines above", file=sys.stderr)
+        return 1
     if code == INTERRUPTED:
-        again = (
-            f"; the same command goes on:\n  odyssey {masked(shlex.join(words))}"
-            if command in ("sweep", "worker")
-            else ""
-        )
+        again = ""
+        if words and words[0] in ("sweep", "worker"):
+            again = f"; the same command goes on:\n  odyssey {masked(shlex.join(words))}"
         print(f"interrupted{again}", file=sys.stderr)
     return code
 
 
-def _run(command: str, arguments: list[str]) -> int:
-    """Composes the configuration of a command and calls its function."""
-    outcome: list[int | Exception] = []
+def _run(words: list[str]) -> int:
+    parser = _parser()
+    if "COMP_LINE" in os.environ:
+        import argcomplete
 
-    def task(config: DictConfig) -> None:
-        function: Callable[[DictConfig], int | None] = resolve_name(COMMANDS[command][0])
-        try:
-            for key in map(str, config):
-                if key not in legal_keys(command):
-                    raise UserError(f"{key}: no such key; expected one of {', '.join(legal_keys(command))}")
-            outcome.append(function(config) or 0)
-        except (
-            UserError,
-            OmegaConfBaseException,
-        ) as error:  # not through Hydra, which would print more than its one line
-            outcome.append(error)
+        argcomplete.autocomplete(parser)
+    options = parser.parse_intermixed_args(words)
+    if options.version:
+        print(f"odyssey {metadata.version('odyssey')}")
+        return 0
+    command, *arguments = options.words or [""]
+    if not command:
+        print(parser.format_help(), end="")
+        return 0 if options.help else USER_ERROR
+    if command not in COMMANDS:
+        raise UserError(f"{command}: no such command; expected one of {', '.join(COMMANDS)}")
+    if command == "data" and arguments and "=" not in arguments[0]:
+        arguments[0] = f"task={arguments[0]}"  # odyssey data jsb
+    if command in _TRAIN and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where users keep cells and tasks of their own
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of printing a traceback of its own
-    completing = any(word in ("--shell-completion", "-sc") for word in arguments)
-    sys.argv = ["odyssey", *arguments, *([] if completing else _SILENT)]
-    hydra.main(config_path="pkg://configs", config_name=command, version_base="1.3")(task)()
-    for result in outcome:
-        if isinstance(result, Exception):
-            raise result
-        return result
-    return 0  # --help, --cfg and their like call no function
+    from search.composition import Composer  # Hydra, which completion and errors above do without
 
+    with Composer(options.config_dir) as composer:
+        if options.help:
+            print(_help(composer, command, arguments), end="")
+        elif options.cfg:
+            from omegaconf import OmegaConf
 
-def legal_keys(command: str) -> list[str]:
-    """The keys of a command's configuration: its config groups, then its own."""
-    primary = yaml.safe_load(resources.files("configs").joinpath(f"{command}.yaml").read_text())
-    groups = [next(iter(entry)) for entry in primary.pop("defaults", []) if isinstance(entry, dict)]
-    return [*(group for group in groups if group != "experiment"), *primary]
-
-
-def _lenient(word: str) -> str:
-    """An override of a group whose keys we check ourselves, and better: Hydra is told to let new keys pass."""
-    return f"++{word}" if word.startswith(("variant.", "space.", "task.", "launcher.")) else word
+            config, _ = composer.parsed(command, arguments)
+            shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            print(OmegaConf.to_yaml(shown), end="")
+        else:
+            composed = composer.compose(command, arguments)
+            return resolve_name(COMMANDS[command][0])(composed, composer) or 0
+    return 0
 
 
-def _completed_command(words: list[str]) -> list[str]:
-    """Arguments for Hydra's completion, which knows of applications but not of commands within one.
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (\S+)", message)
+        if unknown and unknown[1] in ("-m", "--multirun"):
+            raise UserError(f"{unknown[1]}: a sweep is of one study; for several variants give variants=[a,b]")
+        if unknown:
+            raise UserError(f"{unknown[1]}: no such option; expected key=value, or one of {', '.join(self._options())}")
+        raise UserError(masked(message))
 
-    The line being completed is in COMP_LINE: its command becomes ours, and the rest is what Hydra sees.
-    """
-    if any(word.startswith(("install", "uninstall")) for word in words):
-        return ["sweep", *words]
-    program, _, rest = os.environ.get("COMP_LINE", "").partition(" ")
-    command, space, overrides = rest.lstrip().partition(" ")
-    if not space:
-        print("\n".join(f"{name}" for name in COMMANDS if name.startswith(command)))
-        raise SystemExit(0)
-    os.environ["COMP_LINE"] = f"{program} {overrides}"
-    os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
-    return [command, *words]
+    def _options(self) -> list[str]:
+        return [option for action in self._actions for option in action.option_strings]
 
 
-def _explained(command: str, error: Exception) -> str:
-    """One line that names the key and what was expected."""
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: expected key=value, in Hydra's override syntax"
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={name}: expected one of {', '.join(error.options)}"
-    unknown = re.match(r"Could not override '(.*)'", first)
-    if unknown:
-        keys = legal_keys(command)
-        near = difflib.get_close_matches(unknown[1], keys, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"{unknown[1]}: no such key; {hint}expected one of {', '.join(keys)}"
-    key = getattr(error, "full_key", None)
-    return f"{key}: {first}" if key and key not in first else first
-
-
-def _usage() -> str:
+def _parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items())
-    return f"usage: odyssey COMMAND [key=value ...]\n\n{commands}\n\nodyssey COMMAND --help lists a command's keys."
+    parser = _Parser(
+        prog="odyssey",
+        usage="odyssey COMMAND [key=value ...] [--config-dir FOLDER] [--cfg job]",
+        description=f"commands:\n{commands}",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS).completer = _completed  # type: ignore[attr-defined]
+    folder = "folder with variants, tasks, spaces and experiments of your own"
+    parser.add_argument("--config-dir", "-cd", action="append", default=[], metavar="FOLDER", help=folder)
+    parser.add_argument("--cfg", "-c", choices=["job"], help="print the command's settings, and do nothing")
+    parser.add_argument("--help", "-h", action="store_true", help="explain a command's keys")
+    parser.add_argument("--version", action="store_true")
+    return parser
+
+
+def _help(composer: "Composer", command: str, words: Sequence[str]) -> str:
+    """The keys of a command, each with its default and what it means, and its config groups with their files."""
+    lines = [f"usage: odyssey {command} [key=value ...]", "", *_comment(keys.primary(command)), ""]
+    rows = [(f"{key}={value}", comment, key) for key, (value, comment) in keys.meanings(keys.primary(command)).items()]
+    width = max((len(row[0]) for row in rows), default=0)
+    for assigned, comment, key in rows:
+        own = keys.kind(command, key)
+        lines.append(f"  {assigned:{width}}  {'; '.join(filter(None, [comment, own.expected if own else '']))}")
+    for group in keys.groups(command):
+        lines += ["", f"{group}=NAME, one of {', '.join(composer.options(group))}"]
+    config, _ = composer.parsed(command, words)
+    for group in ("task", "launcher"):
+        if group in keys.groups(command):
+            choice = config.hydra.runtime.choices[group]
+            found = keys.meanings(composer.text(group, choice))
+            lines += ["", f"keys of {group}={choice}:"]
+            lines += [
+                f"  {group}.{key}={value}  {text}".rstrip() for key, (value, text) in found.items() if key != "name"
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    """The lines of comment at the head of a file."""
+    head = re.match(r"(?:#.*\n)*", text)
+    return [line.lstrip("# ") for line in head[0].splitlines()] if head else []
+
+
+def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """What a word of the command line may become: a command, a key, or a value of a key."""
+    from search.composition import options
+
+    command, *_words = parsed_args.words or [""]
+    if command not in COMMANDS:
+        return list(COMMANDS)
+    folders = [Path(folder) for folder in parsed_args.config_dir]
+    key, equals, value = prefix.partition("=")
+    if not equals:
+        names = [*keys.legal_keys(command), *keys.groups(command)]
+        return [f"{name}=" for name in dict.fromkeys(names)]
+    if key in keys.groups(command):
+        return [f"{key}={name}" for name in options(key, folders)]
+    if key == "study":
+        runs = next((w.removeprefix("runs=") for w in _words if w.startswith("runs=")), "runs")
+        return [f"study={path.parent.name}" for path in sorted(Path(runs).glob("*/study.yaml"))]
+    if key == "variants":
+        before = value[: value.rfind(",") + 1]
+        return [f"variants={before}{name}" for name in options("variant", folders) if name not in before.split(",")]
+    own = keys.kind(command, key)
+    return [f"{key}={value}" for value in (own.values if own else ())]
 
 
 def fail(text: str) -> int:
     """Prints what is wrong with the input; returns the exit code."""
     print(f"odyssey: {text}", file=sys.stderr)
-    return USAGE_ERROR
+    return USER_ERROR

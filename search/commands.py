@@ -3,57 +3,60 @@
 import json
 import logging
 import os
+import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-
 from search import cells, engines, files, launchers, progress, tasks
 from search.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
-from search.errors import expect, expect_whole
+from search.composition import Composed, Composer
+from search.errors import FAILED, INTERRUPTED, expect
+from search.keys import NAME_EXPECTED, is_name, shown
 from search.launchers import Job, local
-from search.launchers.job import work
+from search.launchers.job import with_cache, work
 from search.launchers.watch import watch
 from search.space import REQUIRED, check_setting
 from search.status import status_of
-from search.storage import without_password
-from search.study import DTYPES, Plan, Study, find, result_of
+from search.storage import kept
+from search.study import PLAN_FILE, Plan, Study, find, read_plan, refuse_unless_grown, result_of, storage_url
 from search.sweep import run
 from search.training import Trial, listed
 from search.training import train as train_population
 
-_PLANNED = ("trials", "epochs", "patience", "seed", "sampler", "paired", "space", "dtype", "storage")
-# Where data is cached is no part of what a study computes.
-_NOT_PLANNED = ("cache",)
+_PLANNED = ("variants", "trials", "epochs", "patience", "seed", "sampler", "paired", "space", "dtype", "storage")
 
 
-def sweep(config: DictConfig) -> int:
-    """``odyssey sweep``: runs a study, or what it still lacks."""
+def sweep(composed: Composed, composer: Composer) -> int:
+    """``odyssey sweep``: runs a study, or what it still lacks.
+
+    An existing study goes on by its own plan; what the user says beyond that may make it grow.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    settings = _plain(config)
-    _check_execution(settings, "population")
+    settings = composed.settings
     if settings["storage"] is not None:
-        settings["storage"] = without_password(str(settings["storage"]))
+        settings["storage"] = kept(settings["storage"])
+    folder = Path(settings["runs"]) / settings["study"]
+    old = read_plan(folder) if (folder / PLAN_FILE).exists() else None
+    cache = _definition(settings["task"]).get("cache")
+    if old is None or "variants" in composed.said:
+        settings["variants"] = _variants(settings["variants"], composer, old.variants if old else {})
+    if old:
+        settings = _as_planned(settings, old, composed.said)
+        storage_url(folder, old, settings["storage"] if "storage" in composed.said else None)
     engine = engines.choose(settings["engine"], settings["device"])
-    variants = _variants(settings["variants"])
-    task = tasks.load(settings["task"])
-    plan = Plan(
-        study=_name(settings["study"]),
-        task={key: value for key, value in settings["task"].items() if key not in _NOT_PLANNED},
-        score=task.score,
-        variants=variants,
-        data_hash=task.hash,
-        **{key: settings[key] for key in _PLANNED},
-    )
-    folder = Path(settings["runs"]) / plan.study
-    study = Study.create(folder, plan, settings["extend"])
+    definition = {key: value for key, value in _definition(settings["task"]).items() if key != "cache"}
+    given = {key: settings[key] for key in _PLANNED}
+    plan = Plan(study=settings["study"], task=definition, score="", data_hash="", **given).with_fingerprints()
+    if old:  # before the data are prepared, which may take long
+        refuse_unless_grown(old, replace(plan, score=old.score, data_hash=old.data_hash))
+    task = tasks.load(with_cache(definition, cache))
+    study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
     launcher = settings["launcher"]
-    if launcher.get("name") == "local" and local.n_workers(launcher, engine.name) == 1:
+    if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
         with progress.Progress(study.counts(), plan.epochs) as display:
             display.note(f"study {folder}, engine {engine.name} on {engine.device}")
             complete = run(
@@ -66,36 +69,45 @@ def sweep(config: DictConfig) -> int:
                 lease=settings["lease"],
             )
     else:
-        workers = launchers.start(_job(settings, folder, settings["task"].get("cache")), launcher)
+        workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
         with progress.Progress(study.counts(), plan.epochs) as display:
             display.note(f"study {folder}, {workers.described}")
             complete = watch(study, workers, display)
-    if not complete:
-        return 130  # as after SIGINT; the command line says how to go on
-    print(f"{folder}: complete. Next: odyssey report study={plan.study}" + _runs_option(settings), file=sys.stderr)
+    return _ended(study, settings) if complete else INTERRUPTED
+
+
+def _ended(study: Study, settings: dict[str, Any]) -> int:
+    """Says what has come of a complete study; returns the exit code."""
+    counts, failures = study.counts(), study.failures()
+    if failures and not any(row["finished"] + row["diverged"] for row in counts.values()):
+        said = list(dict.fromkeys(error for _, _, error, _ in failures))
+        more = f" (and {len(said) - 3} other errors)" if len(said) > 3 else ""
+        print(f"{study.folder}: all {len(failures)} trials failed: {'; '.join(said[:3])}{more}", file=sys.stderr)
+        return FAILED
+    left_out = f", {len(failures)} trials failed, see odyssey status" if failures else ""
+    runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
+    next_step = f"odyssey report study={shlex.quote(study.plan.study)}{runs}"
+    print(f"{study.folder}: complete{left_out}. Next: {next_step}", file=sys.stderr)
     return 0
 
 
-def worker(config: DictConfig) -> int:
+def worker(composed: Composed, composer: Composer) -> int:
     """``odyssey worker``: helps with a study that a sweep has begun."""
-    settings = _plain(config)
-    _check_execution(settings, "population")
-    return work(_job(settings, find(settings["study"], settings["runs"]), settings["cache"]))
+    settings = composed.settings
+    named = None if settings["storage"] is None else kept(settings["storage"])
+    return work(_job(settings, find(settings["study"], settings["runs"]), settings["cache"], named))
 
 
-def train(config: DictConfig) -> None:
+def train(composed: Composed, composer: Composer) -> None:
     """``odyssey train``: trains one trial and prints its result as one line of JSON."""
-    settings = _plain(config)
-    _check_execution(settings)
+    settings = composed.settings
     for name in REQUIRED:
         check_setting(name, name, settings[name])
-    for name in ("epochs", "patience"):
-        expect_whole(name, settings[name], 1)
-    expect_whole("seed", settings["seed"], 0)
-    expect(settings["dtype"] in DTYPES, "dtype", settings["dtype"], f"one of {', '.join(DTYPES)}")
     engine = engines.choose(settings["engine"], settings["device"])
-    cell = cells.define(settings["variant"])
-    task = tasks.load(settings["task"])
+    variant = settings["variant"]
+    expect(isinstance(variant, dict), "variant", variant, "a file of the config group, e.g. variant=vanilla")
+    cell = cells.define(variant)
+    task = tasks.load(_definition(settings["task"]))
     hyperparameters = {name: settings[name] for name in REQUIRED}
     trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"])
     trainer = engine.trainer(task, settings["dtype"], settings["threads"] or engines.n_cores())
@@ -114,21 +126,21 @@ def train(config: DictConfig) -> None:
         for trial in (*latest.live, *latest.ended):
             loss, score = trial.curve[-1] if trial.status != "diverged" else (float("nan"), float("nan"))
             print(f"epoch {trial.member.epoch}: train {loss:.4f}, valid {score:.4f}", file=sys.stderr)
-    variant = HydraConfig.get().runtime.choices["variant"]
-    result = {"task": task.name, "variant": variant}
+    result = {"task": task.name, "variant": composed.choices["variant"]}
     result |= result_of(trial, settings["dtype"], task.hash, engine.name, engine.device)
     print(json.dumps(result, allow_nan=False))
 
 
-def status(config: DictConfig) -> None:
+def status(composed: Composed, composer: Composer) -> None:
     """``odyssey status``: trials of a study by variant and status, its workers, and what failed trials said."""
-    study = Study.open(find(config.study, config.runs))
-    print(status_of(study, tracebacks=config.tracebacks))
+    settings = composed.settings
+    study = Study.open(find(settings["study"], settings["runs"]), storage=settings["storage"])
+    print(status_of(study, tracebacks=settings["tracebacks"]))
 
 
-def data(config: DictConfig) -> None:
+def data(composed: Composed, composer: Composer) -> None:
     """``odyssey data``: prepares a task's data."""
-    task = tasks.load(_plain(config)["task"])
+    task = tasks.load(_definition(composed.settings["task"]))
     for name, split in task.splits.items():
         print(f"{name}: {len(split.inputs)} sequences of {split.n_steps} steps, {split.n_predicted} to predict")
     for key, value in task.source.items():
@@ -136,16 +148,14 @@ def data(config: DictConfig) -> None:
     print(f"sha256: {task.hash}")
 
 
-def bench(config: DictConfig) -> None:
+def bench(composed: Composed, composer: Composer) -> None:
     """``odyssey bench``: prints what it measures, and writes it as JSON."""
-    settings = _plain(config)
-    _check_execution(settings, "population", "repeats")
+    settings = composed.settings
     for name in settings["engines"]:
         engines.choose(name)
     for name in settings["variants"]:
         cells.get(name)
-    for n in settings["hidden_sizes"]:
-        check_setting("hidden_sizes", "hidden_size", n)
+    _definition(settings["task"])
     if (
         settings["task"]["name"] in COLUMNS
         and settings["task"].get("path", "") is None
@@ -164,48 +174,46 @@ def bench(config: DictConfig) -> None:
     print(f"written to {path}")
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values, all keys present."""
-    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
+def _definition(task: Any) -> dict[str, Any]:
+    """The definition of a task, of which at least the name is known."""
+    named = isinstance(task, dict) and isinstance(task.get("name"), str)
+    expect(named, "task", shown(task), "a file of the config group, e.g. task=jsb")
+    expect(is_name(task["name"]), "task.name", shown(task["name"]), NAME_EXPECTED)
+    return {str(key): value for key, value in task.items()}
 
 
-def _variants(names: Any) -> dict[str, dict[str, Any]]:
-    """Definitions of variants by name, from the config group ``variant`` (also one of the user's ``--config-dir``)."""
-    expect(isinstance(names, list) and bool(names), "variants", names, "a list of names, e.g. [vanilla,cifg]")
-    loader = GlobalHydra.instance().config_loader()
-    legal = loader.get_group_options("variant")
+def _variants(names: list[str], composer: Composer, planned: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Definitions of variants by name, from the config group ``variant`` (also one of the user's ``--config-dir``), or
+    as `planned` where there is no such file; those that are planned first, in their order."""
+    files = composer.options("variant")
     found: dict[str, dict[str, Any]] = {}
-    for name in names:
-        expect(name in legal, "variants", name, f"names among {', '.join(legal)}")
-        expect(name not in found, "variants", name, "each name once")
-        found[name] = _plain(compose(f"variant/{name}").variant)
+    for name in [*(name for name in planned if name in names), *(name for name in names if name not in planned)]:
+        expect(names.count(name) == 1, "variants", name, "each name once")
+        found[name] = planned[name] if name in planned and name not in files else composer.variant(name)
     return found
 
 
-def _name(study: Any) -> str:
-    text = str(study)
-    plain = bool(text) and text not in (".", "..") and "/" not in text and "\0" not in text
-    expect(plain, "study", study, "a name for a folder, without '/'")
-    return text
+def _as_planned(settings: dict[str, Any], old: Plan, said: frozenset[str]) -> dict[str, Any]:
+    """The settings with which an existing study goes on: those of its plan, but for what the user said."""
+    planned: dict[str, Any] = {"task": old.task} | {key: getattr(old, key) for key in _PLANNED}
+    merged = settings | {key: value for key, value in planned.items() if key not in said}
+    for key in said:  # space.lr.low=1e-4 is said of the plan's own space
+        group, _, rest = key.partition(".")
+        if rest and group in ("task", "space") and group not in said:
+            merged[group] = _with(merged[group], rest.split("."), settings[group])
+    return merged
 
 
-def _runs_option(settings: dict[str, Any]) -> str:
-    return "" if settings["runs"] == "runs" else f" runs={settings['runs']}"
+def _with(mapping: dict[str, Any], path: list[str], source: dict[str, Any]) -> dict[str, Any]:
+    """`mapping` with the value that `source` has at `path`, or without it where `source` has none."""
+    name, *rest = path
+    if name not in source:
+        return {key: value for key, value in mapping.items() if key != name}
+    below = mapping.get(name)
+    value = _with(below, rest, source[name]) if rest and isinstance(below, dict) else source[name]
+    return mapping | {name: value}
 
 
-def _job(settings: dict[str, Any], folder: Path, cache: str | None) -> Job:
+def _job(settings: dict[str, Any], folder: Path, cache: str | None, storage: str | None) -> Job:
     execution = {key: settings[key] for key in ("engine", "device", "population", "threads", "lease")}
-    return Job(str(folder.resolve()), os.getcwd(), **execution, cache=cache)
-
-
-def _check_execution(settings: dict[str, Any], *whole: str) -> None:
-    if "lease" in settings:
-        lease = settings["lease"]
-        number = isinstance(lease, int | float) and not isinstance(lease, bool) and lease >= 1
-        expect(number, "lease", lease, "a number of seconds, at least 1")
-    for key in whole:
-        expect_whole(key, settings[key], 1)
-    if settings["threads"] is not None:
-        expect_whole("threads", settings["threads"], 1)
+    return Job(str(folder.resolve()), os.getcwd(), **execution, cache=cache, storage=storage)

@@ -2,6 +2,8 @@
 
 import re
 
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes; 130 is 128 + SIGINT: what was interrupted can go on
+
 
 class UserError(Exception):
     """Bad input. The text is one line that names the file or key and what was expected.

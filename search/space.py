@@ -16,7 +16,6 @@ REQUIRED = ("hidden_size", "lr", "momentum", "input_noise")
 # Settings of the training that a space may have, with their values; the first is otherwise used.
 OPTIONAL = {"momentum_type": ("nesterov", "standard"), "gradient_clipping": (False, True)}
 NUMERIC = ("uniform", "log_uniform", "one_minus_log_uniform", "uniform_int", "log_uniform_int")
-SAMPLERS = ("random", "qmc", "grid", "tpe")
 
 
 @dataclass(frozen=True)
@@ -193,9 +192,10 @@ def n_grid_points(space: Space) -> int:
         UserError: a dimension does not say how many points it has.
     """
     for dimension in space:
-        expect(
-            dimension.n_points > 0, f"space.{dimension.name}.points", None, "a number of grid points, for sampler=grid"
-        )
+        n, key = dimension.n_points, f"space.{dimension.name}.points"
+        expect(n > 0, key, None, "a number of grid points, for sampler=grid")
+        distinct = len({dimension.grid(index) for index in range(n)})
+        expect(distinct == n, key, n, f"at most {distinct}, as there are no more different values on its scale")
     return math.prod(dimension.n_points for dimension in space)
 
 

@@ -56,24 +56,41 @@ def study_name(study: str, task: str, variant: str) -> str:
 
 def default_url(folder: Path) -> str:
     """URL of the storage in a study's folder."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
+    return sqlalchemy.URL.create("sqlite", database=str((folder / "study.db").resolve())).render_as_string()
 
 
-def without_password(url: str) -> str:
+def parsed(url: str) -> sqlalchemy.URL:
+    """A storage's URL in its parts, the file of SQLite as an absolute path.
+
+    Raises:
+        UserError: it is no URL of a storage that can be used.
+    """
+    expected = "sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+    try:
+        found = sqlalchemy.make_url(url)
+        backend = found.get_backend_name()
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, ValueError):
+        raise UserError(f"storage={masked(url)}: expected {expected}") from None
+    expect(backend in BACKENDS and bool(found.database), "storage", masked(url), expected)
+    if backend == "postgresql":
+        return found
+    expect(found.database != ":memory:", "storage", url, "a file, as a study outlives its process")
+    return found.set(database=os.path.realpath(str(found.database)))
+
+
+def kept(url: str) -> str:
     """A storage URL fit to be kept: its password, if it has one, goes to PGPASSWORD, where the driver looks for it.
 
     Raises:
-        UserError: it is no URL.
+        UserError: as of `parsed`.
     """
-    try:
-        parsed = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError:
-        raise UserError(f"storage={masked(url)}: expected a URL, e.g. postgresql://user@host/database") from None
-    if parsed.password is None:
-        return url
-    os.environ["PGPASSWORD"] = str(parsed.password)
-    where = {name: getattr(parsed, name) for name in ("drivername", "username", "host", "port", "database", "query")}
-    return sqlalchemy.URL.create(**where).render_as_string()
+    found = parsed(url)
+    query = dict(found.query)
+    password = query.pop("password", None) or found.password
+    if password is not None:
+        os.environ["PGPASSWORD"] = str(password)
+    where = {name: getattr(found, name) for name in ("drivername", "username", "host", "port", "database")}
+    return sqlalchemy.URL.create(**where, query=query).render_as_string()
 
 
 def connect(url: str, read_only: bool = False) -> RDBStorage:
@@ -87,21 +104,20 @@ def connect(url: str, read_only: bool = False) -> RDBStorage:
         UserError: names the URL, without user and password.
     """
     try:
-        parsed = sqlalchemy.make_url(url)
-        backend = parsed.get_backend_name()
-        expect(backend in BACKENDS, "storage", masked(url), "sqlite:///FILE or postgresql://USER@HOST/DATABASE")
-        if backend == "postgresql":
-            return _postgresql(parsed)
-        if read_only and parsed.database:
-            expect(Path(parsed.database).is_file(), "storage", parsed.database, "a file; it does not exist")
+        where = parsed(url)
+        if where.get_backend_name() == "postgresql":
+            return _postgresql(where)
+        if read_only:
+            path = str(where.database)
+            expect(Path(path).is_file(), "storage", path, "a file; it does not exist")
             try:
-                return _sqlite(_existing(parsed.database, "ro"))
+                return _sqlite(_existing(path, "ro"))
             except sqlalchemy.exc.OperationalError as error:
                 if "readonly" not in str(error):
                     raise
                 # A writer was killed; before anyone can read, what it had begun must be tidied up in the file.
-                return _sqlite(_existing(parsed.database, "rw"))
-        storage = _sqlite(parsed)
+                return _sqlite(_existing(path, "rw"))
+        storage = _sqlite(where)
         if not read_only:
             sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
             sqlalchemy.event.listen(storage.engine, "begin", _begin)
@@ -122,11 +138,11 @@ def _sqlite(url: sqlalchemy.URL) -> RDBStorage:
     return _optuna(url, connect_args={"timeout": SQLITE_TIMEOUT})
 
 
-def _postgresql(parsed: sqlalchemy.URL) -> RDBStorage:
+def _postgresql(where: sqlalchemy.URL) -> RDBStorage:
     if importlib.util.find_spec("psycopg") is None:
         raise UserError("storage=postgresql://...: expected the package psycopg; pip install 'odyssey[postgres]'")
     # A connection that a restart of the server has cut is noticed, and replaced, before it is used.
-    url = parsed.set(drivername="postgresql+psycopg")
+    url = where.set(drivername="postgresql+psycopg")
     return _optuna(url, pool_pre_ping=True, connect_args=_POSTGRESQL)
 
 

@@ -1,6 +1,8 @@
 """A study: its plan, its folder, its storage, and the trials in it."""
 
 import dataclasses
+import hashlib
+import itertools
 import logging
 import math
 import traceback
@@ -22,17 +24,18 @@ from optuna.trial import TrialState
 
 from search import cells, checkpoint, files
 from search.cells import Cell
-from search.errors import UserError, expect, expect_whole, masked, one_line
+from search.errors import UserError, expect, masked, one_line
+from search.keys import KINDS, NAME_EXPECTED, is_name, shown
 from search.leases import ENDED, Claim, Leases, Outcome, Planned
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
-from search.space import OPTIONAL, REQUIRED, SAMPLERS, NumberedSampler, Space, n_grid_points, parse, sampler
-from search.storage import STATUS, TROUBLE, connect, default_url, patiently, study_name
+from search.space import OPTIONAL, REQUIRED, NumberedSampler, Space, n_grid_points, parse, sampler
+from search.storage import STATUS, TROUBLE, connect, default_url, kept, parsed, patiently, study_name
 from search.tasks.task import Task
 from search.training import Trial
 
 PLAN_FILE = "study.yaml"
-DTYPES = ("float32", "float64")
+_EXAMPLES = {"variants": "{cell: lstm, forget_gate: coupled}", "space": "{distribution: uniform, low: 0, high: 1}"}
 log = logging.getLogger(__name__)
 
 
@@ -48,13 +51,14 @@ class Plan:
         trials: per task and variant.
         epochs, patience: PROTOCOL section 3.
         seed: of the study; every other random number derives from it.
-        sampler: one of `search.space.SAMPLERS`.
+        sampler: one of `search.keys.SAMPLERS`.
         space: distribution of each setting by name.
         dtype: ``float32`` or ``float64``.
         data_hash: SHA-256 of the task's data.
         paired: whether trial k of every variant has the same settings and the same seed, wherever the sampler does not
             learn. Plans of before there was this key are of studies whose variants were drawn apart.
         storage: an Optuna storage URL without a password, or None for ``study.db`` in the study's folder.
+        cells: of each variant the SHA-256 of its equations; empty in plans of before there was this key.
     """
 
     study: str
@@ -71,15 +75,40 @@ class Plan:
     data_hash: str
     paired: bool = False
     storage: str | None = None
+    cells: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("trials", "epochs", "patience"):
-            expect_whole(key, getattr(self, key), 1)
-        expect(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
-        expect(self.sampler in SAMPLERS, "sampler", self.sampler, f"one of {', '.join(SAMPLERS)}")
-        expect(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
-        expect(isinstance(self.paired, bool), "paired", self.paired, "true or false")
+        for key in ("task", "variants", "space", "cells"):
+            expect(isinstance(getattr(self, key), dict), key, shown(getattr(self, key)), "a mapping")
+        for key, names in (
+            ("study", [self.study]),
+            ("task.name", [self.task.get("name")]),
+            ("variants", self.variants),
+        ):
+            for name in names:  # of folders and of rows of the storage
+                expect(is_name(name), key, shown(name), NAME_EXPECTED)
+        for key in ("variants", "space"):
+            for name, value in getattr(self, key).items():
+                expect(isinstance(value, dict), f"{key}.{name}", shown(value), "a mapping, e.g. " + _EXAMPLES[key])
+        for key in ("trials", "epochs", "patience", "seed", "sampler", "paired", "dtype", "storage"):
+            KINDS[key].check(key, getattr(self, key))
+        for key in ("score", "data_hash"):
+            expect(isinstance(getattr(self, key), str), key, shown(getattr(self, key)), "a text")
         expect(bool(self.variants), "variants", "[]", "at least one variant")
+
+    def with_fingerprints(self) -> "Plan":
+        """The plan with the fingerprints of its cells as they are now; see `check` for what it raises."""
+        self.check()
+        return dataclasses.replace(self, cells={name: self._fingerprint(name) for name in self.variants})
+
+    def _fingerprint(self, variant: str) -> str:
+        """SHA-256 of the equations of a variant's cell, with every combination of what the space samples of it."""
+        sampled = {
+            d.name: d.values for d in self.space_of(variant) if d.name not in (*REQUIRED, *OPTIONAL) and d.values
+        }
+        combinations = [dict(zip(sampled, values, strict=True)) for values in itertools.product(*sampled.values())]
+        text = [cells.define(self.variants[variant] | own).signature for own in combinations]
+        return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
     def check(self) -> None:
         """Raises UserError unless every cell and every distribution of the plan can be made.
@@ -132,22 +161,21 @@ class Plan:
         """Planned trials over all variants."""
         return self.trials * len(self.variants)
 
-    def differences(self, other: "Plan") -> list[str]:
-        """``key: old -> new`` for each setting in which `other` differs."""
+    def changes(self, other: "Plan") -> dict[tuple[str, ...], tuple[Any, Any]]:
+        """{path of a setting: (value here, value in `other`)} where they differ; "(absent)" where there is none."""
         mine, theirs = _flat(dataclasses.asdict(self)), _flat(dataclasses.asdict(other))
-        keys = dict.fromkeys([*mine, *theirs])
-        absent = "(absent)"
-        return [
-            f"{k}: {mine.get(k, absent)} -> {theirs.get(k, absent)}"
-            for k in keys
-            if mine.get(k, absent) != theirs.get(k, absent)
-        ]
+        both = {k: (mine.get(k, _ABSENT), theirs.get(k, _ABSENT)) for k in dict.fromkeys([*mine, *theirs])}
+        return {key: values for key, values in both.items() if values[0] != values[1]}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+_ABSENT = "(absent)"
+
+
+def _flat(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    flat: dict[tuple[str, ...], Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        path = (*above, str(key))
+        flat |= _flat(value, path) if isinstance(value, Mapping) else {path: value}
     return flat
 
 
@@ -175,26 +203,30 @@ class Study:
         self.leases = Leases(storage.engine, f"{plan.study}/{plan.task['name']}")
 
     @staticmethod
-    def open(folder: Path, read_only: bool = True) -> "Study":
+    def open(folder: Path, read_only: bool = True, storage: str | None = None) -> "Study":
         """An existing study, to be read, or to be worked on.
+
+        Args:
+            folder: of the study.
+            read_only: whether nothing is to be written, anywhere.
+            storage: see `storage_url`.
 
         Raises:
             UserError: there is none in `folder`, or its plan or storage cannot be read.
         """
         plan = read_plan(folder)
-        study = Study(folder, plan, connect(plan.storage or default_url(folder), read_only))
+        study = Study(folder, plan, connect(storage_url(folder, plan, storage), read_only))
         if not read_only:
             study._prepare_storage()
         return study
 
     @staticmethod
-    def create(folder: Path, plan: Plan, extend: bool = False) -> "Study":
-        """A new study, or the existing one of the same plan.
+    def create(folder: Path, plan: Plan) -> "Study":
+        """A new study, or the existing one of the same plan, which may have grown: see `refuse_unless_grown`.
 
         Args:
             folder: of the study.
             plan: what it is to compute.
-            extend: whether the plan may raise the number of trials.
 
         Raises:
             UserError: the plan is impossible, or the folder holds a study of another plan; the text lists the
@@ -204,7 +236,7 @@ class Study:
         storage = connect(plan.storage) if plan.storage else None  # before anything is written
         try:
             if (folder / PLAN_FILE).exists():
-                _check_same(read_plan(folder), plan, extend)
+                refuse_unless_grown(read_plan(folder), plan)
             folder.mkdir(parents=True, exist_ok=True)
             study = Study(folder, plan, storage or connect(plan.storage or default_url(folder)))
             files.write(folder / PLAN_FILE, yaml.safe_dump(dataclasses.asdict(plan), sort_keys=False))
@@ -443,13 +475,63 @@ def read_plan(folder: Path) -> Plan:
     path = folder / PLAN_FILE
     try:
         return Plan(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, OSError, TypeError, ValueError, UserError) as error:
+    except (yaml.YAMLError, OSError, TypeError, ValueError, RecursionError, UserError) as error:
         raise UserError(f"{path}: expected the plan of a study ({one_line(error)})") from error
 
 
-def _check_same(old: Plan, new: Plan, extend: bool) -> None:
-    grown = dataclasses.replace(old, trials=new.trials) if extend and new.trials >= old.trials else old
-    differences = grown.differences(new)
-    if differences:
-        hint = "use another study=NAME, or the old settings" + ("" if extend else " (extend=true may raise trials)")
-        raise UserError(f"study={new.study}: exists with another plan: {'; '.join(differences)}; {hint}")
+def storage_url(folder: Path, plan: Plan, named: str | None) -> str:
+    """URL of the storage of a study.
+
+    A plan may come from anyone. It opens no file but one in its own folder, and no server: what else it names must be
+    named by the user too, who thereby trusts it with a password.
+
+    Args:
+        folder: of the study.
+        plan: of the study.
+        named: the storage that the user named, or None.
+
+    Raises:
+        UserError: the plan keeps the study elsewhere than in its folder, and the user did not name that place.
+    """
+    if plan.storage is None and named is None:
+        return default_url(folder)
+    planned = parsed(plan.storage or default_url(folder))
+    inside = planned.get_backend_name() == "sqlite" and Path(str(planned.database)).is_relative_to(folder.resolve())
+    own = masked(planned.render_as_string())
+    if named is None:
+        if not inside:
+            raise UserError(f"{folder}: its plan says that it is kept in {own}; expected storage=URL, to open that")
+    else:
+        expect(parsed(kept(named)) == planned, "storage", masked(named), f"that of the study's plan, {own}")
+    return planned.render_as_string()
+
+
+def refuse_unless_grown(old: Plan, new: Plan) -> None:
+    """Lets a study grow by trials and by variants, in which those that it has are as they were.
+
+    Raises:
+        UserError: `new` differs in more; the text says in what.
+    """
+
+    def sound(path: tuple[str, ...]) -> bool:
+        match path:
+            case ("trials",):
+                return new.trials > old.trials
+            case ("variants", name, *_):
+                return name not in old.variants
+            case ("cells", name):
+                return name not in old.cells
+            case ("storage",):
+                return bool(old.storage and new.storage) and parsed(str(old.storage)) == parsed(str(new.storage))
+        return False
+
+    changes = {path: values for path, values in old.changes(new).items() if not sound(path)}
+    if changes:
+        texts = [
+            f"the equations of {path[1]} have been edited"
+            if path[0] == "cells"
+            else f"{'.'.join(path)}: {was} -> {now}"
+            for path, (was, now) in changes.items()
+        ]
+        hint = "use another study=NAME, or the old settings (a study may only grow: more trials, more variants)"
+        raise UserError(f"study={new.study}: exists with another plan: {'; '.join(texts)}; {hint}")

@@ -288,7 +288,7 @@ def resume(runs: Path, n: int) -> tuple[float, str]:
     scene = Scene(runs, base, stub=STUB_SECONDS)
     before = scene.log.stat().st_size
     start = time.monotonic()
-    process = scene.sweep("extend=true")
+    process = scene.sweep()
     until(lambda: scene.log.stat().st_size > before, scene)
     seconds = time.monotonic() - start
     assert process.wait() == 0 and len(load("s", runs)) == n + 2

@@ -131,20 +131,25 @@ def test_no_command_lists_the_commands() -> None:
     [
         ("odyssey sw", "sweep"),
         ("odyssey train hidden_s", "hidden_size="),
-        ("odyssey train variant=ci", "variant=cifg"),
-        ("odyssey sweep experiment=od", "experiment=odyssey"),
+        ("odyssey train variant=ci", "cifg"),
+        ("odyssey sweep experiment=od", "odyssey"),
+        ("odyssey sweep sampler=", "qmc"),
+        ("odyssey --config-dir tests/conf sweep variants=vanilla,", "vanilla,mut3"),
+        ("odyssey status runs=RUNS study=", "mine"),
     ],
 )
-def test_the_shell_completes_commands_keys_and_values(line: str, expected: str) -> None:
+def test_the_shell_completes_commands_keys_and_values(line: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "study.yaml").touch()
+    line = line.replace("RUNS", str(tmp_path))
     bash, program = shutil.which("bash"), shutil.which("odyssey", path=str(Path(sys.executable).parent))
     assert bash and program
-    words = line.split(" ")
     script = f"""
         export PATH="{Path(program).parent}:$PATH"
-        eval "$(odyssey -sc install=bash)"
-        COMP_LINE={line!r} COMP_POINT={len(line)} COMP_CWORD={len(words) - 1} COMP_WORDS=({line})
-        hydra_bash_completion
+        eval "$(register-python-argcomplete odyssey)"
+        COMP_LINE={line!r} COMP_POINT={len(line)} COMP_TYPE=9
+        _python_argcomplete odyssey
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     done = subprocess.run([bash, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert expected in done.stdout.split(), done.stderr
+    assert expected in [word.strip() for word in done.stdout.split("\n")], (done.stdout, done.stderr)

@@ -47,8 +47,8 @@ def plan(task: Task, **changes: Any) -> Plan:
     return Plan(**(values | changes))
 
 
-def sweep(folder: Path, task: Task, *, extend: bool = False, population: int = 4, **changes: Any) -> Study:
-    study = Study.create(folder, plan(task, **changes), extend)
+def sweep(folder: Path, task: Task, *, population: int = 4, **changes: Any) -> Study:
+    study = Study.create(folder, plan(task, **changes))
     with Progress(study.counts(), study.plan.epochs) as progress:
         assert run(study, task, ReferenceEngine(), population=population, threads=1, progress=progress, lease=60.0)
     return study
@@ -126,17 +126,23 @@ def test_a_changed_plan_is_refused_with_the_difference(echo: Task, tmp_path: Pat
         Study.create(tmp_path / "s", plan(echo, data_hash="other"))
 
 
-def test_extend_raises_the_number_of_trials_and_nothing_else(echo: Task, tmp_path: Path) -> None:
-    sweep(tmp_path / "s", echo)
-    with pytest.raises(UserError, match=r"trials: 3 -> 4.*extend=true"):
-        Study.create(tmp_path / "s", plan(echo, trials=4))
+def test_a_study_grows_by_trials_and_by_variants_and_in_nothing_else(echo: Task, tmp_path: Path) -> None:
+    sweep(tmp_path / "s", echo, variants={"rnn": {"cell": "rnn"}})
     with pytest.raises(UserError, match="trials: 3 -> 2"):
-        Study.create(tmp_path / "s", plan(echo, trials=2), extend=True)
-    with pytest.raises(UserError, match="seed: 0 -> 1"):
-        Study.create(tmp_path / "s", plan(echo, trials=4, seed=1), extend=True)
-    sweep(tmp_path / "s", echo, trials=4, extend=True)
+        Study.create(tmp_path / "s", plan(echo, trials=2))
+    with pytest.raises(UserError, match=r"another plan: seed: 0 -> 1; use"):
+        Study.create(tmp_path / "s", plan(echo, trials=4, seed=1))
+    with pytest.raises(UserError, match=r"another plan: variants.rnn.cell: rnn -> gru; use"):
+        Study.create(tmp_path / "s", plan(echo, variants={"rnn": {"cell": "gru"}}))
+    with pytest.raises(UserError, match=r"another plan: variants.rnn.cell: rnn -> \(absent\)"):
+        Study.create(tmp_path / "s", plan(echo, variants={"vanilla": {"cell": "lstm"}}))
+    sweep(tmp_path / "s", echo, trials=4)
     sweep(tmp_path / "all", echo, trials=4)
-    same(load(tmp_path / "s"), load(tmp_path / "all"))
+    same(by_variant(tmp_path / "s"), by_variant(tmp_path / "all"))
+
+
+def by_variant(folder: Path) -> pd.DataFrame:
+    return load(folder).astype({"variant": str}).sort_values(["variant", "trial"])
 
 
 def test_the_storage_is_one_optuna_study_per_task_and_variant(echo: Task, tmp_path: Path) -> None:
@@ -276,7 +282,7 @@ def test_studies_of_one_seed_are_paired_in_what_they_share(echo: Task, tmp_path:
 def test_a_paired_study_can_be_extended(echo: Task, tmp_path: Path) -> None:
     sweep(tmp_path / "s", echo, paired=True)
     before = load(tmp_path / "s")
-    sweep(tmp_path / "s", echo, paired=True, trials=5, extend=True)
+    sweep(tmp_path / "s", echo, paired=True, trials=5)
     after = load(tmp_path / "s")
     assert len(after) == 10
     same(before, after.query("trial < 3"), exact=True)

@@ -22,6 +22,7 @@ __all__ = [
     "check",
     "define",
     "get",
+    "is_own",
     "toggles",
     "variants",
 ]
@@ -70,6 +71,11 @@ def define(definition: dict[str, Any]) -> Cell:
         return check(kind(**values))
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def is_own(definition: dict[str, Any]) -> bool:
+    """Whether a variant is of a cell in a module of the user's, which to define is to run."""
+    return definition.get("cell") not in _CELLS
 
 
 def _load(path: str) -> type[Cell]:

@@ -7,11 +7,9 @@ import torch
 from search.engines.engine import Engine, Epoch, Interrupted, Member, Trainer
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError, expect
+from search.keys import DEVICES, ENGINES
 
 __all__ = ["ENGINES", "Engine", "Epoch", "Interrupted", "Member", "Trainer", "choose", "n_cores"]
-
-ENGINES = ("auto", "reference", "cpu", "cuda")
-DEVICES = ("auto", "cpu", "cuda")
 
 
 def choose(engine: str = "auto", device: str = "auto") -> Engine:

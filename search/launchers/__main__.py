@@ -3,12 +3,12 @@
 import json
 import sys
 
-from search import cli
+from search.cli import fail
 from search.errors import UserError
 from search.launchers.job import Job, work
 
 try:
     code = work(Job(**json.loads(sys.argv[1])))
 except UserError as error:
-    code = cli.fail(str(error))
+    code = fail(str(error))
 sys.exit(code)

@@ -7,9 +7,10 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from search import cli, engines, tasks
-from search.errors import expect
+from search import engines, tasks
+from search.errors import INTERRUPTED, expect
 from search.progress import Progress
 from search.study import Study
 from search.sweep import run
@@ -23,6 +24,7 @@ class Job:
     engine, device, population, lease: as ``odyssey worker`` takes them.
     threads: None for all cores.
     cache: folder of prepared data, for tasks that have one.
+    storage: the study's, if it is not in its folder: of a plan alone no other is opened.
     """
 
     folder: str
@@ -33,6 +35,7 @@ class Job:
     threads: int | None
     lease: float
     cache: str | None
+    storage: str | None = None
 
 
 def work(job: Job) -> int:
@@ -45,11 +48,10 @@ def work(job: Job) -> int:
     os.chdir(job.directory)
     if job.directory not in sys.path:
         sys.path.append(job.directory)
-    study = Study.open(Path(job.folder), read_only=False)
+    study = Study.open(Path(job.folder), read_only=False, storage=job.storage)
     plan = study.plan
     engine = engines.choose(job.engine, job.device)
-    cache = {"cache": job.cache} if job.cache and "cache" in tasks.options(plan.task) else {}
-    task = tasks.load(plan.task | cache)
+    task = tasks.load(with_cache(plan.task, job.cache))
     expect(task.hash == plan.data_hash, "data_hash", task.hash, f"that of the study's data, {plan.data_hash}")
     threads = job.threads or engines.n_cores()
     with Progress(study.counts(), plan.epochs) as display:
@@ -63,7 +65,12 @@ def work(job: Job) -> int:
             progress=display,
             lease=job.lease,
         )
-    return 0 if complete else cli.INTERRUPTED
+    return 0 if complete else INTERRUPTED
+
+
+def with_cache(task: dict[str, Any], cache: str | None) -> dict[str, Any]:
+    """A task's definition with the folder of prepared data, if it takes one; that is no part of a study's plan."""
+    return task | ({"cache": cache} if cache and "cache" in tasks.options(task) else {})
 
 
 def command(job: Job) -> list[str]:
