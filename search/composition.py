@@ -90,8 +90,6 @@ class Composer:
                 raise UserError(_unknown(name, legal))
         settings = self._plain(command, config, names)
         chosen = [o.key_or_group for o in overrides if o.key_or_group in keys.groups(command)]
-        for group in chosen:
-            expect(settings.get(group) is not None, group, "null", f"one of {', '.join(self.options(group))}")
         experiment = choices.get(_EXPERIMENT)
         said = {o.key_or_group for o in overrides}
         if experiment is not None:
@@ -99,7 +97,7 @@ class Composer:
             contested = [group for group in chosen if group in own]
             if contested:
                 without = [w for w in words if not w.startswith("experiment=")]
-                bare, _ = self.parsed(command, [*without, f"{_EXPERIMENT}=null"])
+                bare, _ = self.parsed(command, [*without, "experiment=null"])
                 settings |= self._plain(command, bare, contested)
             if _EXPERIMENT in said:
                 said |= {*own, *_overridden(own)} - {"defaults"}
@@ -113,6 +111,11 @@ class Composer:
 
     def parsed(self, command: str, words: Sequence[str]) -> tuple[DictConfig, list[Override]]:
         """The configuration of a command as Hydra composes it, and the words as Hydra understands them."""
+        for word in words:
+            group, _, name = word.partition("=")
+            legal = self.options(group) if group in keys.groups(command) else [name]
+            if name not in legal and (group, name) != ("experiment", "null"):
+                raise UserError(f"{group}={keys.shown(name)}: expected one of {', '.join(legal)}")
         try:
             overrides = OverridesParser.create().parse_overrides([_override(command, word) for word in words])
         except OverrideParseException as error:
@@ -189,6 +192,9 @@ class Composer:
         if unknown:
             legal = keys.legal_keys(command)
             return _unknown(unknown[1], legal)
+        merging = re.match(r"Error merging override \+*(.*)", first)
+        if merging:
+            return f"{masked(merging[1])}: expected a value of the same kind as the one that the key has"
         missing = re.match(r"Missing mandatory value: (.*)", first)
         if missing:
             return f"{missing[1]}: expected a value, {missing[1]}=..., or an experiment that gives one"
@@ -223,7 +229,7 @@ def _override(command: str, word: str) -> str:
     if kind and kind.many and value and value != "null" and not value.startswith("["):
         return f"{key}=[{value}]"
     if name == "experiment":
-        return f"{_EXPERIMENT}={value}"
+        return f"~{_EXPERIMENT}" if value == "null" else f"{_EXPERIMENT}={value}"
     # Keys of a group that takes more than its file has are checked by us, and better: Hydra lets them pass.
     return f"++{word}" if key == name and name.partition(".")[0] in _OPEN and "." in name else word
 

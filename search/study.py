@@ -35,7 +35,10 @@ from search.tasks.task import Task
 from search.training import Trial
 
 PLAN_FILE = "study.yaml"
-_EXAMPLES = {"variants": "{cell: lstm, forget_gate: coupled}", "space": "{distribution: uniform, low: 0, high: 1}"}
+_EXAMPLES = {
+    "variants": "a cell and its toggles, e.g. {cell: lstm, forget_gate: coupled}",
+    "space": "a distribution, e.g. {distribution: uniform, low: 0, high: 1}, of which equal bounds fix the value",
+}
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,7 @@ class Plan:
                 expect(is_name(name), key, shown(name), NAME_EXPECTED)
         for key in ("variants", "space"):
             for name, value in getattr(self, key).items():
-                expect(isinstance(value, dict), f"{key}.{name}", shown(value), "a mapping, e.g. " + _EXAMPLES[key])
+                expect(isinstance(value, dict), f"{key}.{name}", shown(value), _EXAMPLES[key])
         for key in ("trials", "epochs", "patience", "seed", "sampler", "paired", "dtype", "storage"):
             KINDS[key].check(key, getattr(self, key))
         for key in ("score", "data_hash"):
@@ -121,8 +124,9 @@ class Plan:
                 points = n_grid_points(self.space_of(name))
                 expect(self.trials <= points, "trials", self.trials, f"at most {points}, the points of the grid")
             for dimension in self.space_of(name):
-                for value in dimension.values if dimension.name not in (*REQUIRED, *OPTIONAL) else ():
-                    cells.define(definition | {dimension.name: value})
+                if dimension.name not in (*REQUIRED, *OPTIONAL):
+                    for value in dimension.values or (dimension.value(dimension.low), dimension.value(dimension.high)):
+                        cells.define(definition | {dimension.name: value})
 
     def space_of(self, variant: str) -> Space:
         """The search space, checked against the toggles of a variant's cell."""

@@ -1,13 +1,17 @@
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from search.cli import COMMANDS, main
+from search.composition import Composer
 
 ROOT = Path(__file__).parents[1]
 CONF = ["--config-dir", str(ROOT / "tests" / "conf")]
@@ -60,6 +64,52 @@ def odyssey(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         (["sweep", *ECHO, "study=../else"], "study=../else", "name"),
         (["sweep", *ECHO, "runs=/dev/null/runs"], "/dev/null/runs", "folder that can be written"),
         (["sweep", *ECHO, "storage=nosuch://host/db"], "nosuch://host/db", "storage"),
+        (["sweep", *ECHO, "space.lr=0.003"], "space.lr=0.003", "a distribution"),
+        (["sweep", *ECHO, "space.lr=[1,2]"], "space.lr=[1,2]", "same kind"),
+        (["sweep", *ECHO, "space.lr={distribution: choice, values: [0.1, -1]}"], "space.lr.values=-1", "above 0"),
+        (["sweep", *ECHO, "space.peephole_o={distribution: uniform, low: 0, high: 1}"], "peephole_o", "true or false"),
+        (["sweep", *ECHO, "space.hidden_size.points=500", "sampler=grid"], "points", "space.hidden_size.points=500"),
+        (["sweep", *ECHO, "space=null"], "space=null", "odyssey"),
+        (["sweep", *ECHO, "space={}"], "space={}", "odyssey"),
+        (["sweep", "task=null"], "task=null", "jsb"),
+        (["sweep", "task={}"], "task={}", "jsb"),
+        (["train", "variant=null"], "variant=null", "vanilla"),
+        (["sweep", "experiment=null"], "study", "study=..."),
+        (["sweep", *ECHO, "study=a%20b"], "study=a%20b", "a name of letters"),
+        (["sweep", *ECHO, "study=q?y"], "study=q?y", "a name of letters"),
+        (["sweep", *ECHO, "study=..%2Fescaped"], "study=..%2Fescaped", "a name of letters"),
+        (["sweep", *ECHO, "study=null"], "study=null", "a name of letters"),
+        (["sweep", *ECHO, "study=[a,b]"], "study=", "a name of letters"),
+        (["sweep", *ECHO, "study="], "study=", "a name of letters"),
+        (["sweep", *ECHO, f"study={'x' * 300}"], "study=xxx", "a name of letters"),
+        (["sweep", *ECHO, "runs="], "runs=", "path"),
+        (["sweep", *ECHO, "runs=null"], "runs=null", "path"),
+        (["sweep", *ECHO, "extend=maybe"], "extend", "no such key"),
+        (["sweep", *ECHO, "paired=maybe"], "paired=maybe", "true or false"),
+        (["sweep", *ECHO, "threads=1000000"], "threads=1000000", "at most 1024"),
+        (["sweep", *ECHO, "lease=never"], "lease=never", "a number"),
+        (["sweep", *ECHO, "population=0.5"], "population=0.5", "a whole number"),
+        (["sweep", *ECHO, "launcher.wrokers=2"], "launcher.wrokers", "workers"),
+        (["sweep", *ECHO, "launcher.workers=two"], "launcher.workers=two", "a whole number"),
+        (["sweep", *ECHO, "launcher=ray", "launcher.num_cpus=-1"], "launcher.num_cpus=-1", "at least 0"),
+        (["sweep", *ECHO, "launcher=slurm", "launcher.requeues=x"], "launcher.requeues=x", "whole number"),
+        (["sweep", *ECHO, "launcher=slurm", "launcher.partition=x"], "launcher.partition", "slurm_"),
+        (["sweep", *ECHO, "storage=sqlite://"], "storage=sqlite://", "sqlite:///FILE"),
+        (["sweep", *ECHO, "storage=me"], "storage=me", "sqlite:///FILE"),
+        (["sweep", *ECHO, "--foo"], "--foo", "no such option"),
+        (["sweep", *ECHO, "-m"], "-m", "variants=[a,b]"),
+        (["sweep", *ECHO, "--multirun"], "--multirun", "variants=[a,b]"),
+        (["sweep", *ECHO, "--info"], "--info", "no such option"),
+        (["sweep", "-sc", "install=bash"], "-sc", "no such option"),
+        (["sweep", "--config-dir"], "--config-dir", "expected one argument"),
+        (["sweep", "--config-dir", "/nowhere"], "--config-dir=/nowhere", "a folder"),
+        (["sweep", *ECHO, "word"], "word", "key=value"),
+        (["train", "seed=12345678901234567890123456"], "seed=12345678901234567890123456", "2**63"),
+        (["train", "seed=true"], "seed=true", "a whole number"),
+        (["bench", "variants=[]"], "variants=[]", "a list"),
+        (["bench", "engines=[cpu,cpu]"], "engines", "once"),
+        (["status", "tracebacks=maybe"], "tracebacks=maybe", "true or false"),
+        (["status", "study=[s,nope]"], "study=", "the name of a study"),
         (["status", "study=absent"], "absent", "study"),
         (["report", "study=absent"], "absent", "study"),
         (["report", "study=absent,other"], "study=absent", "study"),
@@ -118,6 +168,128 @@ def test_every_command_shows_its_keys(command: str) -> None:
         done = odyssey(command, *option)
         assert done.returncode == 0 and done.stderr == ""
         assert {"status": "study", "worker": "study", "report": "select"}.get(command, "task") in done.stdout
+
+
+def test_help_explains_every_key_and_names_the_files_of_every_group(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        assert main([command, "--help", *CONF]) == 0
+        text = capsys.readouterr().out
+        own = yaml.safe_load((ROOT / "configs" / f"{command}.yaml").read_text()).keys() - {"defaults"}
+        for key in own:
+            line = next(line for line in text.splitlines() if line.startswith(f"  {key}="))
+            assert len(line.split(maxsplit=1)) == 2, f"{command}: {key} is not explained"
+        assert ("echo" in text) == ("task=NAME" in text)
+
+
+def test_options_work_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--cfg", "job", *CONF, "train", "task=echo"], ["train", "task=echo", *CONF, "--cfg=job"]):
+        assert main(words) == 0
+        assert "name: echo" in capsys.readouterr().out
+    assert main(["data", "echo", *CONF]) == 0
+    assert "sha256" in capsys.readouterr().out
+    assert main(["--version"]) == 0 and capsys.readouterr().out.startswith("odyssey ")
+
+
+def own_config(folder: Path, **files: str) -> list[str]:
+    """A folder of the user's: {GROUP_NAME: text}, as the option that names it."""
+    for place, text in files.items():
+        group, _, name = place.partition("_")
+        (folder / group).mkdir(parents=True, exist_ok=True)
+        (folder / group / f"{name}.yaml").write_text(text)
+    return ["--config-dir", str(folder)]
+
+
+MINE = """
+hidden_size: {distribution: uniform_int, low: 3, high: 9}
+lr: {distribution: log_uniform, low: 1e-5, high: 1e-3}
+momentum: {distribution: uniform, low: 0, high: 0.5}
+input_noise: {distribution: uniform, low: 0, high: 0.1}
+"""
+
+
+def composed(*words: str) -> dict[str, Any]:
+    folders = [word for last, word in itertools.pairwise(words) if last == "--config-dir"]
+    with Composer(folders) as composer:
+        return composer.compose("sweep", [word for word in words if "=" in word]).settings
+
+
+def test_an_experiment_says_only_what_the_user_does_not(tmp_path: Path) -> None:
+    patching = "study: p\nvariants: [rnn]\ntrials: 2\nepochs: 1\npatience: 1\nspace: {lr: {low: 5e-3}}\n"
+    own = own_config(tmp_path, space_mine=MINE, experiment_patching=patching)
+    mine = yaml.safe_load(MINE.replace("1e-5", "0.00001").replace("1e-3", "0.001"))
+    assert composed(*own, "space=mine")["space"] == mine  # experiment=quick, the default
+    assert composed(*own, "space=mine", "experiment=patching")["space"] == mine
+    assert composed(*own, "experiment=patching")["space"]["lr"]["low"] == 5e-3
+    assert composed(*own, "experiment=patching")["study"] == "p"  # though the file does not say `@package _global_`
+    assert composed(*own, "space=mine", "experiment=patching", "space.lr.low=1e-4")["space"]["lr"]["low"] == 1e-4
+    assert set(composed("space=odyssey_timit")["space"]["lr"].values()) == {"log_uniform", 1e-6, 1e-2}
+    choice = "space.lr={distribution: choice, values: [0.1, 0.2]}"
+    assert composed(choice)["space"]["lr"] == {"distribution": "choice", "values": [0.1, 0.2]}
+
+
+@pytest.mark.parametrize("place", ["variant_vanilla", "task_jsb", "space_odyssey", "experiment_quick"])
+def test_a_file_of_a_built_in_name_is_refused(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", *own_config(tmp_path, **{place: "cell: rnn"})]) == 2
+    assert "expected another name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cell: [", "{}", "- a", "7", "", "cell: ${nowhere}", "defaults: [broken]\ncell: lstm", "cell: \0", "a: &a [*a]"],
+)
+def test_a_broken_file_is_one_line(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = own_config(tmp_path, variant_broken=text)
+    assert main(["train", *own, "task=echo", *CONF, "variant=broken", "epochs=1"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("odyssey: ") and err.count("\n") == 1, err
+
+
+def test_a_study_goes_on_and_grows_by_its_name_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        code = main(["sweep", *CONF, f"runs={tmp_path}", "engine=reference", *words])
+        return code, capsys.readouterr().err
+
+    begin = ["study=s", "task=echo", "variants=rnn", "trials=1", "epochs=2", "seed=3", "space.hidden_size.high=21"]
+    assert run(*begin)[0] == 0
+    plan = (tmp_path / "s" / "study.yaml").read_text()
+    code, err = run("study=s")
+    assert code == 0 and "1/1 finished" in err and (tmp_path / "s" / "study.yaml").read_text() == plan
+    assert "3/3 finished" in run("study=s", "trials=3")[1]
+    assert "6/6 finished" in run("study=s", "variants=rnn,gru")[1]
+    for word in ("epochs=3", "seed=4", "space.hidden_size.high=22", "task.seed=9", "dtype=float64", "paired=false"):
+        code, err = run("study=s", word)
+        assert code == 2 and word.partition("=")[0] in err and err.count(" -> ") == 1, err
+
+
+def test_an_edited_cell_is_not_the_same_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "from search.cells import Cell\nfrom search.ops import tanh\n\n\nclass Mine(Cell):\n"
+        "    def affine(self):\n        return {'a': 'W x + R y + b'}\n\n"
+        "    def step(self, past, pre, p):\n        return {'y': tanh(pre('a'))}\n"
+    )
+    (tmp_path / "my_cell.py").write_text(text)
+    own = own_config(tmp_path / "own", variant_mine="cell: my_cell.Mine")
+    words = ["sweep", *CONF, *own, *ECHO[2:], f"runs={tmp_path}", "study=s", "variants=mine", "trials=1", "epochs=1"]
+    assert odyssey(*words, cwd=tmp_path, PYTHONPATH=str(ROOT)).returncode == 0
+    (tmp_path / "my_cell.py").write_text(text.replace("tanh(pre('a'))", "0.5 * tanh(pre('a'))"))
+    done = odyssey(*words[:-2], "trials=2", "epochs=1", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 2 and "equations of mine" in done.stderr
+    (tmp_path / "my_cell.py").write_text(f"# a comment\n{text}")
+    assert odyssey(*words, cwd=tmp_path, PYTHONPATH=str(ROOT)).returncode == 0
+
+
+def test_a_study_of_which_all_trials_fail_ends_in_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bad_cell.py").write_text(
+        "from search.cells import Cell\nfrom search.ops import tanh\n\n\nclass Bad(Cell):\n"
+        "    def affine(self):\n        return {'a': 'W x + R y + b'}\n\n"
+        "    def step(self, past, pre, p):\n        return {'y': tanh(pre('a'))}\n\n"
+        "    def initial(self, name, normal):\n        return normal if len(normal) < 5 else 1 / 0\n"
+    )
+    own = own_config(tmp_path / "own", variant_bad="cell: bad_cell.Bad")
+    words = ["sweep", *CONF, *own, *ECHO[2:], f"runs={tmp_path}", "study=s", "variants=bad", "trials=2", "epochs=1"]
+    done = odyssey(*words, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 1 and "all 2 trials failed" in done.stderr and "division by zero" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_command_lists_the_commands() -> None:
