@@ -1,0 +1,108 @@
+"""The README as a new user would follow it: every block runs as it is printed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from analysis import load
+from search.composition import Composer
+from search.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SMALL = ["trials=1", "epochs=1", "space.hidden_size.high=21", "task=adding", "task.length=20", "task.n_sequences=8"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """The words of every line of the README that is a command of odyssey's."""
+    lines = re.findall(r"^    odyssey (.*?)(?: +#.*)?$", README, flags=re.MULTILINE)
+    lines += [
+        line for line in re.findall(r"`odyssey ([a-z]+ [^`]*)`", README.replace("\n", " ")) if "COMMAND" not in line
+    ]
+    return [line.split() for line in lines]
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command in `folder`, of a user who has no checkout there."""
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from search.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all that the README says to write has been written."""
+    folder = tmp_path_factory.mktemp("place")
+    cell, task = (block for block in blocks("python") if block.startswith(("from", "import numpy")))
+    (folder / "my_cells.py").write_text(cell)
+    (folder / "my_tasks.py").write_text(task)
+    space, experiment = blocks("yaml")
+    files = dict(re.findall(r"`FOLDER/(\w+/\w+\.yaml)`:\s`(\{.*?\})`", README))
+    files |= {"space/narrow.yaml": space, "experiment/small.yaml": experiment}
+    assert len(files) == 5
+    for name, text in files.items():
+        (folder / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "own" / name).write_text(text)
+    rng, rows = np.random.default_rng(0), 10 * 6
+    steps = pd.DataFrame({"sequence": np.repeat(range(10), 6), "a": rng.normal(size=rows), "b": rng.normal(size=rows)})
+    steps.assign(label=rng.integers(3, size=rows)).to_csv(folder / "steps.csv", index=False)
+    return folder
+
+
+def test_an_own_cell_task_space_and_experiment_work_as_printed(place: Path) -> None:
+    done = run(place, "sweep", "experiment=small", "--config-dir", "own")
+    assert done.returncode == 0, done.stderr
+    frame = load(place / "runs" / "small")
+    assert list(frame["variant"].unique()) == ["vanilla", "mgu", "leaky"] and set(frame["status"]) == {"finished"}
+    assert frame["task"].eq("mine").all() and frame["hidden_size"].between(8, 40).all()
+
+
+def test_the_study_and_the_python_block_work_as_printed(place: Path) -> None:
+    words = next(words for words in commands() if words[:2] == ["sweep", "study=mine"] and len(words) > 2)
+    assert run(place, *words, *SMALL).returncode == 0
+    for line in (["sweep", "study=mine"], ["status", "study=mine"], ["worker", "study=mine"]):
+        assert line in commands()
+        done = run(place, *line)
+        assert done.returncode == 0, done.stderr
+    script = next(block for block in blocks("python") if block.startswith("import torch"))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}assert len(frame) == 3 and y.shape == (60, 1, 20)",
+        ],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_of_the_readme_has_legal_keys(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    found = commands()
+    assert len(found) > 10
+    with Composer([str(place / "own")]) as composer:
+        for command, *words in found:
+            words = [f"task={word}" if command == "data" and "=" not in word else word for word in words]
+            if "TASK" not in " ".join(words):
+                composer.compose(command, words)
+        with pytest.raises(UserError):
+            composer.compose("sweep", ["nonsense=1"])
+
+
+def test_what_is_printed_as_yaml_is_yaml() -> None:
+    for block in blocks("yaml"):
+        assert yaml.safe_load(block)
