@@ -5,11 +5,21 @@ appends to the graph the expressions of the backward step. What a compiled engin
 graph; nothing here knows of any particular cell.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Union
+from typing import Any, NoReturn, Protocol, Union
+
+import numpy as np
+
+from search import ops
 
 Operand = Union["Expr", float, int]
+OPERATIONS = f"numbers, + - * /, ** 2 and {', '.join(ops.__all__)} of search.ops"
+
+
+class CellError(ValueError):
+    """The equations of a cell contradict one another, or do what a step cannot."""
 
 
 class Traceable(Protocol):
@@ -62,26 +72,46 @@ class Graph:
         return self.add(Node(op, name=name))
 
     def const(self, value: float) -> "Expr":
+        if not math.isfinite(value):
+            raise CellError(f"makes the constant {value}; expected a finite number")
         return self.add(Node("const", value=float(value)))
+
+    def operand(self, value: Operand) -> "Expr":
+        """`value` as a node of this graph.
+
+        Raises:
+            CellError: it is neither a node of this graph nor a finite number.
+        """
+        if isinstance(value, Expr):
+            if value.graph is not self:
+                raise CellError("a value that was kept from an earlier call of step; only `past` reaches back")
+            return value
+        if not isinstance(value, int | float | np.integer | np.floating):
+            kind = "None" if value is None else f"a {type(value).__name__}"
+            raise CellError(f"expected a value of the step or a number, not {kind}; a step may use {OPERATIONS}")
+        return self.const(float(value))
 
 
 @dataclass(frozen=True, eq=False)
 class Expr:
     """A node of a graph under construction, with the arithmetic of a number."""
 
-    graph: Graph
+    graph: Graph = field(repr=False)
     index: int
+
+    # Without these NumPy would take it for an array of one object: np.tanh(f) and np.mean(f) would seem to work.
+    __array_ufunc__ = None
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise CellError(f"a step is not for NumPy; it may use {OPERATIONS}")
 
     @property
     def node(self) -> Node:
         return self.graph.nodes[self.index]
 
     def _binary(self, op: str, other: Operand, swap: bool = False) -> "Expr":
-        if isinstance(other, int | float):
-            other = self.graph.const(other)
-        if not isinstance(other, Expr):
-            return NotImplemented
-        a, b = (other, self) if swap else (self, other)
+        operand = self.graph.operand(other)
+        a, b = (operand, self) if swap else (self, operand)
         simple = _simplify(op, a, b)
         return self.graph.add(Node(op, (a.index, b.index))) if simple is None else simple
 
@@ -112,6 +142,11 @@ class Expr:
     def __rtruediv__(self, other: Operand) -> "Expr":
         return self._binary("div", other, swap=True)
 
+    def __pow__(self, exponent: object) -> "Expr":
+        if not isinstance(exponent, int | float) or exponent != 2:
+            raise CellError(f"write a power as a product; a step may use {OPERATIONS}")
+        return self * self
+
     def __neg__(self) -> "Expr":
         return self._unary("neg")
 
@@ -127,12 +162,14 @@ class Expr:
     def exp(self) -> "Expr":
         return self._unary("exp")
 
-    def positive(self) -> "Expr":
-        """1 where the value is above 0, else 0"""
+    def _positive(self) -> "Expr":
+        """1 where the value is above 0, else 0; for derivatives alone, for it has none of its own"""
         return self._unary("positive")
 
-    def __bool__(self) -> bool:
-        raise TypeError("a cell's step cannot branch on a value: write it with the operations of search.ops")
+    def _branch(self, other: object = None) -> NoReturn:
+        raise CellError(f"a step cannot branch on a value; it may use {OPERATIONS}")
+
+    __bool__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _branch
 
 
 def _simplify(op: str, a: Expr, b: Expr) -> Expr | None:
@@ -156,19 +193,20 @@ def _simplify(op: str, a: Expr, b: Expr) -> Expr | None:
 
 
 class _Attributes:
-    """Leaves of one kind by attribute; remembers which were read."""
+    """Leaves by attribute, as `leaf` makes them."""
 
-    def __init__(self, graph: Graph, op: str, known: tuple[str, ...] | None = None):
-        self._graph, self._op, self._known = graph, op, known
-        self._read: dict[str, None] = {}
+    __leaf: Callable[[str], Expr]
+
+    def __init__(self, leaf: Callable[[str], Expr]):
+        self.__dict__["_Attributes__leaf"] = leaf
 
     def __getattr__(self, name: str) -> Expr:
         if name.startswith("__"):
             raise AttributeError(name)
-        if self._known is not None and name not in self._known:
-            raise ValueError(f"p.{name}: not declared in `units`, which has: {', '.join(self._known) or 'nothing'}")
-        self._read[name] = None
-        return self._graph.leaf(self._op, name)
+        return self.__leaf(name)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise CellError("it can only be read; the state at t is what step returns")
 
 
 @dataclass(frozen=True)
@@ -210,38 +248,88 @@ def trace(cell: Traceable) -> Step:
     """Records the step of a cell.
 
     Raises:
-        ValueError: the step uses a name that is not declared, or leaves out one that is.
+        CellError: the step uses a name that is not declared, leaves out one that is, or does what a step cannot.
     """
     graph = Graph()
-    title = type(cell).__name__
-    past = _Attributes(graph, "past")
+    read: dict[str, None] = {}
     fed: dict[str, dict[str, int]] = {}
 
-    def as_expr(value: Operand) -> Expr:
-        return value if isinstance(value, Expr) else graph.const(value)
+    def past(name: str) -> Expr:
+        if name == "x":
+            raise CellError("x is the input, which only `affine` hears; call the state otherwise")
+        read[name] = None
+        return graph.leaf("past", name)
 
-    def pre(name: str, **operands: Operand) -> Expr:
+    def unit(name: str) -> Expr:
+        if name not in cell.units:
+            raise CellError(f"not declared in `units`, which has: {', '.join(cell.units) or 'nothing'}")
+        return graph.leaf("unit", name)
+
+    def pre(name: str, /, **operands: Operand) -> Expr:
         if name not in cell.preactivations:
-            raise ValueError(f'{title}: pre("{name}") is not declared; affine() has: {", ".join(cell.preactivations)}')
+            raise CellError(f"not declared in `affine`, which has: {', '.join(cell.preactivations) or 'nothing'}")
+        if "x" in operands:
+            raise CellError("x is the input; call what the step passes otherwise")
         unused = operands.keys() - {term.operand for term in cell.preactivations[name].terms}
         if unused:
-            raise ValueError(f'{title}: pre("{name}") has no product with {", ".join(sorted(unused))}')
-        given = {key: as_expr(value).index for key, value in operands.items()}
+            raise CellError(f"{name} has no product with {', '.join(sorted(unused))} in `affine`")
+        given = {key: graph.operand(value).index for key, value in operands.items()}
         if fed.setdefault(name, given) != given:
-            raise ValueError(f'{title}: pre("{name}") is asked for twice with different operands')
+            raise CellError(f"{name} is asked for twice, with different operands")
         return graph.add(Node("pre", tuple(given.values()), name))
 
-    returned = cell.step(past, pre, _Attributes(graph, "unit", cell.units))
+    returned = cell.step(_Attributes(past), pre, _Attributes(unit))
+    step = Step(graph, *_carried(cell, graph, returned, read, fed), fed)
+    if not _hears_input(cell, step):
+        raise CellError("y does not depend on the input x")
+    return step
+
+
+def _carried(
+    cell: Traceable, graph: Graph, returned: Any, read: Mapping[str, None], fed: Mapping[str, Mapping[str, int]]
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """`Step.state` and `Step.out`, given what the step returned, and what it has read and passed."""
+    if not isinstance(returned, Mapping):
+        kind = "None" if returned is None else f"a {type(returned).__name__}"
+        raise CellError(f"returns {kind}; expected a dict of y and whatever else the next step reads")
     never = cell.preactivations.keys() - fed.keys()
     if never:
-        raise ValueError(f"{title}: the step never asks for pre-activation {', '.join(sorted(never))}")
-    carried = dict.fromkeys(("y", *past._read))
+        raise CellError(f"never asks for pre-activation {', '.join(sorted(never))} of `affine`")
+    why = dict.fromkeys(("y", *read), "read from `past`") | {"y": "the output"}
     for name, affine in cell.preactivations.items():
-        carried |= dict.fromkeys(t.operand for t in affine.terms if t.operand != "x" and t.operand not in fed[name])
-    missing = carried.keys() - returned.keys()
+        for term in affine.terms:
+            if term.operand != "x" and term.operand not in fed[name]:
+                why.setdefault(term.operand, f'heard by {name} through {term.matrix} and not passed to pre("{name}")')
+    missing = [f"{name}, which is {reason}" for name, reason in why.items() if name not in returned]
     if missing:
-        raise ValueError(f"{title}: the step must return {', '.join(sorted(missing))}; it is read at the next step")
-    return Step(graph, tuple(carried), {name: as_expr(returned[name]).index for name in carried}, fed)
+        raise CellError(f"does not return {'; nor '.join(missing)}")
+    out = {}
+    for name in why:
+        try:
+            out[name] = graph.operand(returned[name]).index
+        except CellError as error:
+            raise CellError(f"{name}: {error}") from None
+    return tuple(why), out
+
+
+def _hears_input(cell: Traceable, step: Step) -> bool:
+    """Whether y depends on x, at this step or through the state."""
+    todo, seen = [step.out["y"]], set()
+    while todo:
+        index = todo.pop()
+        if index in seen:
+            continue
+        seen.add(index)
+        node = step.graph.nodes[index]
+        todo += node.args
+        if node.op == "past":
+            todo.append(step.out[node.name])
+        if node.op == "pre":
+            heard = {term.operand for term in cell.preactivations[node.name].terms} - step.fed[node.name].keys()
+            if "x" in heard:
+                return True
+            todo += [step.out[operand] for operand in heard]
+    return False
 
 
 # d op(a, ...) / d each argument, times the adjoint d, given the result r.
@@ -253,7 +341,7 @@ _DERIVATIVES: dict[str, Callable[..., tuple[Expr, ...]]] = {
     "neg": lambda d, r, a: (-d,),
     "sigmoid": lambda d, r, a: (d * (r * (1.0 - r)),),
     "tanh": lambda d, r, a: (d * (1.0 - r * r),),
-    "relu": lambda d, r, a: (d * r.positive(),),
+    "relu": lambda d, r, a: (d * r._positive(),),
     "exp": lambda d, r, a: (d * r,),
 }
 

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from search.cells import Cell
+from search.cells.cell import OUTPUT_LAYER
 from search.randomness import initial_normal
 
 DIRECTIONS = {False: ("",), True: ("forward.", "backward.")}
@@ -36,9 +37,8 @@ class Network:
         """Shape of each parameter by name, in the order of the parameter vector."""
         layer = self.cell.parameters(self.n_inputs, self.n_units)
         shapes = {prefix + name: shape for prefix in self.directions for name, shape in layer.items()}
-        shapes["W_out"] = (self.n_outputs, len(self.directions) * self.n_units)
-        shapes["b_out"] = (self.n_outputs,)
-        return shapes
+        output = (self.n_outputs, len(self.directions) * self.n_units), (self.n_outputs,)
+        return shapes | dict(zip(OUTPUT_LAYER, output, strict=True))
 
     @property
     def n_parameters(self) -> int:
@@ -50,8 +50,7 @@ class Network:
         parts = []
         for name, shape in self.shapes.items():
             normal = initial_normal(seed, name, shape)
-            own = name.rpartition(".")[2]
-            parts.append(normal if own.endswith("_out") else self.cell.initial(own, normal))
+            parts.append(normal if name in OUTPUT_LAYER else self.cell.initial_value(name.rpartition(".")[2], normal))
         return np.concatenate([part.ravel() for part in parts])
 
     def unpack(self, vector: np.ndarray) -> dict[str, np.ndarray]:

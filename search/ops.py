@@ -1,10 +1,12 @@
-"""The elementwise operations in which cells are written, besides ``+ - * /`` and unary minus.
+"""The elementwise operations in which cells are written, besides ``+ - * /``, unary minus and ``** 2``.
 
 Each asks its argument, so that the same equations run on torch tensors (the reference engine) and
 on expression-graph nodes (`search.expression`, from which the compiled engines are derived).
 """
 
 from typing import Any
+
+__all__ = ["exp", "identity", "relu", "sigmoid", "tanh"]
 
 
 def sigmoid(v: Any) -> Any:

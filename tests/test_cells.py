@@ -8,7 +8,6 @@ import torch
 from search import cells, unroll
 from search.cells import LSTM, Cell
 from search.errors import UserError
-from search.ops import sigmoid, tanh
 from tests.mut3 import MUT3
 
 VARIANTS = sorted(cells.variants())
@@ -145,34 +144,6 @@ def test_bad_cells_are_explained_in_one_line(name: str, toggles: dict[str, typin
     with pytest.raises(UserError) as caught:
         cells.get(name, **toggles)
     assert expected in str(caught.value) and "\n" not in str(caught.value)
-
-
-def _broken(affine: dict[str, str], step: typing.Any, units: tuple[str, ...] = ()) -> type[Cell]:
-    return type("Broken", (Cell,), {"affine": lambda self: affine, "step": step, "units": units})
-
-
-@pytest.mark.parametrize(
-    "cell, expected",
-    [
-        (_broken({"a": "W x + R y"}, lambda self, past, pre, p: {"y": tanh(pre("b"))}), "not declared"),
-        (_broken({"a": "W x", "b": "V x"}, lambda self, past, pre, p: {"y": tanh(pre("a"))}), "never asks"),
-        (_broken({"a": "W x + R h"}, lambda self, past, pre, p: {"y": tanh(pre("a"))}), "must return h"),
-        (_broken({"a": "W x"}, lambda self, past, pre, p: {"y": p.q * pre("a")}), "units"),
-        (_broken({"a": "W x + W y"}, lambda self, past, pre, p: {"y": pre("a")}), "declared once"),
-        (_broken({"a": "R y"}, lambda self, past, pre, p: {"y": pre("a")}), "input x"),
-        (_broken({"a": "W x"}, lambda self, past, pre, p: {"y": pre("a", u=past.y)}), "no product"),
-        (_broken({"a": "W x y"}, lambda self, past, pre, p: {"y": pre("a")}), "expected terms"),
-    ],
-)
-def test_contradictions_in_a_users_cell_are_named(cell: type[Cell], expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
-        cells.check(cell())
-
-
-def test_a_step_that_branches_on_a_value_is_refused() -> None:
-    branching = _broken({"a": "W x"}, lambda self, past, pre, p: {"y": sigmoid(pre("a")) if past.y else pre("a")})
-    with pytest.raises(TypeError, match="branch"):
-        cells.check(branching())
 
 
 def test_a_cell_from_the_users_own_module_is_found_by_its_path() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import yaml
 
 from search.cells.cell import Cell, Preactivations, check, toggles
+from search.cells.explain import explain, explained, place
 from search.cells.gru import GRU
 from search.cells.lstm import LSTM
 from search.cells.rnn import IRNN, RNN
-from search.errors import UserError
+from search.errors import UserError, one_line
 
 __all__ = [
     "GRU",
@@ -45,7 +46,7 @@ def get(name: str, **toggles: Any) -> Cell:
         toggles: fields of the cell, on top of those of the variant.
 
     Raises:
-        UserError: no such cell or toggle, or a value that is not legal.
+        UserError: no such cell or toggle, a value that is not legal, or equations that are not (see `check`).
     """
     if name in _CELLS or "." in name:
         return define({"cell": name} | toggles)
@@ -67,10 +68,9 @@ def define(definition: dict[str, Any]) -> Cell:
     for key in values:
         if key not in legal:
             raise UserError(f"{key}: {name} has no such toggle; expected one of {', '.join(legal) or '(none)'}")
-    try:
-        return check(kind(**values))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    with explained(kind, "__init__"):
+        cell = kind(**values)
+    return check(cell)
 
 
 def is_own(definition: dict[str, Any]) -> bool:
@@ -82,9 +82,9 @@ def _load(path: str) -> type[Cell]:
     module, _, name = path.rpartition(".")
     try:
         kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        names = ", ".join(_CELLS)
-        raise UserError(f"cell={path}: expected one of {names}, or package.module.Class ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module does as it is imported
+        expected = f"cell={path}: expected one of {', '.join(_CELLS)}, or package.module.Class"
+        raise UserError(explain(error) or f"{expected} ({one_line(error)})") from error
     if not (isinstance(kind, type) and issubclass(kind, Cell)):
-        raise UserError(f"cell={path}: expected a subclass of search.cells.Cell")
+        raise UserError(f"{place(kind)}cell={path}: expected a subclass of search.cells.Cell")
     return kind

@@ -1,16 +1,21 @@
 """What a cell is: its equations, and what can be read off them."""
 
 import dataclasses
+import hashlib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from search.errors import UserError
-from search.expression import Step, trace
+from search.cells.explain import explained
+from search.errors import UserError, expect
+from search.expression import CellError, Step, trace
+from search.randomness import initial_normal
+
+OUTPUT_LAYER = ("W_out", "b_out")  # names of its parameters, which `search.network` puts beside a cell's
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,13 @@ class Preactivation:
             elif len(words) == 1:
                 biases.append(words[0])
             else:
-                raise ValueError(f"{text!r}: expected terms 'MATRIX operand' and at most one 'bias', joined by '+'")
+                raise CellError(f"{text!r}: expected terms 'MATRIX operand' and at most one 'bias', joined by '+'")
         if len(biases) > 1:
-            raise ValueError(f"{text!r}: has more than one bias: {', '.join(biases)}")
+            raise CellError(f"{text!r}: has more than one bias: {', '.join(biases)}")
+        operands = [term.operand for term in terms]
+        for operand in operands:
+            if operands.count(operand) > 1:
+                raise CellError(f"{text!r}: has two products with {operand}; one matrix does")
         return Preactivation(tuple(terms), biases[0] if biases else None)
 
 
@@ -57,7 +66,7 @@ class Cell:
 
     A subclass declares its matrix products in `affine` and its per-unit parameters in `units`, and
     gives the elementwise rest in `step`. Everything else (the state, the parameters, gradients,
-    kernels) is derived. Fields of the subclass are its toggles.
+    kernels) is derived. Fields of the subclass are its toggles, each a bool, int, float or Literal.
 
     Example, a tanh RNN::
 
@@ -75,7 +84,7 @@ class Cell:
         In a product the operand is ``x`` (the input at t), a name of the state (its value at t - 1),
         or a name that the step passes when it asks for this pre-activation.
         """
-        raise NotImplementedError
+        raise CellError('missing; it gives the matrix products, e.g. {"a": "W x + R y + b"}')
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -93,32 +102,69 @@ class Cell:
         Returns:
             the output ``y`` at t, and whatever else the next step reads from `past` or multiplies by a matrix.
         """
-        raise NotImplementedError
+        raise CellError('missing; it gives the equations of a time step, e.g. {"y": tanh(pre("a"))}')
 
     def initial(self, name: str, normal: np.ndarray) -> np.ndarray:
         """Initial value of parameter `name`, given a draw from N(0, 0.1) of its shape (PROTOCOL section 3)."""
         return normal
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            _check_toggle(field.name, getattr(self, field.name), hints[field.name])
+        with explained(type(self), "__init__"):
+            hints = typing.get_type_hints(type(self))
+            for field in dataclasses.fields(self):
+                _check_toggle(field.name, getattr(self, field.name), hints[field.name])
 
     @cached_property
     def preactivations(self) -> dict[str, Preactivation]:
         """`affine`, parsed."""
-        return {name: Preactivation.parse(text) for name, text in self.affine().items()}
+        with explained(type(self), "affine"):
+            affine = self.affine()
+            if not isinstance(affine, Mapping) or not all(
+                isinstance(word, str) for word in (*affine, *affine.values())
+            ):
+                raise CellError('expected a dict of strings, e.g. {"a": "W x + R y + b"}')
+            return {name: Preactivation.parse(text) for name, text in affine.items()}
 
     @cached_property
     def traced(self) -> Step:
         """`step`, recorded as an expression graph; ``traced.state`` names what the layer carries."""
-        return trace(self)
+        with explained(type(self), "step"):
+            return trace(self)
 
     @cached_property
     def signature(self) -> str:
         """The equations as text: equal for cells that compute the same, whatever they are called."""
         step = self.traced
         return repr((self.preactivations, self.units, step.state, step.graph.nodes, step.out, step.fed))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The equations and the initial values in 16 hexadecimal digits, the same on every machine.
+
+        A hash of `signature` and of what `initial` makes of fixed draws for a small layer, to six decimals, as a
+        library that it calls need not give the same last bits everywhere.
+        """
+        return hashlib.sha256(self.signature.encode() + self.probed()).hexdigest()[:16]
+
+    def probed(self) -> bytes:
+        """What `initial` makes of fixed draws for a small layer."""
+        shapes = self.parameters(n_inputs=3, n_units=5)
+        values = [self.initial_value(name, _fixed_normal(name, shape).copy()) for name, shape in shapes.items()]
+        return b"".join((value.round(6) + 0.0).astype("<f8").tobytes() for value in values)  # + 0.0: there is one zero
+
+    def initial_value(self, name: str, normal: np.ndarray) -> np.ndarray:
+        """What `initial` gives.
+
+        Raises:
+            UserError: that is not an array of finite numbers of the same shape.
+        """
+        with explained(type(self), "initial"):
+            shape = normal.shape
+            value = self.initial(name, normal)
+            if not isinstance(value, np.ndarray) or value.shape != shape or not np.isfinite(value).all():
+                got = f"an array {list(value.shape)}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+                raise CellError(f"gives {got} for {name}; expected an array {list(shape)} of finite numbers")
+            return value
 
     def parameters(self, n_inputs: int, n_units: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the parameters by name: input matrices [N, M], recurrent ones [N, N], the rest [N]."""
@@ -139,6 +185,11 @@ class Names:
         self.__dict__.update(values)
 
 
+@cache
+def _fixed_normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    return initial_normal(0, name, shape)
+
+
 def toggles(cell: type[Cell] | Cell) -> tuple[str, ...]:
     """Names of the toggles of a cell."""
     return tuple(field.name for field in dataclasses.fields(cell))
@@ -148,22 +199,53 @@ def _check_toggle(name: str, value: object, hint: Any) -> None:
     if typing.get_origin(hint) is typing.Literal:
         legal = typing.get_args(hint)
         if value not in legal:
-            raise UserError(f"{name}={value}: expected one of {', '.join(legal)}")
-    elif hint is bool and not isinstance(value, bool):
-        raise UserError(f"{name}={value}: expected true or false")
-    elif hint is float and (isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value)):
-        raise UserError(f"{name}={value}: expected a finite number")
+            raise UserError(f"{name}={value}: expected one of {', '.join(map(str, legal))}")
+    elif hint is bool:
+        expect(isinstance(value, bool), name, value, "true or false")
+    elif hint is int:
+        expect(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
+    elif hint is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+        expect(number, name, value, "a finite number")
+    else:
+        raise CellError(f"toggle {name} is declared as {hint}; expected bool, int, float or Literal[...]")
 
 
 def check(cell: Cell) -> Cell:
-    """Returns the cell, or raises ValueError where its declarations contradict one another."""
-    declared = [term.matrix for pre in cell.preactivations.values() for term in pre.terms]
+    """The cell, once its declarations, its equations and its initial values are known to fit together.
+
+    Raises:
+        UserError: they do not, or its code raises; one line that names the file and the line.
+    """
+    kind = type(cell)
+    with explained(kind, "units"):
+        if not isinstance(cell.units, tuple) or not all(isinstance(name, str) for name in cell.units):
+            raise CellError('expected a tuple of names, e.g. ("p_i", "p_f")')
+    with explained(kind, "affine"):
+        _check_names(cell)
+    with explained(kind, "step"):
+        if trace(cell) != cell.traced:
+            raise CellError("has other equations when it is called again; expected the same at every time step")
+    with explained(kind, "initial"):
+        if cell.probed() != cell.probed():
+            raise CellError("gives other values when it is called again; expected a function of `name` and `normal`")
+    return cell
+
+
+def _check_names(cell: Cell) -> None:
+    """Raises CellError unless all that `affine` and `units` name can be told apart."""
+    terms = [term for pre in cell.preactivations.values() for term in pre.terms]
+    operands = {"x", "y", *(term.operand for term in terms)}
+    declared = [term.matrix for term in terms]
     declared += [pre.bias for pre in cell.preactivations.values() if pre.bias]
     declared += cell.units
+    for name in (*cell.preactivations, *operands, *declared):
+        if not name.isidentifier():
+            raise CellError(f"{name!r} is not a name")
     for name in declared:
-        if not name.isidentifier() or declared.count(name) > 1:
-            raise ValueError(f"{type(cell).__name__}: {name!r} must be a name, declared once")
-    if not any(term.operand == "x" for pre in cell.preactivations.values() for term in pre.terms):
-        raise ValueError(f"{type(cell).__name__}: no pre-activation has a product with the input x")
-    assert cell.traced  # tracing raises where step and declarations differ
-    return cell
+        if declared.count(name) > 1:
+            raise CellError(f"{name!r} must be declared once")
+        if name in operands:
+            raise CellError(f"{name!r} is a parameter and an operand; expected terms 'MATRIX operand' of other names")
+        if name in OUTPUT_LAYER:
+            raise CellError(f"{name!r} is a parameter of the output layer; expected another name")

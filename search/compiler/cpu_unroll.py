@@ -15,7 +15,7 @@ def unroll(cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torc
     """`search.engines.engine.Engine.unroll` on the CPU.
 
     Raises:
-        UserError: neither float32 nor float64, or not on the CPU, or the cell has no schedule.
+        UserError: neither float32 nor float64, or not on the CPU.
     """
     for name, tensor in {"x": x, **params}.items():
         if tensor.dtype not in (torch.float32, torch.float64) or tensor.dtype != x.dtype or tensor.device.type != "cpu":

@@ -46,7 +46,7 @@ class CudaCompiler:
         """The kernel of an epoch with this loss, or those of an unroll if there is none.
 
         Raises:
-            UserError: there is no kernel for the loss, or no schedule for the cell.
+            UserError: there is no kernel for the loss.
         """
         key = (cell.signature, dtype, loss)
         if key not in self._known:

@@ -19,7 +19,7 @@ def unroll(compiler: CudaCompiler, cell: Cell, params: dict[str, torch.Tensor], 
     """`search.engines.engine.Engine.unroll` on the compiler's device.
 
     Raises:
-        UserError: neither float32 nor float64, or not on the device, or the cell has no schedule.
+        UserError: neither float32 nor float64, or not on the device.
     """
     on = compiler.device.torch
     for name, tensor in {"x": x, **params}.items():

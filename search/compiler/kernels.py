@@ -43,7 +43,7 @@ def kernels(cell: Cell, dtype: str, loss: str | None) -> Kernels:
     """The kernels of a cell: those of an epoch with this loss, or those of an unroll if there is none.
 
     Raises:
-        UserError: the cell has no schedule.
+        UserError: the equations of the cell are not legal.
     """
     target = Target.host(dtype)
     key = (cell.signature, target, loss)

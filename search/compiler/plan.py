@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from search.cells.cell import Cell
-from search.errors import UserError
 from search.expression import LEAVES, Node, differentiate, trace
 
 # Results that are dear to compute: where another stage needs one it is kept on the tape.
@@ -112,12 +111,11 @@ def make_plan(cell: Cell) -> Plan:
     """The plan of a cell.
 
     Raises:
-        UserError: the cell declares what the compiled engines have no schedule for.
+        CellError: the equations are not legal.
     """
     step = trace(cell)
     backward = differentiate(step)
     graph = step.graph
-    _check(cell, step.fed)
 
     hears = {
         name: tuple(f"{name}.{t.operand}" if t.operand in step.fed[name] else t.operand for t in pre.terms)
@@ -225,17 +223,6 @@ def make_plan(cell: Cell) -> Plan:
         past=past,
         unit_gradients=unit_gradients,
     )
-
-
-def _check(cell: Cell, fed: dict[str, dict[str, int]]) -> None:
-    title = type(cell).__name__
-    for name, pre in cell.preactivations.items():
-        operands = [term.operand for term in pre.terms]
-        twice = {operand for operand in operands if operands.count(operand) > 1}
-        if twice:
-            raise UserError(f"{title}: pre-activation {name} has two products with {twice.pop()}; one matrix does")
-        if "x" in fed[name]:
-            raise UserError(f"{title}: the step passes an operand called x to {name}; x is the input")
 
 
 def _segments(hears: dict[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

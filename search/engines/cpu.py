@@ -40,7 +40,7 @@ class CpuEngine:
             the kernels; `cached` says whether they were on disk, `seconds` what it took to get them the first time
 
         Raises:
-            UserError: the engine has no kernel for the loss, or no schedule for the cell.
+            UserError: the engine has no kernel for the loss.
         """
         if loss not in LOSSES:
             raise UserError(f"engine=cpu: loss={loss}: expected one of {', '.join(LOSSES)}")

@@ -44,7 +44,7 @@ class CudaEngine:
             the kernels; `cached` says whether they were on disk, `seconds` what it took to get them the first time
 
         Raises:
-            UserError: the engine has no kernel for the loss, or no schedule for the cell.
+            UserError: the engine has no kernel for the loss.
         """
         return self._compiler.kernels(cell, dtype, loss)
 
