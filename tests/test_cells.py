@@ -1,16 +1,32 @@
+import inspect
 import itertools
+import operator
 import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
-from search import cells, unroll
-from search.cells import LSTM, Cell
+from search import cells, ops, unroll
+from search.cells import LSTM, Cell, Preactivations
 from search.errors import UserError
+from search.ops import tanh
 from tests.mut3 import MUT3
 
 VARIANTS = sorted(cells.variants())
+OPERATIONS: dict[str, Callable[..., typing.Any]] = {name: getattr(ops, name) for name in ops.__all__}
+OPERATIONS |= {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": lambda v, w: v / (2.0 + w * w),
+    "neg": operator.neg,
+    "square": lambda v: v**2,
+    "numbers": lambda v: np.float32(0.25) * v + np.int64(3) - 1 / (2 + np.float64(0.5) * v),
+}
 HINTS = typing.get_type_hints(LSTM)
 CHOICES = {name: typing.get_args(HINTS[name]) or (False, True) for name in cells.toggles(LSTM) if name != "forget_bias"}
 
@@ -148,3 +164,105 @@ def test_bad_cells_are_explained_in_one_line(name: str, toggles: dict[str, typin
 
 def test_a_cell_from_the_users_own_module_is_found_by_its_path() -> None:
     assert cells.get("tests.mut3.MUT3") == MUT3()
+
+
+@pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_derivative_of_every_operation_equals_finite_differences(name: str, engine: str) -> None:
+    operation = OPERATIONS[name]
+    n_operands = len(inspect.signature(operation).parameters)
+
+    class One(Cell):
+        units = ("p",)
+
+        def affine(self) -> dict[str, str]:
+            return {"a": "W x + R y + b"}
+
+        def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+            return {"y": operation(*(pre("a"), p.p * past.y)[:n_operands])}
+
+    rng = np.random.default_rng(3)
+    cell = cells.check(One())
+    params = random_params(cell, 2, 3, rng)
+    x = torch.tensor(rng.normal(size=(3, 1, 2)), requires_grad=True)
+
+    def outputs(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        return unroll(cell, dict(zip(params, values, strict=True)), x, engine)
+
+    assert torch.autograd.gradcheck(outputs, (x, *params.values()), atol=1e-7, rtol=1e-5)
+
+
+def test_all_that_search_ops_defines_is_among_its_operations() -> None:
+    assert {name for name, _ in inspect.getmembers(ops, inspect.isfunction)} == set(ops.__all__)
+
+
+@dataclass(frozen=True)
+class Leaky(Cell):
+    """A cell in several versions, as edits of its module would make them."""
+
+    rate: float = 0.5
+    order: int = 1
+    start: Literal[0, 1, 2] = 0
+    unused: bool = False
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return ("p", "q") if self.order == 1 else ("q", "p")
+
+    def affine(self) -> dict[str, str]:
+        return {"a": "W x + R y + b"}
+
+    def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+        return {"y": self.rate * past.y + p.p * tanh(pre("a")) + p.q}
+
+    def initial(self, name: str, normal: np.ndarray) -> np.ndarray:
+        return normal + self.start if name == "b" else normal
+
+
+class Commented(Leaky):
+    """The same, said otherwise."""
+
+    def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+        """Leaks."""
+        kept = self.rate * past.y  # what stays
+        return {"y": kept + p.p * tanh(pre("a")) + p.q}
+
+
+class OtherEquation(Leaky):
+    def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+        return {"y": self.rate * past.y - p.p * tanh(pre("a")) + p.q}
+
+
+class OtherMatrices(Leaky):
+    def affine(self) -> dict[str, str]:
+        return {"a": "W x + R y"}
+
+
+class OtherStart(Leaky):
+    def initial(self, name: str, normal: np.ndarray) -> np.ndarray:
+        return np.linalg.qr(normal)[0] if name == "R" else normal
+
+
+def test_fingerprint_changes_with_whatever_changes_the_training() -> None:
+    edited = [Leaky(), Leaky(rate=0.51), Leaky(order=2), Leaky(start=1), OtherEquation(), OtherMatrices(), OtherStart()]
+    prints = [cells.check(cell).fingerprint for cell in edited]
+    assert len(set(prints)) == len(edited) and all(len(text) == 16 and int(text, 16) >= 0 for text in prints)
+    assert Leaky(start=1).signature == Leaky().signature == OtherStart().signature, "compiled once"
+    assert len({cells.get(name).fingerprint for name in (*VARIANTS, "irnn")}) == len(VARIANTS)
+
+
+def test_fingerprint_stays_with_comments_and_toggles_that_change_nothing() -> None:
+    assert Leaky(unused=True).fingerprint == Leaky().fingerprint == Commented().fingerprint
+    assert cells.get("lstm", output_gate="one", peephole_o=False).fingerprint == cells.get("nog").fingerprint
+    assert cells.get("lstm", forget_bias=1).fingerprint == cells.get("vanilla_bias1").fingerprint
+    assert cells.get("lstm", forget_bias=1).fingerprint != cells.get("vanilla").fingerprint
+
+
+@pytest.mark.parametrize(
+    "toggles, expected",
+    [({"order": 1.5}, "order=1.5: expected a whole number"), ({"start": 3}, "start=3: expected one of 0, 1, 2")],
+)
+def test_toggles_of_a_users_cell_are_checked(toggles: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        cells.get(f"{__name__}.Leaky", **toggles)
