@@ -117,7 +117,7 @@ def epoch_seconds(
     members = []
     for k, n in enumerate(hidden_sizes):
         network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
-        weights = network.initial(k).astype(np.float32)
+        weights = network.initial(k, "float32")
         members.append(Member(network, 1e-4, 0.9, 0.1, k, weights, np.zeros_like(weights)))
     seconds = []
     for _ in range(repeats + 1):

@@ -1,5 +1,6 @@
 """A recurrent layer and the output layer over it: names, shapes and layout of all parameters."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,8 +8,11 @@ import numpy as np
 
 from search.cells import Cell
 from search.cells.cell import OUTPUT_LAYER
+from search.errors import UserError
+from search.memory import memory
 from search.randomness import initial_normal
 
+VECTORS = 11  # as long as the parameter vector that are in memory while engine=cpu trains, measured at 9e6 parameters
 DIRECTIONS = {False: ("",), True: ("forward.", "backward.")}
 
 
@@ -43,15 +47,25 @@ class Network:
     @property
     def n_parameters(self) -> int:
         """Length of the parameter vector."""
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return sum(math.prod(shape) for shape in self.shapes.values())
 
-    def initial(self, seed: int) -> np.ndarray:
-        """The parameter vector that training starts from: N(0, 0.1), or what the cell says. float64 [n_parameters]"""
+    def initial(self, seed: int, dtype: str) -> np.ndarray:
+        """The parameter vector that training starts from: N(0, 0.1), or what the cell says. [n_parameters]
+
+        Raises:
+            UserError: this machine has not the memory to train it.
+        """
+        needed, there = VECTORS * np.dtype(dtype).itemsize * self.n_parameters, memory()
+        if needed > there:
+            raise UserError(
+                f"hidden_size={self.n_units}: a network of {self.n_parameters} parameters needs about "
+                f"{needed >> 30} GiB to train; this machine has {there >> 30} GiB"
+            )
         parts = []
         for name, shape in self.shapes.items():
             normal = initial_normal(seed, name, shape)
             parts.append(normal if name in OUTPUT_LAYER else self.cell.initial_value(name.rpartition(".")[2], normal))
-        return np.concatenate([part.ravel() for part in parts])
+        return np.concatenate([part.ravel() for part in parts]).astype(dtype)
 
     def unpack(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """Views of a parameter vector [n_parameters] by name."""

@@ -55,7 +55,7 @@ def loop(task: Task, hidden_size: int, repeats: int, device: str, seconds: float
     """A cell written as a loop over time in torch, one trial at a time: seconds per epoch, for each repeat."""
     cell = get("vanilla")
     network = Network(cell, task.n_inputs, hidden_size, task.n_outputs)
-    vector = network.unpack(network.initial(0).astype(np.float32))
+    vector = network.unpack(network.initial(0, "float32"))
     params = {name: torch.tensor(value, device=device, requires_grad=True) for name, value in vector.items()}
     own = {name: params[name] for name in cell.parameters(1, 1)}
 

@@ -55,9 +55,12 @@ class Trial:
             seed: of the initial weights and the input noise.
             task: gives the sizes of input and output.
             dtype: ``float32`` or ``float64``.
+
+        Raises:
+            UserError: this machine has not the memory for it.
         """
-        network = Network(cell, task.n_inputs, settings["hidden_size"], task.n_outputs, task.bidirectional)
-        weights = network.initial(seed).astype(dtype)
+        network = Network(cell, task.n_inputs, int(settings["hidden_size"]), task.n_outputs, task.bidirectional)
+        weights = network.initial(seed, dtype)
         lr, momentum, noise = (float(settings[name]) for name in ("lr", "momentum", "input_noise"))
         member = Member(
             *(network, lr, momentum, noise, seed, weights, np.zeros_like(weights)),

@@ -48,7 +48,7 @@ def make_member(task: Task, cell: str | Cell, n_units: int, seed: int, dtype: st
     settings = {"lr": 0.02, "momentum": 0.8, "input_noise": 0.3} | settings
     cell = get(cell) if isinstance(cell, str) else cell
     network = Network(cell, task.n_inputs, n_units, task.n_outputs, task.bidirectional)
-    weights = network.initial(seed).astype(dtype)
+    weights = network.initial(seed, dtype)
     return Member(network, **settings, seed=seed, weights=weights, velocity=np.zeros_like(weights))
 
 

@@ -45,7 +45,7 @@ def task_like(sizes: Sequence[int], width: int, mean_steps: float, rng: np.rando
 
 def member(task: Task, variant: str, hidden_size: int, seed: int, dtype: str) -> Member:
     network = Network(get(variant), task.n_inputs, hidden_size, task.n_outputs, task.bidirectional)
-    weights = network.initial(seed).astype(dtype)
+    weights = network.initial(seed, dtype)
     return Member(network, 1e-3, 0.9, 0.3, seed, weights, np.zeros_like(weights))
 
 

@@ -92,7 +92,7 @@ class Cell:
         return ()
 
     def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
-        """The equations of one time step, element by element.
+        """The equations of one time step, element by element, in ``+ - * /``, ``** 2``, numbers and `search.ops`.
 
         Args:
             past: the state at t - 1 as attributes, zero at the first step.

@@ -1,0 +1,63 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.cells import Cell, get
+from search.errors import UserError
+from search.memory import memory
+from search.network import Network
+from search.tasks import Task
+from search.training import Trial
+
+SETTINGS = {"lr": 0.01, "momentum": 0.9, "input_noise": 0.0}
+
+
+@pytest.mark.parametrize("dtype, n_bytes", [("float32", 4), ("float64", 8)])
+@pytest.mark.parametrize("n_units", [10**6, 10**12, 10**30])
+def test_a_network_beyond_the_memory_is_refused_before_it_is_made(
+    n_units: int, dtype: str, n_bytes: int, echo: Task
+) -> None:
+    n = 4 * n_units * (echo.n_inputs + n_units + 1) + 3 * n_units + (n_units + 1) * echo.n_outputs
+    with pytest.raises(UserError) as caught:
+        Trial.new(0, get("vanilla"), SETTINGS | {"hidden_size": n_units}, 0, echo, dtype)
+    assert str(caught.value) == (
+        f"hidden_size={n_units}: a network of {n} parameters needs about {11 * n_bytes * n >> 30} GiB to train; "
+        f"this machine has {memory() >> 30} GiB"
+    )
+
+
+def test_initial_values_of_another_shape_are_refused_at_every_size() -> None:
+    class FiveUnits(Cell):
+        def affine(self) -> dict[str, str]:
+            return {"a": "W x + R y + b"}
+
+        def initial(self, name: str, normal: np.ndarray) -> np.ndarray:
+            return np.eye(5) if name == "R" else normal
+
+    Network(FiveUnits(), 3, 5, 1).initial(0, "float32")
+    with pytest.raises(UserError, match=r"gives an array \[5, 5\] for R; expected an array \[6, 6\]"):
+        Network(FiveUnits(), 3, 6, 1).initial(0, "float32")
+
+
+@pytest.mark.parametrize(
+    "groups, files, expected",
+    [
+        ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": "4096", "memory.max": "8192"}, 4096),
+        ("0::/\n", {"memory.max": "4096"}, 4096),
+        ("4:cpu,memory:/a\n0::/\n", {"memory/a/memory.limit_in_bytes": "4096"}, 4096),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": str(2**63 - 4096)}, None),
+        ("0::/../outside\n", {"memory.max": "4096"}, 4096),
+        ("", {}, None),
+    ],
+)
+def test_memory_is_that_of_the_machine_or_the_lowest_limit(
+    groups: str, files: dict[str, str], expected: int | None, tmp_path: Path
+) -> None:
+    for name, text in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{k}": v for k, v in files.items()}}.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert memory(tmp_path) == (expected or machine)
