@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from search import engines, peers
+from search import engines
 from search.cells import get
 from search.engines import Engine, Member
 from search.network import Network
@@ -81,6 +80,8 @@ def shaped(name: str) -> Task:
 
 def sgemm_rate(repeats: int, device: str = "cpu", size: int = 2048) -> list[float]:
     """Measured rate of a large float32 matrix product on all cores, in operations a second, for each repeat."""
+    import torch
+
     a, b = (torch.randn(size, size, device=device) for _ in range(2))
     torch.mm(a, b)
     rates = []
@@ -149,6 +150,10 @@ class Settings:
 
 def measure(task: Task, settings: Settings, say: Say) -> dict[str, Any]:
     """All of ``odyssey bench`` as one record, every figure a list over repeats; `say` is told of each as it comes."""
+    import torch
+
+    from search import peers
+
     chosen = [engines.choose(name) for name in settings.engines]
     device = "cuda" if "cuda" in settings.engines else "cpu"
     repeats, threads, population = settings.repeats, settings.threads, settings.population

@@ -11,11 +11,16 @@ Each is in nats (``squared``: half the squared error), summed over the sequence.
 is the blank.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # torch takes seconds to load, and only the losses of the reference engine need it
+    import torch
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Loss:
 
 def bernoulli(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy of sigmoids."""
-    return (torch.nn.functional.softplus(logits) - logits * targets).sum(dim=(1, 2))
+    from torch.nn.functional import softplus
+
+    return (softplus(logits) - logits * targets).sum(dim=(1, 2))
 
 
 def squared(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -46,15 +53,18 @@ def squared(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def categorical(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of a softmax, over the steps that are predicted."""
     predicted = targets >= 0
-    logs = torch.log_softmax(logits[:, predicted], dim=-1)
+    logs = logits[:, predicted].log_softmax(dim=-1)
     return -logs.gather(2, targets[predicted].long().expand(len(logits), -1)[:, :, None]).sum(dim=(1, 2))
 
 
 def ctc(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Connectionist temporal classification (Graves et al. 2006, equations 6 to 8)."""
+    import torch
+    from torch.nn.functional import ctc_loss
+
     n_members, n_steps, n_outputs = logits.shape
-    return torch.nn.functional.ctc_loss(
-        torch.log_softmax(logits, dim=-1).transpose(0, 1),
+    return ctc_loss(
+        logits.log_softmax(dim=-1).transpose(0, 1),
         targets.long().expand(n_members, -1),
         torch.full((n_members,), n_steps),
         torch.full((n_members,), len(targets)),

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
@@ -339,6 +337,9 @@ class Study:
 
     def write_curve(self, trial: Trial) -> None:
         """Writes the learning curve of a trial that has ended."""
+        import pyarrow as pa  # reading a study does without it
+        import pyarrow.parquet as pq
+
         loss, score = zip(*trial.curve, strict=True) if trial.curve else ((), ())
         epoch = pa.array(range(1, len(trial.curve) + 1), pa.int64())
         columns = [epoch, pa.array(loss, pa.float64()), pa.array(score, pa.float64())]

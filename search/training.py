@@ -1,13 +1,13 @@
 """The training loop: a population of trials, epoch by epoch, with early stopping (PROTOCOL section 3)."""
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 
 from search.cells import Cell
 from search.engines.engine import Interrupted, Member, Trainer
@@ -102,7 +102,6 @@ class Round:
 # Gives the trials to train on: those of the list, less what others have taken over, and new ones while there are fewer
 # than the number. It may wait if the list is empty; an empty one in return means that nothing is left to train.
 Refill = Callable[[list[Trial], int], list[Trial]]
-OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
 
 def listed(trials: Iterable[Trial]) -> Refill:
@@ -166,7 +165,7 @@ def train(
         except Exception as error:
             if len(batch) == 1:
                 return Round([], [], [(batch[0], error)])
-            if isinstance(error, OUT_OF_MEMORY):
+            if _out_of_memory(error):
                 raise
         rounds = [guarded([trial]) for trial in batch]
         return Round(*([trial for each in rounds for trial in getattr(each, name)] for name in Round.__match_args__))
@@ -176,7 +175,9 @@ def train(
         batch, aside = held[:population], held[population:]
         try:
             done = guarded(batch)
-        except OUT_OF_MEMORY as error:
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
             population = len(batch) // 2
             note(
                 f"out of memory with {len(batch)} trials at a time ({type(error).__name__}): going on with {population}"
@@ -184,6 +185,12 @@ def train(
             continue
         held = [*done.live, *aside]
         yield replace(done, live=held)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether a population did not fit. Torch is not loaded for the question: who has not loaded it cannot raise it."""
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 def _copy(member: Member) -> Member:

@@ -2,10 +2,7 @@
 
 import os
 
-import torch
-
 from search.engines.engine import Engine, Epoch, Interrupted, Member, Trainer
-from search.engines.reference import ReferenceEngine
 from search.errors import UserError, expect
 from search.keys import DEVICES, ENGINES
 
@@ -36,6 +33,10 @@ def choose(engine: str = "auto", device: str = "auto") -> Engine:
             from search.engines.cuda import CudaEngine  # needs an optional package
 
             return CudaEngine()
+    import torch  # takes seconds to load
+
+    from search.engines.reference import ReferenceEngine
+
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: expected one of auto, cpu, for torch sees no CUDA device here")
     if device == "auto":

@@ -1,26 +1,29 @@
 """The compiled CPU engine: one member a thread, a whole epoch of it in one call of machine code."""
 
+from __future__ import annotations
+
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
 from search import losses
 from search.cells import Cell
 from search.compiler.cpu_epoch import Pass, Sequences
-from search.compiler.cpu_unroll import unroll
 from search.compiler.kernels import Kernels, kernels
 from search.compiler.layout import Arena
 from search.compiler.llvm_losses import LOSSES
 from search.engines.engine import Epoch, Member
 from search.errors import UserError
 from search.tasks.task import Task
+
+if TYPE_CHECKING:
+    import torch
 
 Result = TypeVar("Result")
 
@@ -47,9 +50,11 @@ class CpuEngine:
         return kernels(cell, dtype, loss)
 
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        from search.compiler.cpu_unroll import unroll  # needs torch, which training does not
+
         return unroll(cell, params, x)
 
-    def trainer(self, task: Task, dtype: str = "float32", threads: int = 1) -> "CpuTrainer":
+    def trainer(self, task: Task, dtype: str = "float32", threads: int = 1) -> CpuTrainer:
         return CpuTrainer(self, task, dtype, threads)
 
 

@@ -1,16 +1,20 @@
 """What an engine is: the numerical part of training, behind one narrow interface."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
 from search.cells import Cell
 from search.network import Network
 from search.tasks.task import Task
+
+if TYPE_CHECKING:  # torch takes seconds to load, and not every engine needs it
+    import torch
 
 
 class Interrupted(Exception):

@@ -1,0 +1,39 @@
+"""What must not be waited for before a command can answer."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+HEAVY = "{'torch', 'pyarrow', 'pandas', 'scipy', 'sklearn', 'matplotlib', 'music21', 'llvmlite', 'numba', 'ray'}"
+
+
+def loaded_by(code: str) -> str:
+    """Which heavy packages a program has loaded at its end."""
+    code = f"import sys\n{code}\nprint(*sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_modules_load_no_heavy_package_before_it_is_needed() -> None:
+    assert loaded_by("import search.status, search.sweep, search.launchers.watch, search.bench, search.tasks") == ""
+
+
+def test_the_cpu_engine_trains_without_torch() -> None:
+    code = """
+from search.cells import get
+from search.engines import choose
+from search.tasks import Task
+from search.training import Trial, listed, train
+from tests.echo import load
+
+task = load()
+settings = {"hidden_size": 3, "lr": 0.01, "momentum": 0.9, "input_noise": 0.1}
+trial = Trial.new(0, get("rnn"), settings, 1, task, "float32")
+trainer = choose("cpu").trainer(task, "float32", 1)
+rounds = list(train(listed([trial]), trainer, len(task.splits["train"].inputs), epochs=2, patience=2, population=1,
+    seed=0))
+assert rounds[-1].ended[0].status == "finished"
+"""
+    assert loaded_by(code) == "llvmlite"
