@@ -1,4 +1,4 @@
-"""The one exception whose text is meant for a user, and what keeps secrets out of texts."""
+"""The one exception whose text is meant for a user, and what makes texts fit to be shown."""
 
 import re
 
@@ -10,6 +10,9 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+    def __init__(self, text: str):
+        super().__init__(visible(text))  # files and studies of others may have their say in it
 
 
 def expect(condition: bool, where: str, value: object, expected: str) -> None:
@@ -33,4 +36,10 @@ def masked(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """An error in one line, without secrets."""
     text = str(getattr(error, "orig", None) or error) or type(error).__name__
-    return masked(" ".join(text.split()))[:200]
+    return visible(masked(" ".join(text.split())))[:200]
+
+
+def visible(text: str) -> str:
+    """`text` with all that a terminal would obey, or not show, as an escape sequence of Python: control characters,
+    line ends too, those that turn the direction of writing or have no width, and lone surrogates."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -302,6 +302,15 @@ class Leases:
             count, first = db.execute(ended).one()
         return count, min(period, _utc_now() - max(first or start, start)).total_seconds()
 
+    def best(self) -> dict[str, float]:
+        """For each Optuna study of the sweep in which a trial has finished, by name, the lowest of their scores."""
+        query = select(_STUDIES.c.study_name, func.min(_VALUES.c.value))
+        query = query.join(_TRIALS, _TRIALS.c.study_id == _STUDIES.c.study_id)
+        query = query.join(_VALUES, _VALUES.c.trial_id == _TRIALS.c.trial_id)
+        query = query.where(_TRIALS.c.state == TrialState.COMPLETE, self._own_studies())
+        with self._engine.connect() as db:
+            return {name: score for name, score in db.execute(query.group_by(_STUDIES.c.study_name))}
+
     def _own_studies(self) -> sqlalchemy.ColumnElement[bool]:
         return func.substr(_STUDIES.c.study_name, 1, len(self._sweep) + 1) == f"{self._sweep}/"
 

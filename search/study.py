@@ -276,6 +276,11 @@ class Study:
             table[variant] = row
         return table
 
+    def best(self) -> dict[str, float]:
+        """The validation score of the best trial that has finished, by variant where there is one."""
+        found = self.leases.best()
+        return {v: found[self._name(v)] for v in self.plan.variants if self._name(v) in found}
+
     def failures(self) -> list[tuple[str, int, str, str]]:
         """Of each failed trial its variant, its number, what it said, and the traceback if there is one."""
         ids = {study.study_name: study._study_id for study in self._storage.get_all_studies()}

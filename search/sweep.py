@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,10 +50,8 @@ def run(
     """
     plan = study.plan
     trainer = engine.trainer(task, plan.dtype, threads)
-    latest = Round([], [], [])
-    saved = time.monotonic()
-    worker = Worker(study, task, engine, lease, progress.note)
-    with stopped_by_signals(trainer.stop, worker.stop), worker:
+    worker = Worker(study, task, engine, lease, progress.note, progress.show)
+    with stopped_by_signals(progress.stop, trainer.stop, worker.stop, leave=progress.abandon), worker:
         rounds = train(
             _announced(worker.refill, engine, task, plan.dtype, progress),
             trainer,
@@ -66,12 +63,14 @@ def run(
             note=progress.note,
         )
         save = _Saver(study, progress.note)
+        latest = Round([], [], [])
+        saved = time.monotonic()
         try:
             for latest in rounds:
                 worker.ended(latest.ended)
                 for trial, error in latest.failed:
                     worker.failed(trial, error)
-                progress.update(latest, worker.counts, worker.n_workers)
+                progress.update(latest)
                 if time.monotonic() - saved >= CHECKPOINT_INTERVAL:
                     save(latest.live)
                     saved = time.monotonic()
@@ -81,9 +80,6 @@ def run(
         except BaseException:
             save(latest.live)
             raise
-        finally:
-            progress.update(Round([], [], []), worker.counts, worker.n_workers)
-    progress.update(Round([], [], []), worker.counts, worker.n_workers)
     return True
 
 
@@ -107,7 +103,7 @@ class _Saver:
 
 
 def _announced(refill: Refill, engine: Engine, task: Task, dtype: str, progress: Progress) -> Refill:
-    """The same trials, with a note for each cell that had to be compiled first."""
+    """The same trials, each cell that must be compiled first being named while that happens, and noted after it."""
     seen = set()
 
     def announced(live: list[Trial], population: int) -> list[Trial]:
@@ -116,7 +112,8 @@ def _announced(refill: Refill, engine: Engine, task: Task, dtype: str, progress:
             cell = trial.member.network.cell
             if cell.signature not in seen:
                 seen.add(cell.signature)
-                compiled = engine.compile(cell, dtype, task.loss)
+                with progress.phase(f"compiling {trial.key.variant} for engine={engine.name}"):
+                    compiled = engine.compile(cell, dtype, task.loss)
                 if compiled and not compiled.cached:
                     progress.note(f"compiled {trial.key.variant} for engine={engine.name} in {compiled.seconds:.1f} s")
         return trials
@@ -125,8 +122,9 @@ def _announced(refill: Refill, engine: Engine, task: Task, dtype: str, progress:
 
 
 @contextmanager
-def stopped_by_signals(*stops: Callable[[], None]) -> Iterator[None]:
-    """While it lasts, a signal to end stops what trains, and a second Ctrl-C the process: what is saved is saved whole.
+def stopped_by_signals(*stops: Callable[[], None], leave: Callable[[], None]) -> Iterator[None]:
+    """While it lasts, a signal to end stops what trains, and a second Ctrl-C the process, once `leave` has been called:
+    what is saved is saved whole.
 
     A handler that was there before, such as submitit's, which requeues the job, is called once all is saved.
     """
@@ -134,8 +132,7 @@ def stopped_by_signals(*stops: Callable[[], None]) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         if got and number == signal.SIGINT:
-            sys.stderr.write("leaving at once; what was saved last holds\n")
-            sys.stderr.flush()
+            leave()
             os._exit(128 + number)
         got.append(number)
         for each in stops:

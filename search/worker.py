@@ -19,6 +19,7 @@ from typing import TextIO
 from search.engines.engine import Engine, Interrupted
 from search.errors import UserError, one_line
 from search.leases import LeaseLost, Outcome, Peer
+from search.progress import Standing
 from search.storage import TROUBLE
 from search.study import Key, Study
 from search.tasks.task import Task
@@ -39,10 +40,20 @@ class Worker:
         engine: for the record.
         lease: its length in seconds, the same for all workers of a study.
         note: is told, in one line each, of what is unusual.
+        show: is told now and then how the study stands.
     """
 
-    def __init__(self, study: Study, task: Task, engine: Engine, lease: float, note: Callable[[str], None]):
-        self._study, self._task, self._engine, self._lease, self._note = study, task, engine, lease, note
+    def __init__(
+        self,
+        study: Study,
+        task: Task,
+        engine: Engine,
+        lease: float,
+        note: Callable[[str], None],
+        show: Callable[[Standing], None],
+    ):
+        self._study, self._task, self._engine, self._lease = study, task, engine, lease
+        self._note, self._show = note, show
         self._leases = study.leases
         # A claim may be made before it is needed, but not with a sampler that learns from the trials before it.
         self._learns = study.plan.learns
@@ -60,8 +71,6 @@ class Worker:
         self._error: BaseException | None = None
         self._leaving: float | None = None  # until when
         # Written by one thread and read by the other:
-        self.counts = study.counts()
-        self.n_workers = 1
         self._stopped = False
         # The clerk's own:
         self._asleep_until = self._ticked = -math.inf
@@ -229,16 +238,21 @@ class Worker:
     def _tick(self) -> None:
         if _now() - self._ticked < TICK:
             return
-        counts = self._study.counts()
-        self._dismiss_dead()
+        n_workers = self._dismiss_dead()
+        counts, best = self._study.counts(), self._study.best()
         with self._change:
-            self.counts, self._ticked = counts, _now()
+            standing = Standing(counts, best, n_workers, len(self._held), len(self._ready))
+            self._ticked = _now()
+        self._show(standing)
 
-    def _dismiss_dead(self) -> None:
-        """Takes the trials of workers that have died: at once on this machine, elsewhere when their lease is over."""
+    def _dismiss_dead(self) -> int:
+        """Takes the trials of workers that have died: at once on this machine, elsewhere when their lease is over.
+
+        Returns:
+            how many workers there were, this one included.
+        """
         now, seen = _now(), {}
         peers = self._leases.peers()
-        self.n_workers = len(peers)
         for peer in peers:
             if peer.worker == self._id:
                 continue
@@ -252,6 +266,7 @@ class Worker:
                 if dead:
                     self._lock_path(peer.worker).unlink(missing_ok=True)
         self._observed = seen
+        return len(peers)
 
     def _is_dead(self, peer: Peer) -> bool:
         """Whether a worker on this machine is known to have ended: then the kernel has dropped its lock."""
@@ -319,9 +334,7 @@ class Worker:
                 self._leases.leave(self._id)
                 if self._remaining == 0:
                     self._study.forget_ended()
-                counts = self._study.counts()
-                with self._change:
-                    self.counts = counts
+                self._show(Standing(self._study.counts(), self._study.best(), held=0))
                 return
             except TROUBLE as error:
                 assert self._leaving is not None

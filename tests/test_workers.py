@@ -329,7 +329,7 @@ def test_a_living_worker_is_left_alone_whatever_the_clocks_say(
     clock = time.time
     monkeypatch.setattr(time, "time", lambda: clock() + 1e6 * np.random.default_rng().standard_normal())
     notes = Notes()
-    with Worker(study, echo, ReferenceEngine(), 2.0, notes) as own:
+    with Worker(study, echo, ReferenceEngine(), 2.0, notes, lambda standing: None) as own:
         taken: list[Trial] = []
         while len(taken) < 4:
             taken = own.refill(taken, 10)

@@ -54,7 +54,7 @@ def work(job: Job) -> int:
     task = tasks.load(with_cache(plan.task, job.cache))
     expect(task.hash == plan.data_hash, "data_hash", task.hash, f"that of the study's data, {plan.data_hash}")
     threads = job.threads or engines.n_cores()
-    with Progress(study.counts(), plan.epochs) as display:
+    with Progress(study.counts(), plan.epochs, plan.score) as display:
         display.note(f"study {study.folder}, engine {engine.name} on {engine.device}")
         complete = run(
             study,

@@ -4,11 +4,10 @@ import time
 
 from search.errors import UserError, one_line
 from search.launchers import Workers
-from search.progress import Progress
+from search.progress import Progress, Standing
 from search.storage import TROUBLE
 from search.study import Study
 from search.sweep import stopped_by_signals
-from search.training import Round
 
 INTERVAL = 1.0  # seconds
 GRACE = 60.0  # seconds for workers to end once the study is complete, or once they are told to
@@ -25,19 +24,26 @@ def watch(study: Study, workers: Workers, progress: Progress) -> bool:
     """
     asked: list[bool] = []
     trouble = ""
-    with stopped_by_signals(lambda: asked.append(True)):
+
+    def look() -> bool:
+        """Shows how the study stands; whether it is complete."""
+        nonlocal trouble
+        left = workers.alive()  # before the counts: what a worker did last is then among them
+        try:
+            standing = Standing(study.counts(), study.best(), left)
+        except TROUBLE as error:
+            if one_line(error) != trouble:
+                trouble = one_line(error)
+                progress.note(f"trouble with the study's storage, trying again: {trouble}")
+            return False
+        trouble = ""
+        progress.show(standing)
+        return not standing.sum("waiting", "running")
+
+    with stopped_by_signals(progress.stop, lambda: asked.append(True), leave=progress.abandon):
         while True:
-            left = workers.alive()  # before the counts: what a worker did last is then among them
-            try:
-                counts = study.counts()
-                progress.update(Round([], [], []), counts, left)
-                complete = not any(row["waiting"] + row["running"] for row in counts.values())
-                trouble = ""
-            except TROUBLE as error:
-                complete = False
-                if one_line(error) != trouble:
-                    trouble = one_line(error)
-                    progress.note(f"trouble with the study's storage, trying again: {trouble}")
+            left = workers.alive()
+            complete = look()
             for line in workers.last_words():
                 progress.note(line)
             if asked and not complete:
@@ -47,7 +53,7 @@ def watch(study: Study, workers: Workers, progress: Progress) -> bool:
                 end = time.monotonic() + GRACE
                 while workers.alive() and time.monotonic() < end and (complete or workers.stopping):
                     time.sleep(0.1)
-                return complete
+                return look() or complete
             if not left:
                 raise UserError(f"{study.folder}: expected a worker to complete it, but all have ended; see their logs")
             time.sleep(INTERVAL)

@@ -2,10 +2,12 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from search.errors import UserError
+from search.progress import said_if_slow
 from search.tasks.task import Split, Task
 
 __all__ = ["Split", "Task", "load", "options"]
@@ -26,7 +28,12 @@ def load(definition: Mapping[str, Any]) -> Task:
     for key in given:
         if key not in legal:
             raise UserError(f"task.{key}: no such key; expected one of {', '.join(legal)}")
-    return _function(definition)(**given)
+    with said_if_slow(f"task {definition['name']}: preparing its data", _say):
+        return _function(definition)(**given)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def options(definition: Mapping[str, Any]) -> list[str]:
