@@ -108,7 +108,7 @@ class Plan:
             d.name: d.values for d in self.space_of(variant) if d.name not in (*REQUIRED, *OPTIONAL) and d.values
         }
         combinations = [dict(zip(sampled, values, strict=True)) for values in itertools.product(*sampled.values())]
-        text = [cells.define(self.variants[variant] | own).signature for own in combinations]
+        text = [cells.define(self.variants[variant] | own).fingerprint for own in combinations]
         return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
     def check(self) -> None:
