@@ -1,5 +1,6 @@
 """IAM-OnDB: a miniature of it in the published formats, the features, the cache, and what bad files lead to."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from search.errors import UserError
-from search.tasks import _pen, iamondb
+from search.tasks import _corpus, _pen, iamondb
 from search.tasks.task import SPLITS, Task
 
 SPLIT_FILES = {
@@ -200,7 +201,7 @@ def test_equal_neighbours_need_one_more_step() -> None:
 
 def test_what_is_left_out_is_told_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = miniature()
-    files["ascii/a01/a01-000/a01-000u.txt"] = ascii_file(["A MOVE  to #stop", "Mr. #", "no strokes", "feet", "#"])
+    files["ascii/a01/a01-000/a01-000u.txt"] = ascii_file(["A MOVE  to #stop", "Mr. #", "none", "feet", "#", "# #"])
     where = "lineStrokes/a01/a01-000/a01-000u-"
     del files[f"{where}02.xml"]
     for number, strokes in {3: [], 4: [[(1, 1, 1)] * 7], 5: scribble(5), 6: scribble(6)}.items():
@@ -223,7 +224,37 @@ def test_what_is_left_out_is_told_and_recorded(tmp_path: Path, capsys: pytest.Ca
 def test_form_without_transcription_section_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = miniature() | {"ascii/a01/a01-000/a01-000u.txt": b"OCR:\n\nA MOVE\n"}
     assert texts(load(folders(tmp_path, files)), "train") == TEXTS["g06-000f"]
-    assert "left out 2 lines without text" in capsys.readouterr().err
+    assert "left out 2 lines of form a01-000u (strokes until line 02, texts until line 00)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        ("A MOVE to stop\n\nMr. Gaitskell", "a blank line"),
+        ("A MOVE to stop\n \t\nMr. Gaitskell", "a blank line"),
+        ("A MOVE to stop\f\nMr. Gaitskell", "a blank line"),
+        ("A MOVE\fto stop\nMr. Gaitskell", "strokes until line 02, texts until line 03"),
+        ("A MOVE\rto stop\nMr. Gaitskell", "strokes until line 02, texts until line 03"),
+        ("A MOVE\x1eto stop\nMr. Gaitskell", "strokes until line 02, texts until line 03"),
+        ("A MOVE to stop", "strokes until line 02, texts until line 01"),
+    ],
+)
+def test_form_whose_texts_and_strokes_do_not_come_out_even_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], section: str, reason: str
+) -> None:
+    files = miniature() | {"ascii/a01/a01-000/a01-000u.txt": f"OCR:\n\nA\n\nCSR:\n\n{section}\n\n".encode()}
+    task = load(folders(tmp_path, files))
+    assert texts(task, "train") == TEXTS["g06-000f"]
+    assert f"left out 2 lines of form a01-000u ({reason})" in capsys.readouterr().err
+    assert task.source["left_out"] == {f"lines of form a01-000u ({reason})": 2}
+
+
+def test_transcriptions_with_other_line_ends_are_read(tmp_path: Path) -> None:
+    expected = load(folders(tmp_path, miniature())).hash
+    for form, lines in TEXTS.items():
+        where = tmp_path / f"ascii/{form[:3]}/{form[:7]}/{form}.txt"
+        where.write_bytes(ascii_file(lines).replace(b"\n", b"\r\n") + b"\f\r\n")
+    assert load(tmp_path).hash == expected
 
 
 # Bad files
@@ -244,6 +275,10 @@ REFUSED = "document type"
         (LINE, xml(scribble(1)).replace(b' time="', b' when="', 1), "a Point without time"),
         (LINE, xml(scribble(1)).replace(b' x="', b' x="a', 2), "could not convert"),
         (LINE, xml([[(1, float("inf"), 1)]]), "not finite"),
+        (LINE, xml([[(1, float("nan"), 1)]]), "not finite"),
+        (LINE, xml([[(1e308, 1, 1), (-1e308, 1, 2), (1, 1, 3)]]), "beyond 1e+09"),
+        (LINE, xml([[(1, 1, 1e40)]]), "beyond 1e+09"),
+        (LINE.replace("-01", "-00"), xml(scribble(1)), "numbered from 01"),
         (LINE, xml(scribble(1)).replace(b"StrokeSet>\n", b'StrokeSet>\n<Point x="1" y="1" time="1"/>', 1), "outside"),
         (LINE, BOMB + b"<WhiteboardCaptureSession>&b;</WhiteboardCaptureSession>", REFUSED),
         (LINE, b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><WhiteboardCaptureSession/>', REFUSED),
@@ -324,16 +359,6 @@ def test_members_that_would_escape_are_refused(tmp_path: Path, name: str) -> Non
     assert name in text and "inside the archive" in text
 
 
-def test_links_in_archives_are_refused(tmp_path: Path) -> None:
-    folder = archives(tmp_path / "data", miniature())
-    with tarfile.open(folder / "lineStrokes-all.tar.gz", "w:gz") as archive:
-        link = tarfile.TarInfo(LINE)
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    text = error(folder)
-    assert LINE in text and "a link" in text
-
-
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"no archive", lambda data: b""])
 def test_damaged_archive_is_told(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     folder = archives(tmp_path, miniature())
@@ -343,10 +368,92 @@ def test_damaged_archive_is_told(tmp_path: Path, damage: Callable[[bytes], bytes
     assert str(path) in text and ".tar.gz" in text
 
 
-def test_files_of_many_megabytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(iamondb, "_MAX_BYTES", 1 << 10)
-    for form in (folders, archives):
-        assert "a file of at most" in error(form(tmp_path / form.__name__, miniature()))
+def rewritten(folder: Path, change: Callable[[bytes], bytes]) -> str:
+    """What is said about an archive of strokes whose unpacked content was changed before it was packed."""
+    path = archives(folder, miniature()) / "lineStrokes-all.tar.gz"
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes())), 1))
+    text = error(folder)
+    assert str(path) in text
+    return text
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("size", [1 << 33, -512])
+def test_headers_of_gigabytes_are_refused(tmp_path: Path, kind: bytes, size: int) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, size
+    written = header.tobuf(tarfile.GNU_FORMAT)
+    assert "headers of more than 32 MiB, or of a negative size" in rewritten(tmp_path, lambda data: written + data)
+
+
+def test_headers_of_megabytes_without_end_are_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XGLTYPE, 1 << 20
+    written = header.tobuf(tarfile.GNU_FORMAT) + f"{1 << 20} x=".encode().ljust((1 << 20) - 1) + b"\n"
+    assert "headers of more than 32 MiB" in rewritten(tmp_path, lambda data: written * 33 + data)
+
+
+def test_members_that_lead_back_are_refused(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("x")
+    member.size = -1024
+    written = member.tobuf(tarfile.GNU_FORMAT)
+
+    def change(data: bytes) -> bytes:
+        second = data.index(LINE.replace("-01", "-02").encode())
+        return data[:second] + written + data[second:]
+
+    assert "expected a file's size, found -1024" in rewritten(tmp_path, change)
+
+
+def test_headers_without_end_are_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5
+    written = header.tobuf(tarfile.GNU_FORMAT) + b"name".ljust(512, b"\0")
+    assert "expected a whole .tar.gz" in rewritten(tmp_path, lambda data: written * 5000 + data)
+
+
+def test_archives_that_unpack_to_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_corpus, "MOST_UNPACKED", 1 << 20)
+    assert "at most 1 MiB when unpacked" in rewritten(tmp_path, lambda data: data + bytes(1 << 20))
+    member = tarfile.TarInfo("unwanted")
+    member.size = 1 << 30
+    written = member.tobuf(tarfile.GNU_FORMAT)
+    assert "found a longer one" in rewritten(tmp_path, lambda data: written + data)
+
+
+def test_archive_with_a_damaged_or_missing_end_is_refused(tmp_path: Path) -> None:
+    """tarfile takes a header that it cannot read for the end, and would silently leave out all that follows."""
+    second = LINE.replace("-01", "-02").encode()
+    assert "cannot be read" in rewritten(tmp_path, lambda data: data.replace(second, second.replace(b"2", b"3")))
+    assert "no end" in rewritten(tmp_path, lambda data: data[: -(-len(data.rstrip(b"\0")) // 512) * 512])
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_archives_are_refused(tmp_path: Path, kind: bytes) -> None:
+    folder = archives(tmp_path / "data", miniature())
+    with tarfile.open(folder / "lineStrokes-all.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo(LINE)
+        member.type, member.linkname, member.devmajor, member.devminor = kind, "/etc/passwd", 1, 5
+        archive.addfile(member)
+    text = error(folder)
+    assert LINE in text and "a link, a device" in text
+
+
+@pytest.mark.parametrize("name", [LINE, "ascii/a01/a01-000/a01-000u.txt"])
+def test_links_to_devices_and_pipes_in_folders_are_refused(tmp_path: Path, name: str) -> None:
+    folder = folders(tmp_path, miniature())
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    assert name in (text := error(folder)) and "a pipe or a device" in text
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert name in (text := error(folder)) and "a pipe or a device" in text
+
+
+@pytest.mark.parametrize("form", [folders, archives])
+def test_files_of_many_megabytes_are_refused(tmp_path: Path, form: Callable[[Path, Files], Path]) -> None:
+    text = error(form(tmp_path, miniature() | {LINE: b" " * (_corpus.MOST_BYTES + 1)}))
+    assert LINE in text and "a file of at most 4 MiB" in text
 
 
 def test_file_that_is_there_twice_is_told(tmp_path: Path) -> None:
@@ -370,7 +477,7 @@ def never(*_: Any) -> None:
 def test_cache_gives_the_same_without_parsing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (data / "ascii/a01/a01-000/a01-000u.txt").write_bytes(ascii_file(["A MOVE"]))
+    (data / "ascii/a01/a01-000/a01-000u.txt").write_bytes(ascii_file(["A MOVE", "#"]))
     first = load(data, cache=tmp_path / "cache")
     assert "1 lines without text" in capsys.readouterr().err
     monkeypatch.setattr(iamondb, "_parsed", never)

@@ -41,7 +41,7 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def mat(content: dict[str, Any], transpose: bool = False) -> bytes:
+def mat(content: dict[str, Any], transpose: bool = False, compress: bool = False) -> bytes:
     from scipy.io import savemat
 
     cells = {}
@@ -54,7 +54,7 @@ def mat(content: dict[str, Any], transpose: bool = False) -> bytes:
             cell[0, n] = roll.T if transpose else roll
         cells[f"{split}data"] = cell
     file = io.BytesIO()
-    savemat(file, cells)
+    savemat(file, cells, do_compression=compress)
     return file.getvalue()
 
 

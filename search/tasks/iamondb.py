@@ -4,26 +4,24 @@ Read as it is published: the strokes of lines (``lineStrokes-all``), the transcr
 the split files of its task 1, from extracted folders or from the archives, whose members are read in memory. Train is
 ``trainset.txt``, valid the two validation sets ``testset_v.txt`` and ``testset_t.txt`` joined, test ``testset_f.txt``.
 The form a08-551z, whose transcription is of percent signs, is dropped. Transcriptions mark ink that has no character
-by "#": those marks are left out of the targets, and lines without text or strokes out of the splits; both are told.
+by "#": those marks are left out of the targets, and lines without text or strokes out of the splits. The n-th line of a
+transcription is that of the strokes of number n; forms where the two do not come out even are left out. All is told.
 """
 
 import hashlib
 import os
 import re
 import sys
-import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from xml.parsers import expat
 
 import numpy as np
 
 from search.errors import UserError, one_line
-from search.tasks import _cores, _pen
+from search.tasks import _cores, _corpus, _pen
 from search.tasks._progress import progress as shown
 from search.tasks.task import SPLITS, Split, Task
 
@@ -31,21 +29,14 @@ PAPER = {"train": 5355, "valid": 2956, "test": 3859}
 SPLIT_FILES = {"train": ["trainset.txt"], "valid": ["testset_v.txt", "testset_t.txt"], "test": ["testset_f.txt"]}
 DROPPED_FORM = "a08-551z"
 MARK = "#"  # of ink that has no character
-RECIPE = 1  # one more whenever the same files would give other lines: older caches are then rebuilt
+RECIPE = 2  # one more whenever the same files would give other lines: older caches are then rebuilt
 
 _STROKES, _TEXTS = "lineStrokes", "ascii"
 _FORM = re.compile(r"\w{3}-\d{3}\w?", re.ASCII)
 _LINE_FILE = re.compile(r"(\w{3}-\d{3}\w?)-(\d{2})\.xml", re.ASCII)
-_MAX_BYTES = 1 << 24  # of a file; the largest published ones are far below it
-_BATCH = 512  # files in memory at a time
+_LARGEST = 1e9  # of a number in a file of strokes: theirs are of sensors of some thousand lines, and seconds
+_BATCH = 256  # files in memory at a time
 _FEW = 64  # files that are parsed sooner than further processes start
-
-
-@dataclass(frozen=True)
-class _File:
-    name: str  # without folders; no two forms or lines share it
-    label: str  # where it is, for messages
-    content: bytes
 
 
 def load(path: str | Path | None = None, cache: str | Path | None = None, progress: bool = True) -> Task:
@@ -109,23 +100,28 @@ def _forms(folder: Path) -> dict[str, list[str]]:
     return forms
 
 
-def _split_files(folder: Path) -> dict[str, _File]:
+def _split_files(folder: Path) -> dict[str, _corpus.File]:
     wanted = [name for names in SPLIT_FILES.values() for name in names]
     others = [_STROKES, f"{_STROKES}-all", _TEXTS, f"{_TEXTS}-all"]
     plain = [path for name in wanted for path in (folder / name, *sorted(folder.glob(f"*/{name}")))]
-    files = [_plain(path) for path in plain if path.is_file()]
+    files = [_file(path) for path in plain if path.is_file()]
     if not set(wanted) <= {file.name for file in files}:
-        archives = [path for path in sorted(folder.glob("*.tar.gz")) if path.name[:-7] not in others]
-        files += [file for path in archives for file in _archived(path, lambda name: name in wanted)]
-    found: dict[str, _File] = {}
+        small = [path for path in sorted(folder.glob("*.tar.gz")) if path.stat().st_size <= _corpus.MOST_BYTES]
+        archives = [path for path in small if path.name[:-7] not in others]
+        files += [file for path in archives for file in _corpus.members(path, lambda name: name in wanted)]
+    found: dict[str, _corpus.File] = {}
     for file in files:
         if found.setdefault(file.name, file).content != file.content:
             first = found[file.name].label
             raise UserError(f"{file.label}: expected the same forms as in {first}, or one {file.name} only")
     for name in wanted:
         if name not in found:
-            raise UserError(f"task.path={folder}: expected the split file {name} in it, plain or in a .tar.gz")
+            raise UserError(f"task.path={folder}: expected the split file {name} in it, plain or in a small .tar.gz")
     return found
+
+
+def _file(path: Path) -> _corpus.File:
+    return _corpus.File(path.name, str(path), _corpus.read(path))
 
 
 def _fingerprint(sources: Sequence[Path], forms: dict[str, list[str]]) -> str:
@@ -144,47 +140,18 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(where) / name for name in sorted(names))
 
 
-def _members(source: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
+def _members(source: Path, wanted: Callable[[str], bool]) -> Iterator[_corpus.File]:
     """The files of a folder or an archive whose names, without folders, are wanted; each name once."""
     if source.is_dir():
-        found: Iterable[_File] = (_plain(path) for path in _walk(source) if wanted(path.name))
+        found: Iterable[_corpus.File] = (_file(path) for path in _walk(source) if wanted(path.name))
     else:
-        found = _archived(source, wanted)
+        found = _corpus.members(source, wanted)
     seen: set[str] = set()
     for file in found:
         if file.name in seen:
             raise UserError(f"{file.label}: expected one file of this name in {source}, found another")
         seen.add(file.name)
         yield file
-
-
-def _plain(path: Path) -> _File:
-    _expect_size(str(path), path.stat().st_size)
-    return _File(path.name, str(path), path.read_bytes())
-
-
-def _archived(archive: Path, wanted: Callable[[str], bool]) -> Iterator[_File]:
-    """Wanted members, read in memory: nothing is ever written where their names say."""
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                name, label = PurePosixPath(member.name), f"{archive}: {member.name!r}"
-                if name.is_absolute() or ".." in name.parts:
-                    raise UserError(f"{label}: expected a member's name that stays inside the archive")
-                if member.isdir() or not wanted(name.name):
-                    continue
-                file = tar.extractfile(member) if member.isreg() else None
-                if file is None:
-                    raise UserError(f"{label}: expected a plain file, found a link or a device")
-                _expect_size(label, member.size)
-                yield _File(name.name, label, file.read())
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UserError(f"{archive}: expected a whole .tar.gz ({one_line(error)})") from error
-
-
-def _expect_size(label: str, size: int) -> None:
-    if size > _MAX_BYTES:
-        raise UserError(f"{label}: expected a file of at most {_MAX_BYTES >> 20} MiB, found {size >> 20} MiB")
 
 
 def _prepare(folder: Path, strokes: Path, texts: Path, forms: dict[str, list[str]], progress: bool) -> _pen.Prepared:
@@ -221,9 +188,13 @@ def _split(
     """Lines in the order of the forms; what is left out is counted by its reason."""
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     for form in forms:
-        for number in sorted({*range(1, len(texts[form]) + 1), *inputs[form]}):
+        last = max(inputs[form])
+        if len(texts[form]) != last or "" in texts[form]:  # then nothing says which text is of which line
+            until = f"strokes until line {last:02}, texts until line {len(texts[form]):02}"
+            left_out[f"lines of form {form} ({'a blank line' if '' in texts[form] else until})"] += len(inputs[form])
+            continue
+        for number, marked in enumerate(texts[form], start=1):
             features = inputs[form].get(number, np.empty(0))
-            marked = texts[form][number - 1] if number <= len(texts[form]) else ""
             targets = _pen.classes(" ".join(marked.replace(MARK, "").split()))
             if not len(targets):
                 left_out["lines without text"] += 1
@@ -243,10 +214,10 @@ def _form_of(name: str) -> str | None:
     return match and match[1]
 
 
-def _transcriptions(file: _File) -> list[str]:
-    """The lines after ``CSR:`` that are not blank; none if there is no such section."""
+def _transcriptions(file: _corpus.File) -> list[str]:
+    """The lines after ``CSR:``; none if there is no such section. Blank ones count, but before and after all others."""
     _, _, section = file.content.decode("utf-8", "replace").partition("CSR:")
-    lines = [" ".join(line.split()) for line in section.splitlines() if line.strip()]
+    lines = [" ".join(line.split()) for line in section.strip().splitlines()]
     for number, line in enumerate(lines, 1):
         character = _pen.unknown(line.replace(MARK, ""))
         if character is not None:
@@ -255,7 +226,7 @@ def _transcriptions(file: _File) -> list[str]:
     return lines
 
 
-def _parsed(files: Iterator[_File], n_files: int) -> Iterator[tuple[str, np.ndarray]]:
+def _parsed(files: Iterator[_corpus.File], n_files: int) -> Iterator[tuple[str, np.ndarray]]:
     """Names and features [T, 4] of files of strokes, in their order, parsed on all cores."""
     if n_files < _FEW:
         yield from ((file.name, _parse(file)) for file in files)
@@ -265,8 +236,10 @@ def _parsed(files: Iterator[_File], n_files: int) -> Iterator[tuple[str, np.ndar
             yield from zip((file.name for file in batch), mapped(_parse, batch, 16), strict=True)
 
 
-def _parse(file: _File) -> np.ndarray:
+def _parse(file: _corpus.File) -> np.ndarray:
     """Features [T, 4] of a line; T is 0 if it has no points."""
+    if file.name.endswith("-00.xml"):
+        raise UserError(f"{file.label}: expected the lines of a form to be numbered from 01")
     try:
         points, firsts = _strokes(file.content)
     except (expat.ExpatError, LookupError, ValueError) as error:
@@ -307,8 +280,8 @@ def _strokes(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     parser.StartDoctypeDeclHandler = refuse
     parser.Parse(content, True)
     array = np.array(points, np.float64).reshape(-1, 3)
-    if not np.isfinite(array).all():
-        raise ValueError("a number that is not finite")
+    if not (np.abs(array) <= _LARGEST).all():  # nor is NaN
+        raise ValueError(f"a number that is not finite, or beyond {_LARGEST:.0e}")
     return array, np.array(sorted(set(firsts) - {len(points)}), np.intp)
 
 
