@@ -1,6 +1,7 @@
 """The TIMIT task, on miniature trees in the corpus's formats: what is read, which split it is in, and bad files."""
 
 import io
+import os
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,17 @@ def riff(samples: np.ndarray, rate: int = 16000, channels: int = 1) -> bytes:
         file.setframerate(rate)
         file.writeframes(samples.astype("<i2").tobytes())
     return content.getvalue()
+
+
+def chunk(content: bytes, name: bytes, size: int) -> bytes:
+    """A RIFF file with one more chunk, before its first, of which nothing but the name and the size is there."""
+    return content[:12] + name + size.to_bytes(4, "little") + content[12:]
+
+
+def resized(content: bytes, name: bytes, size: int) -> bytes:
+    """A RIFF file of which one chunk says that it is of another size."""
+    place = content.index(name) + 4
+    return content[:place] + size.to_bytes(4, "little") + content[place + 4 :]
 
 
 def samples(seed: int) -> np.ndarray:
@@ -181,7 +193,15 @@ def test_incomplete_corpus_is_told_in_one_line(
         ("sx9.wav", b"OggS", "NIST SPHERE or RIFF"),
         ("sx9.wav", b"NIST_1A\n", "SPHERE header"),
         ("sx9.wav", sphere(samples(0)).replace(b"end_head", b"end_heap"), "SPHERE header"),
-        ("sx9.wav", sphere(samples(0))[:-1], "expected 4000 samples, found 3999"),
+        ("sx9.wav", sphere(samples(0))[:-1], "expected 4000 samples, found 3999.5"),
+        ("sx9.wav", sphere(samples(0)) + b"\0", "expected 4000 samples, found 4000.5"),
+        ("sx9.wav", sphere(samples(0), sample_count="-i 2000"), "expected 2000 samples, found 4000"),
+        ("sx9.wav", sphere(samples(0), sample_count="-i -4000"), "expected -4000 samples"),
+        ("sx9.wav", sphere(samples(0)).replace(b"   1024", b"   1022"), "SPHERE header"),
+        ("sx9.wav", sphere(samples(0)).replace(b"   1024", b"   1025"), "SPHERE header"),
+        ("sx9.wav", sphere(samples(0)).replace(b"   1024", b"   2048"), "expected 4000 samples, found 3488"),
+        ("sx9.wav", sphere(samples(0)).replace(b"   1024", b"   0000"), "SPHERE header"),
+        ("sx9.wav", sphere(samples(0), database_id="-s5 TIMIT\nsample_rate -i 16000"), "sample_rate once"),
         ("sx9.wav", sphere(samples(0), sample_count=None), "a number of samples"),
         ("sx9.wav", sphere(samples(0), sample_coding="-s26 pcm,embedded-shorten-v2.00"), "convert it"),
         ("sx9.wav", sphere(samples(0), sample_rate="-i 8000"), "sample_rate 16000, found 8000"),
@@ -193,6 +213,13 @@ def test_incomplete_corpus_is_told_in_one_line(
         ("sx9.wav", riff(samples(0))[:-2], "expected 4000 samples, found 3999"),
         ("sx9.wav", riff(samples(0), rate=8000), "16000 Hz, 16 bits, 1 channel, found 8000 Hz"),
         ("sx9.wav", riff(samples(0), channels=2), "1 channel"),
+        ("sx9.wav", riff(samples(0)) + b"\0\0", "expected a whole RIFF file"),
+        ("sx9.wav", chunk(riff(samples(0)), b"LIST", 0xFFFFFFF0), "RIFF"),
+        ("sx9.wav", chunk(riff(samples(0)), b"LIST", 0x7FFFFFFF), "RIFF"),
+        ("sx9.wav", resized(riff(samples(0)), b"data", 4000), "expected a whole RIFF file"),
+        ("sx9.wav", resized(riff(samples(0)), b"data", 0xFFFFFFFE), "samples, found 4000"),
+        ("sx9.wav", resized(riff(samples(0)), b"fmt ", 0xFFFFFFFE), "RIFF"),
+        ("sx9.wav", resized(riff(samples(0)), b"RIFF", 4036), "expected 4000 samples, found 2000"),
         ("sx9.wav", None, "expected the file SX9.WAV"),
         ("sx9.phn", None, "expected the file SX9.PHN"),
         ("sx9.phn", "", "found none"),
@@ -215,6 +242,43 @@ def test_bad_file_is_one_line_that_names_it(
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     text = error(tmp_path)
     assert expected in text and str(path.with_suffix("")) in text
+
+
+@pytest.mark.parametrize("form", [sphere, riff])
+def test_flipped_bit_of_a_header_is_refused_or_changes_no_sample(
+    tmp_path: Path, form: Callable[[np.ndarray], bytes]
+) -> None:
+    path, content = tmp_path / "a.wav", form(samples(0))
+    n_bytes = len(content) - 2 * SAMPLES
+    refused = 0
+    for bit in range(0, 8 * min(n_bytes, 200), 3):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            np.testing.assert_array_equal(timit.audio(path), samples(0))
+        except UserError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 30
+
+
+def test_riff_file_with_further_chunks_is_read(tmp_path: Path) -> None:
+    plain = riff(samples(0))
+    more = plain[:12] + b"LIST\3\0\0\0abc\0" + plain[12:] + b"cue \2\0\0\0ab"
+    (tmp_path / "a.wav").write_bytes(resized(more, b"RIFF", len(more) - 8))
+    np.testing.assert_array_equal(timit.audio(tmp_path / "a.wav"), samples(0))
+
+
+@pytest.mark.parametrize("name", ["sx9.wav", "sx9.phn"])
+def test_links_to_devices_and_pipes_are_refused(tmp_path: Path, here: None, name: str) -> None:
+    path = a_file(tree(tmp_path), name)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert str(path) in (text := error(tmp_path)) and "a pipe or a device" in text
+    path.unlink()
+    os.mkfifo(path)
+    assert str(path) in (text := error(tmp_path)) and "a pipe or a device" in text
 
 
 def test_bad_file_ends_the_work_on_all_cores(tmp_path: Path) -> None:

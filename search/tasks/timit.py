@@ -5,6 +5,7 @@ the core test set, without the dialect (SA) sentences, which all speakers read.
 """
 
 import hashlib
+import io
 import re
 import sys
 import wave
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from search.errors import UserError, one_line
-from search.tasks import _cache, _cores, _speech
+from search.tasks import _cache, _cores, _corpus, _speech
 from search.tasks.task import SPLITS, Task
 
 # As in doc/phoncode.doc of the corpus; a phone's class is its place here.
@@ -206,14 +207,7 @@ def _digest(root: Path, utterances: dict[str, list[_Utterance]]) -> str:
 
 
 def _file_digest(path: Path) -> bytes:
-    return hashlib.sha256(_bytes(path)).digest()
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: expected a file that can be read ({error.strerror})") from error
+    return hashlib.sha256(_corpus.read(path)).digest()
 
 
 def _extract(utterance: _Utterance) -> _speech.Utterance:
@@ -236,7 +230,7 @@ def boundaries(path: Path) -> list[tuple[int, int, int]]:
         UserError: the file is not one, or has a phone that is none of `PHONES`.
     """
     segments: list[tuple[int, int, int]] = []
-    for number, line in enumerate(_bytes(path).decode("latin-1").split("\n"), start=1):
+    for number, line in enumerate(_corpus.read(path).decode("latin-1").split("\n"), start=1):
         fields = line.split()
         if not fields:
             continue
@@ -259,22 +253,26 @@ def audio(path: Path) -> np.ndarray:
     Raises:
         UserError: the file is neither, is cut short, or its samples are of another kind.
     """
-    content = _bytes(path)
+    content = _corpus.read(path)
     if content.startswith(b"NIST_1A\n"):
         return _sphere(path, content)
     if content.startswith(b"RIFF"):
-        return _riff(path)
+        return _riff(path, content)
     raise UserError(f"{path}: expected a NIST SPHERE or RIFF file, found {content[:8]!r}")
 
 
 def _sphere(path: Path, content: bytes) -> np.ndarray:
-    """NIST SPHERE: the size of the header, its lines ``key -type value`` up to ``end_head``, then the samples."""
-    size = re.match(rb"NIST_1A\n *(\d{1,6})\n", content)
-    if size is None or int(size[1]) > len(content) or b"\nend_head" not in content[: int(size[1])]:
+    """NIST SPHERE: the size of the header, a multiple of 1024, its lines ``key -type value`` up to ``end_head``, then
+    the samples and nothing more."""
+    first = re.match(rb"NIST_1A\n *(\d{1,6})\n", content)
+    size = int(first[1]) if first else 0
+    if size == 0 or size % 1024 or size > len(content) or b"\nend_head" not in content[:size]:
         raise UserError(f"{path}: expected a whole SPHERE header")
-    fields = {}
-    for line in content[: int(size[1])].decode("latin-1").split("\nend_head")[0].split("\n")[2:]:
+    fields: dict[str, str] = {}
+    for line in content[:size].decode("latin-1").split("\nend_head")[0].split("\n")[2:]:
         if match := re.fullmatch(r"(\S+) -(?:i|r|s\d+) (.*)", line.rstrip("\r")):
+            if match[1] in fields:
+                raise UserError(f"{path}: expected {match[1][:40]} once in its SPHERE header")
             fields[match[1]] = match[2].strip()
     coding = fields.get("sample_coding", "pcm")  # which the corpus leaves out
     if coding != "pcm":
@@ -286,24 +284,37 @@ def _sphere(path: Path, content: bytes) -> np.ndarray:
     if order is None:
         found = fields.get("sample_byte_format", "none")[:40]
         raise UserError(f"{path}: expected sample_byte_format 01 or 10, found {found}")
-    data = content[int(size[1]) :]
+    data = content[size:]
     count = fields.get("sample_count", "")
-    if not re.fullmatch(r"\d{1,12}", count) or 2 * int(count) > len(data):
-        raise UserError(f"{path}: expected {count[:20] or 'a number of'} samples, found {len(data) // 2}")
-    return np.frombuffer(data, order, int(count)).astype(np.int16)
+    if not re.fullmatch(r"\d{1,12}", count) or 2 * int(count) != len(data):
+        raise UserError(f"{path}: expected {count[:20] or 'a number of'} samples, found {len(data) / 2:g}")
+    return np.frombuffer(data, order).astype(np.int16)
 
 
-def _riff(path: Path) -> np.ndarray:
+def _riff(path: Path, content: bytes) -> np.ndarray:
     try:
-        with wave.open(str(path), "rb") as file:
+        with wave.open(io.BytesIO(content)) as file:
             kind = file.getframerate(), file.getsampwidth(), file.getnchannels()
             count = file.getnframes()
             data = file.readframes(count)
-    except (wave.Error, EOFError, OSError) as error:
+    except Exception as error:  # a broken file makes `wave` raise nearly anything
         raise UserError(f"{path}: expected a RIFF file of PCM samples ({one_line(error)})") from error
     if kind != (_speech.RATE, 2, 1):
         found = f"{kind[0]} Hz, {8 * kind[1]} bits, {kind[2]}"
         raise UserError(f"{path}: expected {_speech.RATE} Hz, 16 bits, 1 channel, found {found}")
     if len(data) != 2 * count:
         raise UserError(f"{path}: expected {count} samples, found {len(data) // 2}")
+    if _end_of_chunks(content) != len(content) or int.from_bytes(content[4:8], "little") != len(content) - 8:
+        raise UserError(
+            f"{path}: expected a whole RIFF file, the sizes of its parts do not come to {len(content)} bytes"
+        )
     return np.frombuffer(data, "<i2").astype(np.int16)
+
+
+def _end_of_chunks(content: bytes) -> int:
+    """Where the chunks of a RIFF file say that it ends: each has a name, its size, and as many bytes, made even."""
+    place = len(b"RIFF....WAVE")
+    while place < len(content):
+        size = int.from_bytes(content[place + 4 : place + 8], "little")
+        place += 8 + size + size % 2
+    return place
