@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,69 @@ def test_pickled_array_cannot_pass_bytes_off_as_objects(write: Write) -> None:
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR(I1\n(I1\nt" + dtype + b"I00\nV"
     path = write("a.pickle", b"(dVtrain\n" + array + b"AAAAAAAA\ntbs.")
     assert "an array of object" in error(source="boulanger", path=path)
+
+
+def aliased(n: int) -> bytes:
+    """A pickle of a few bytes, of n sequences that are one, of n time steps that are one."""
+    step: list[int] = [60]
+    return pickle.dumps({split: [[step] * n] * n for split in SPLITS})
+
+
+def of_one_array(n: int, form: str) -> bytes:
+    """A pickle of n arrays that are made from the same bytes."""
+    write: Any = io.BytesIO()
+    pickler = pickle.Pickler(write, 2)
+    array = np.zeros(n, int) if form == "numbers" else np.array([None] * n)
+    function, arguments, state = array.__reduce__()  # type: ignore[misc]
+    pickler.dump([Built(function, arguments, state) for _ in range(n)])
+    return write.getvalue()
+
+
+class Built:
+    def __init__(self, *reduced: Any) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def unpacks_to(n_bytes: int) -> bytes:
+    """A MATLAB file whose compressed element is that long when unpacked."""
+    data = zlib.compress(bytes(n_bytes), 1)
+    return mat(SMALL)[:128] + (15).to_bytes(4, "little") + len(data).to_bytes(4, "little") + data
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "expected"),
+    [
+        ("a.pickle", lambda: b"\x80\x02]r\xff\xff\xff\x7f.", "numbers its objects up to 2147483647"),
+        ("a.pickle", lambda: b"(lp999999999999\n.", "numbers its objects up to 999999999999"),
+        ("a.pickle", lambda: aliased(2000), "at most 1000000 time steps in train, found 4000000"),
+        ("a.pickle", lambda: of_one_array(4000, "numbers"), "arrays of more than 10000000 numbers"),
+        ("a.pickle", lambda: of_one_array(4000, "objects"), "arrays of more than 10000000 numbers"),
+        (
+            "a.json",
+            lambda: json.dumps(SMALL | {"test": [[[60] * 89, [60]]]}),
+            "at most 88 pitches, found 89 in test[0]",
+        ),
+        ("a.json", lambda: " " * ((1 << 25) + 1), "a file of at most 32 MiB"),
+        ("a.mat", lambda: unpacks_to((1 << 27) + 1), "unpacks to more than 128 MiB"),
+    ],
+)
+def test_file_that_would_take_memory_or_time_without_end_is_refused(
+    write: Write, name: str, make: Callable[[], bytes | str], expected: str
+) -> None:
+    path = write(name, make())
+    text = error(source="boulanger", path=path)
+    assert str(path) in text and expected in text
+
+
+def test_link_to_a_device_and_a_pipe_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.json")
+    for name in ("zero.json", "pipe.json"):
+        text = error(source="boulanger", path=tmp_path / name)
+        assert name in text and "a pipe or a device" in text
 
 
 # The chorales of music21
