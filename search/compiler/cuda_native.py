@@ -180,12 +180,7 @@ class Gpu:
     def code(self, source: str, kernels: Sequence[str], dtype: str) -> "_GpuCode":
         start = time.perf_counter()
         key = f"{_compiler_key()}\0{self.compute_capability}\0{dtype}\0{','.join(kernels)}\0{source}"
-        path = native.cache_folder() / hashlib.sha256(key.encode()).hexdigest()
-        code = native.read_cached(path)
-        cached = code is not None
-        if code is None:
-            code = machine_code(source, kernels, dtype, self.compute_capability)
-            native.write_cached(path, code)
+        code, cached = native.kept(key, lambda: machine_code(source, kernels, dtype, self.compute_capability))
         return _GpuCode(self, code, cached, start)
 
 

@@ -1,15 +1,14 @@
 """LLVM modules to machine code for this CPU, through a cache on disk.
 
-A cache file is the SHA-256 of its content followed by the content, an object file. What does not match its checksum
-is compiled anew and never executed.
+A cache file is the SHA-256 of its content followed by the content, an object file. What does not match its checksum,
+or can be of another user's making, is compiled anew and never executed.
 """
 
-import contextlib
 import ctypes
 import ctypes.util
 import hashlib
+import logging
 import os
-import stat
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,8 +18,10 @@ import llvmlite.binding as binding
 from llvmlite import ir
 
 from search import files
+from search.errors import one_line
 
 _CHECKSUM_BYTES = 32
+log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -52,13 +53,49 @@ def object_code(key: str, make: Callable[[], ir.Module]) -> tuple[bytes, bool]:
     Returns:
         the object file, and whether it was in the cache
     """
-    path = cache_folder() / hashlib.sha256(f"{compiler_key()}\0{key}".encode()).hexdigest()
-    cached = read_cached(path)
-    if cached is not None:
-        return cached, True
-    code = _compile(make())
-    write_cached(path, code)
+    return kept(f"{compiler_key()}\0{key}", lambda: _compile(make()))
+
+
+def kept(key: str, make: Callable[[], bytes]) -> tuple[bytes, bool]:
+    """Code from the cache, or made now and kept there.
+
+    What another user can have written is not used, and where others can write nothing is kept; the log says so. Without
+    a cache all works, only slower to start.
+
+    Args:
+        key: what the code depends on.
+        make: makes it.
+
+    Returns:
+        the code, and whether it was in the cache
+    """
+    folder = cache_folder()
+    try:
+        path = files.trusted_folder(folder.parent, folder.name) / hashlib.sha256(key.encode()).hexdigest()
+    except (files.Untrusted, OSError) as error:
+        _say(f"compiled code is not kept: {one_line(error)}; expected ODYSSEY_CACHE=FOLDER that only you can write to")
+        return make(), False
+    try:
+        with files.trusted_file(path) as file:
+            checksum, code = file.read(_CHECKSUM_BYTES), file.read()
+        if checksum == hashlib.sha256(code).digest():
+            return code, True
+        _say(f"compiled code is made anew: {path} is damaged")
+    except FileNotFoundError:
+        pass
+    except (files.Untrusted, OSError) as error:
+        _say(f"compiled code is made anew: {one_line(error)}")
+    code = make()
+    try:
+        files.write(path, hashlib.sha256(code).digest() + code, mode=0o644)
+    except OSError as error:
+        _say(f"compiled code is not kept: {one_line(error)}")
     return code, False
+
+
+@cache
+def _say(text: str) -> None:
+    log.warning("%s", text)  # once, not for every kernel
 
 
 class Code:
@@ -108,24 +145,3 @@ def _compile(module: ir.Module) -> bytes:
     passes = binding.create_pass_builder(machine, options)
     passes.getModulePassManager().run(parsed, passes)
     return machine.emit_object(parsed)
-
-
-def read_cached(path: Path) -> bytes | None:
-    """The content of a cache file, or None unless it is whole and only this user can have written it."""
-    try:
-        folder = path.parent.stat()
-        if folder.st_uid != os.getuid() or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return None  # others may have written it
-        data = path.read_bytes()
-    except OSError:
-        return None
-    checksum, code = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
-    return code if checksum == hashlib.sha256(code).digest() else None
-
-
-def write_cached(path: Path, code: bytes) -> None:
-    """Writes a cache file with its checksum."""
-    # Without a cache the engine still works, only slower to start; a folder that cannot be written is no error.
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write(path, hashlib.sha256(code).digest() + code)

@@ -22,6 +22,8 @@ Content = dict[str, np.ndarray]
 def kept(cache: Path | None, made_by: str, make: Callable[[], Content]) -> Content:
     """What `make` makes, or once made.
 
+    A file that another user can have written is not read, and none is kept where others can write.
+
     Args:
         cache: the file, .npz; None keeps none.
         made_by: all that the content depends on.
@@ -33,23 +35,28 @@ def kept(cache: Path | None, made_by: str, make: Callable[[], Content]) -> Conte
     if cache is None:
         return make()
     made_by = f"{made_by}, format {FORMAT}"
-    content = read(cache, made_by)
+    with _writing(cache.parent):
+        try:
+            path = files.trusted_folder(cache.parent) / cache.name
+        except files.Untrusted as error:
+            _say(f"{cache} is not used, all is made anew: {error}; expected a folder that only you can write to")
+            return make()
+    content = read(path, made_by)
     if content is None:
         with _writing(cache.parent):  # rather told before the work than after it
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=cache.parent).close()
+            tempfile.TemporaryFile(dir=path.parent).close()
         content = make()
         whole: dict[str, Any] = content | {"made_by": np.array(made_by)}
         whole["hash"] = np.array(_hash(whole))
         with _writing(cache.parent):
-            files.write(cache, lambda file: np.savez(file, **whole))
+            files.write(path, lambda file: np.savez(file, **whole), mode=0o644)
     return content
 
 
 def read(cache: Path, made_by: str) -> Content | None:
     """What is in the file, or None if there is nothing that can be trusted."""
     try:
-        with np.load(cache, allow_pickle=False) as file:
+        with files.trusted_file(cache) as opened, np.load(opened, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
         if str(content.pop("hash")) != _hash(content):
             raise ValueError("its hash is wrong")
@@ -59,7 +66,7 @@ def read(cache: Path, made_by: str) -> Content | None:
     except FileNotFoundError:
         return None
     except Exception as error:
-        print(f"task.cache: {cache} is made anew: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        _say(f"{cache} is made anew: {' '.join(str(error).split())}")
         return None
 
 
@@ -94,6 +101,10 @@ def _hash(content: Content) -> str:
     for name, array in sorted(content.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
     return digest.hexdigest()
+
+
+def _say(text: str) -> None:
+    print(f"task.cache: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
