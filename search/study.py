@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import itertools
-import logging
 import math
 import traceback
 import warnings
@@ -37,7 +36,6 @@ _EXAMPLES = {
     "variants": "a cell and its toggles, e.g. {cell: lstm, forget_gate: coupled}",
     "space": "a distribution, e.g. {distribution: uniform, low: 0, high: 1}, of which equal bounds fix the value",
 }
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -240,6 +238,7 @@ class Study:
             if (folder / PLAN_FILE).exists():
                 refuse_unless_grown(read_plan(folder), plan)
             folder.mkdir(parents=True, exist_ok=True)
+            files.forget_unfinished(folder, older=3600.0)  # of those at work none takes so long to write
             study = Study(folder, plan, storage or connect(plan.storage or default_url(folder)))
             files.write(folder / PLAN_FILE, yaml.safe_dump(dataclasses.asdict(plan), sort_keys=False))
         except OSError as error:
@@ -315,10 +314,7 @@ class Study:
         path = self._checkpoint(key)
         if not path.exists():
             return trial
-        saved = checkpoint.load(path, trial)
-        if saved is None:
-            log.warning("%s: not a sound checkpoint; set aside, trial %d starts again", path, key.number)
-        return saved or trial
+        return checkpoint.load(path, trial) or trial
 
     def _settings(self, key: Key) -> dict[str, Any]:
         space = self.plan.space_of(key.variant)
@@ -374,13 +370,16 @@ class Study:
         self._checkpoint(key).unlink(missing_ok=True)
 
     def forget_ended(self) -> None:
-        """Removes checkpoints of trials that have ended, which workers leave behind that die at the wrong moment."""
+        """Removes what workers leave behind that die at the wrong moment: checkpoints of trials that have ended, and
+        half-written files."""
         for variant in self.plan.variants:
             if left := set((self._checkpoints / variant).glob("*.npz")):
                 study_id = self._storage.get_study_id_from_name(self._name(variant))
                 for trial in self._storage.get_all_trials(study_id, deepcopy=False, states=ENDED):
                     if (path := self._checkpoint(Key(variant, trial.number, trial._trial_id))) in left:
                         path.unlink(missing_ok=True)
+        for part in ("checkpoints", "curves"):
+            files.forget_unfinished(self.folder / part)
 
     def _planned(self) -> Iterator[Planned]:
         """All trials, the variants in turn."""
