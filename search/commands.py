@@ -108,7 +108,7 @@ def train(composed: Composed, composer: Composer) -> None:
     expect(isinstance(variant, dict), "variant", variant, "a file of the config group, e.g. variant=vanilla")
     cell = cells.define(variant)
     task = tasks.load(_definition(settings["task"]))
-    hyperparameters = {name: settings[name] for name in REQUIRED}
+    hyperparameters = {name: settings[name] for name in REQUIRED} | {"hidden_size": int(settings["hidden_size"])}
     trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"])
     trainer = engine.trainer(task, settings["dtype"], settings["threads"] or engines.n_cores())
     rounds = train_population(
