@@ -1,19 +1,19 @@
 """Study folders to tidy frames. Nothing is computed here and nothing is written, the storage included."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import sqlalchemy
 from optuna.trial import TrialState
 
-from search.errors import UserError, expect, masked, one_line
-from search.storage import STATUS, connect
-from search.study import PLAN_FILE, Plan, find, read_plan, storage_url
+from search.errors import UserError, expect, one_line
+from search.leases import Record
+from search.storage import STATUS
+from search.study import PLAN_FILE, Plan, Study, find, read_plan
 
 KEYS = ("study", "task", "variant", "trial", "status")
 SETTINGS = ("hidden_size", "lr", "momentum", "input_noise")
@@ -85,7 +85,7 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
     variants: dict[str, None] = {}
     rows: list[dict[str, Any]] = []
     for folder, plan in find_all(study, runs):
-        trials = _read_trials(folder, plan, storage)
+        trials = _read_trials(folder, storage)
         own_tasks = dict.fromkeys([plan.task["name"], *(task for task, _ in trials)])
         own_variants = dict.fromkeys([*plan.variants, *(variant for _, variant in trials)])
         tasks, variants = tasks | own_tasks, variants | own_variants
@@ -100,8 +100,8 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
     others = [name for name in further if name not in known]
     columns = [*KEYS, *SETTINGS, *others, *OUTCOMES, *PROVENANCE, *versions, *ENDING]
     frame = pd.DataFrame(rows, columns=columns)
-    for name in INTEGERS:
-        frame[name] = frame[name].astype("Int64")
+    for name in INTEGERS:  # not by way of the frame, where a gap makes floats of them: seeds have 63 bits
+        frame[name] = pd.array([row.get(name) for row in rows], dtype="Int64")
     for name in FLOATS:
         frame[name] = pd.to_numeric(frame[name]).astype("float64")
     for name in TIMES:
@@ -173,18 +173,16 @@ def find_all(study: Studies, runs: str | Path = "runs") -> list[tuple[Path, Plan
     return list(found.values())
 
 
-def _rows(
-    study: str, task: str, variant: str, planned: range, trials: list[optuna.trial.FrozenTrial]
-) -> Iterator[dict[str, Any]]:
+def _rows(study: str, task: str, variant: str, planned: range, trials: list[Record]) -> Iterator[dict[str, Any]]:
     found = {trial.number: trial for trial in trials}
     for number in sorted({*planned, *found}):
         trial = found.get(number)
         state = TrialState.WAITING if trial is None else trial.state
         result: dict[str, Any] = {}
-        if trial is not None and trial.datetime_start is not None:
-            result["started"] = trial.datetime_start.astimezone(UTC).isoformat()  # Optuna's is local time
+        if trial is not None and trial.started is not None:
+            result["started"] = trial.started.isoformat()
         if trial is not None and state.is_finished():
-            result |= trial.user_attrs.get("result") or {}
+            result |= trial.attributes.get("result") or {}
         used = {f"{name}{VERSION}": value for name, value in (result.pop("versions", None) or {}).items()}
         yield result | used | dict(zip(KEYS, (study, task, variant, number, STATUS[state]), strict=True))
 
@@ -196,21 +194,14 @@ def _read_curve(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: expected a trial's curve ({one_line(error)})") from None
 
 
-def _read_trials(folder: Path, plan: Plan, named: str | None) -> dict[tuple[str, str], list[optuna.trial.FrozenTrial]]:
-    """{(task, variant): trials} of the storage's studies ``STUDY/TASK/VARIANT``."""
-    url = storage_url(folder, plan, named)
-    storage = connect(url, read_only=True)
-    trials = {}
+def _read_trials(folder: Path, storage: str | None) -> dict[tuple[str, str], list[Record]]:
+    study = Study.open(folder, storage=storage)
     try:
-        for frozen in storage.get_all_studies():
-            *study, task, variant = frozen.study_name.rsplit("/", 2)
-            if study == [plan.study]:
-                trials[task, variant] = storage.get_all_trials(frozen._study_id, deepcopy=False)
-    except Exception as error:  # drivers have exceptions of their own
-        raise UserError(f"{masked(url)}: expected a readable Optuna storage ({one_line(error)})") from None
+        return study.trials()
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise UserError(f"storage of {folder}: expected a readable Optuna storage ({one_line(error)})") from None
     finally:
-        storage.engine.dispose()
-    return trials
+        study.close()
 
 
 def _categories(frame: pd.DataFrame, tasks: list[str], variants: list[str]) -> pd.DataFrame:

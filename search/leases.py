@@ -11,8 +11,7 @@ its own, may dismiss the worker; so no clock is compared with another, and none 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,41 +19,13 @@ from typing import Any
 import sqlalchemy
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import Column, Connection, DateTime, Engine, Integer, MetaData, String, Table, func, select
+from sqlalchemy import Connection, DateTime, Engine, func, select
+
+from search.errors import UserError
+from search.tables import ATTRIBUTES, PARAMS, PLANS, QUEUE, STUDIES, TRIALS, VALUES, WORKERS, writing
 
 TRIES = 2  # of a trial that raises
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-
-_METADATA = MetaData()
-# The trials that have not ended, in the order in which they are begun; `worker` is who holds them.
-QUEUE = Table(
-    "odyssey_queue",
-    _METADATA,
-    Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("sweep", String(512), nullable=False, index=True),
-    Column("place", Integer, nullable=False),
-    Column("worker", String(128), index=True),
-    Column("failures", Integer, nullable=False),
-)
-WORKERS = Table(
-    "odyssey_workers",
-    _METADATA,
-    Column("worker", String(128), primary_key=True),
-    Column("sweep", String(512), nullable=False, index=True),
-    Column("host", String(256), nullable=False),
-    Column("boot", String(64), nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("device", String(256), nullable=False),
-    Column("beat", Integer, nullable=False),
-    Column("ended", Integer, nullable=False),
-    Column("joined", DateTime, nullable=False),  # by the database's clock, and for people only
-    Column("seen", DateTime, nullable=False),
-)
-_STUDIES: Table = models.StudyModel.__table__
-_TRIALS: Table = models.TrialModel.__table__
-_ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
-_PARAMS: Table = models.TrialParamModel.__table__
-_VALUES: Table = models.TrialValueModel.__table__
 
 
 class LeaseLost(Exception):
@@ -99,6 +70,16 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Record:
+    """A trial as it stands in the storage: when it was first begun, UTC, and its user attributes."""
+
+    number: int
+    state: TrialState
+    started: datetime | None
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Peer:
     """A worker as the storage knows it. `age` is the time since its last sign of life [s]; `held` its trials."""
 
@@ -118,38 +99,31 @@ class Leases:
     """The queue of one sweep (a study on a task) in its storage.
 
     Every method is one transaction; an error of the database leaves all as it was, and the call may be repeated.
+
+    Attributes:
+        hash: of the study's plan in the storage (`search.register`), under which whoever works here has joined.
     """
 
-    def __init__(self, engine: Engine, sweep: str):
-        self._engine, self._sweep = engine, sweep
-
-    def create(self) -> None:
-        """Makes the tables where there are none."""
-        for last in (False, True):
-            try:
-                with self._begin() as db:
-                    _METADATA.create_all(db)
-                return
-            except sqlalchemy.exc.DatabaseError:  # PostgreSQL: another process has made them at this moment
-                if last:
-                    raise
+    def __init__(self, engine: Engine, study: str, task: str):
+        self._engine, self._study, self._sweep = engine, study, f"{study}/{task}"
+        self.hash: str | None = None
 
     def plan(self, trials: Iterable[Planned]) -> None:
         """Puts into the queue what is not in the storage yet, and what is there but neither ended nor queued."""
-        with self._begin() as db:
+        with writing(self._engine) as db:
             wanted = list(trials)
             studies = sorted({trial.study_id for trial in wanted})
             # Held until the end, so that of two processes that plan at once the second finds the work done.
-            db.execute(select(_STUDIES.c.study_id).where(_STUDIES.c.study_id.in_(studies)).with_for_update())
+            db.execute(select(STUDIES.c.study_id).where(STUDIES.c.study_id.in_(studies)).with_for_update())
             # In one statement, for between two a worker could record a trial: gone from the queue, and not yet ended.
-            present = select(_TRIALS.c.study_id, _TRIALS.c.number, _TRIALS.c.trial_id, _TRIALS.c.state, QUEUE.c.place)
-            present = present.outerjoin(QUEUE, QUEUE.c.trial_id == _TRIALS.c.trial_id)
-            rows = db.execute(present.where(_TRIALS.c.study_id.in_(studies))).all()
+            present = select(TRIALS.c.study_id, TRIALS.c.number, TRIALS.c.trial_id, TRIALS.c.state, QUEUE.c.place)
+            present = present.outerjoin(QUEUE, QUEUE.c.trial_id == TRIALS.c.trial_id)
+            rows = db.execute(present.where(TRIALS.c.study_id.in_(studies))).all()
             found = {(row.study_id, row.number): row.trial_id for row in rows}
             settled = {row.trial_id for row in rows if row.state in ENDED or row.place is not None}
             new = [trial for trial in wanted if (trial.study_id, trial.number) not in found]
             if new:
-                insert = sqlalchemy.insert(_TRIALS).returning(_TRIALS.c.trial_id, sort_by_parameter_order=True)
+                insert = sqlalchemy.insert(TRIALS).returning(TRIALS.c.trial_id, sort_by_parameter_order=True)
                 values = [{"study_id": t.study_id, "number": t.number, "state": TrialState.WAITING} for t in new]
                 made = list(db.scalars(insert, values))
                 found |= {(trial.study_id, trial.number): i for trial, i in zip(new, made, strict=True)}
@@ -159,7 +133,7 @@ class Leases:
                     for name, (value, distribution) in trial.params().items()
                 ]
                 if params:
-                    db.execute(sqlalchemy.insert(_PARAMS), params)
+                    db.execute(sqlalchemy.insert(PARAMS), params)
             places = {found[trial.study_id, trial.number]: trial.place for trial in wanted}
             missing = [
                 {"trial_id": i, "sweep": self._sweep, "place": place, "failures": 0}
@@ -170,8 +144,13 @@ class Leases:
                 db.execute(sqlalchemy.insert(QUEUE), missing)
 
     def join(self, worker: str, host: str, boot: str, pid: int, device: str) -> None:
-        """Makes a worker known, with a lease of its own."""
-        with self._begin() as db:
+        """Makes a worker known, with a lease of its own.
+
+        Raises:
+            UserError: the plan in the storage is not the one under which it would work.
+        """
+        with writing(self._engine) as db:
+            self._check_plan(db)
             known = db.scalar(select(WORKERS.c.worker).where(WORKERS.c.worker == worker))
             if known is None:  # else the answer to an earlier call was lost
                 row = {"worker": worker, "sweep": self._sweep, "host": host, "boot": boot, "pid": pid}
@@ -187,8 +166,10 @@ class Leases:
 
         Raises:
             LeaseLost: nothing was done.
+            UserError: nothing was done, for the plan in the storage is not the one under which the worker has joined.
         """
-        with self._begin() as db:
+        with writing(self._engine) as db:
+            self._check_plan(db)
             sign_of_life = {"beat": WORKERS.c.beat + 1, "seen": func.now()}
             renewal = sqlalchemy.update(WORKERS).where(WORKERS.c.worker == worker).values(sign_of_life)
             if not db.execute(renewal).rowcount:
@@ -199,8 +180,8 @@ class Leases:
                 db.execute(more.values(ended=WORKERS.c.ended + recorded))
             if want > 0:
                 self._claim(db, worker, want)
-            held = select(QUEUE.c.trial_id, _TRIALS.c.study_id, _TRIALS.c.number)
-            held = held.join(_TRIALS, _TRIALS.c.trial_id == QUEUE.c.trial_id)
+            held = select(QUEUE.c.trial_id, TRIALS.c.study_id, TRIALS.c.number)
+            held = held.join(TRIALS, TRIALS.c.trial_id == QUEUE.c.trial_id)
             claims = [Claim(*row) for row in db.execute(held.where(QUEUE.c.worker == worker).order_by(QUEUE.c.place))]
             return claims, self._count(db)
 
@@ -210,8 +191,8 @@ class Leases:
         ids = list(db.scalars(free.order_by(QUEUE.c.place).limit(want).with_for_update(skip_locked=True)))
         if ids:
             db.execute(sqlalchemy.update(QUEUE).where(QUEUE.c.trial_id.in_(ids)).values(worker=worker))
-            begun = sqlalchemy.update(_TRIALS).where(_TRIALS.c.trial_id.in_(ids))
-            start = func.coalesce(_TRIALS.c.datetime_start, _utc_now())
+            begun = sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id.in_(ids))
+            start = func.coalesce(TRIALS.c.datetime_start, _utc_now())
             db.execute(begun.values(state=TrialState.RUNNING, datetime_start=start))
 
     def _record(self, db: Connection, worker: str, outcome: Outcome) -> bool:
@@ -223,7 +204,7 @@ class Leases:
         state = outcome.state
         if state is None and failures + 1 < TRIES:
             db.execute(sqlalchemy.update(QUEUE).where(mine).values(worker=None, failures=failures + 1))
-            again = sqlalchemy.update(_TRIALS).where(_TRIALS.c.trial_id == outcome.trial_id)
+            again = sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id == outcome.trial_id)
             db.execute(again.values(state=TrialState.WAITING))
             return False
         db.execute(sqlalchemy.delete(QUEUE).where(mine))
@@ -231,24 +212,24 @@ class Leases:
             {"trial_id": outcome.trial_id, "key": key, "value_json": json.dumps(value, allow_nan=False)}
             for key, value in outcome.attributes.items()
         ]
-        db.execute(sqlalchemy.insert(_ATTRIBUTES), rows)
+        db.execute(sqlalchemy.insert(ATTRIBUTES), rows)
         if outcome.score is not None:
             value, kind = models.TrialValueModel.value_to_stored_repr(outcome.score)
             row = {"trial_id": outcome.trial_id, "objective": 0, "value": value, "value_type": kind}
-            db.execute(sqlalchemy.insert(_VALUES).values(row))
-        end = sqlalchemy.update(_TRIALS).where(_TRIALS.c.trial_id == outcome.trial_id)
+            db.execute(sqlalchemy.insert(VALUES).values(row))
+        end = sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id == outcome.trial_id)
         db.execute(end.values(state=state or TrialState.FAIL, datetime_complete=_utc_now()))
         return True
 
     def leave(self, worker: str) -> None:
         """Ends a worker's lease and puts back the trials it holds. One that is unknown has nothing to put back."""
-        with self._begin() as db:
+        with writing(self._engine) as db:
             db.execute(sqlalchemy.delete(WORKERS).where(WORKERS.c.worker == worker))
             self._put_back(db, worker)
 
     def dismiss(self, worker: str, beat: int) -> bool:
         """Puts back the trials of a worker that has not renewed its lease since `beat`; whether there was one."""
-        with self._begin() as db:
+        with writing(self._engine) as db:
             same = (WORKERS.c.worker == worker) & (WORKERS.c.beat == beat)
             if not db.execute(sqlalchemy.delete(WORKERS).where(same)).rowcount:
                 return False
@@ -257,7 +238,7 @@ class Leases:
 
     def _put_back(self, db: Connection, worker: str) -> None:
         held = select(QUEUE.c.trial_id).where(QUEUE.c.worker == worker)
-        db.execute(sqlalchemy.update(_TRIALS).where(_TRIALS.c.trial_id.in_(held)).values(state=TrialState.WAITING))
+        db.execute(sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id.in_(held)).values(state=TrialState.WAITING))
         db.execute(sqlalchemy.update(QUEUE).where(QUEUE.c.worker == worker).values(worker=None))
 
     def peers(self) -> list[Peer]:
@@ -283,46 +264,67 @@ class Leases:
 
     def counts(self) -> dict[str, dict[TrialState, int]]:
         """For each Optuna study of the sweep, by name, the number of trials by state."""
-        query = select(_STUDIES.c.study_name, _TRIALS.c.state, func.count())
-        query = query.join(_TRIALS, _TRIALS.c.study_id == _STUDIES.c.study_id)
-        query = query.where(self._own_studies())
+        query = select(STUDIES.c.study_name, TRIALS.c.state, func.count())
+        query = query.join(TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
+        query = query.where(_begins(STUDIES.c.study_name, self._sweep))
         found: dict[str, dict[TrialState, int]] = {}
         with self._engine.connect() as db:
-            for name, state, count in db.execute(query.group_by(_STUDIES.c.study_name, _TRIALS.c.state)):
+            for name, state, count in db.execute(query.group_by(STUDIES.c.study_name, TRIALS.c.state)):
                 found.setdefault(name, {})[state] = count
+        return found
+
+    def records(self, states: Collection[TrialState] = tuple(TrialState)) -> dict[str, list[Record]]:
+        """For each Optuna study of the study, on whatever task, its trials in some states, by their number."""
+        attributes: dict[int, dict[str, Any]] = {}
+        found: dict[str, list[Record]] = {}
+        trials = select(
+            TRIALS.c.trial_id, STUDIES.c.study_name, TRIALS.c.number, TRIALS.c.state, TRIALS.c.datetime_start
+        )
+        trials = trials.join(STUDIES, STUDIES.c.study_id == TRIALS.c.study_id)
+        trials = trials.where(_begins(STUDIES.c.study_name, self._study), TRIALS.c.state.in_(states))
+        chosen = trials.subquery()
+        stored = select(ATTRIBUTES.c.trial_id, ATTRIBUTES.c.key, ATTRIBUTES.c.value_json)
+        stored = stored.join(chosen, chosen.c.trial_id == ATTRIBUTES.c.trial_id)
+        with self._engine.connect() as db:
+            for trial_id, key, value in db.execute(stored):
+                attributes.setdefault(trial_id, {})[key] = json.loads(value)
+            for trial_id, name, number, state, started in db.execute(trials.order_by(TRIALS.c.number)):
+                start = started and started.replace(tzinfo=UTC)
+                found.setdefault(name, []).append(Record(number, state, start, attributes.get(trial_id, {})))
         return found
 
     def pace(self, period: timedelta) -> tuple[int, float]:
         """How many trials ended in the last `period`, and the seconds since the first of them began or since then."""
         start = _utc_now() - period
-        ended = select(func.count(), func.min(_TRIALS.c.datetime_start))
-        ended = ended.join(_STUDIES, _STUDIES.c.study_id == _TRIALS.c.study_id)
-        ended = ended.where(_TRIALS.c.datetime_complete >= start, self._own_studies())
+        ended = select(func.count(), func.min(TRIALS.c.datetime_start))
+        ended = ended.join(STUDIES, STUDIES.c.study_id == TRIALS.c.study_id)
+        ended = ended.where(TRIALS.c.datetime_complete >= start, _begins(STUDIES.c.study_name, self._sweep))
         with self._engine.connect() as db:
             count, first = db.execute(ended).one()
         return count, min(period, _utc_now() - max(first or start, start)).total_seconds()
 
     def best(self) -> dict[str, float]:
         """For each Optuna study of the sweep in which a trial has finished, by name, the lowest of their scores."""
-        query = select(_STUDIES.c.study_name, func.min(_VALUES.c.value))
-        query = query.join(_TRIALS, _TRIALS.c.study_id == _STUDIES.c.study_id)
-        query = query.join(_VALUES, _VALUES.c.trial_id == _TRIALS.c.trial_id)
-        query = query.where(_TRIALS.c.state == TrialState.COMPLETE, self._own_studies())
+        query = select(STUDIES.c.study_name, func.min(VALUES.c.value))
+        query = query.join(TRIALS, TRIALS.c.study_id == STUDIES.c.study_id)
+        query = query.join(VALUES, VALUES.c.trial_id == TRIALS.c.trial_id)
+        query = query.where(TRIALS.c.state == TrialState.COMPLETE, _begins(STUDIES.c.study_name, self._sweep))
         with self._engine.connect() as db:
-            return {name: score for name, score in db.execute(query.group_by(_STUDIES.c.study_name))}
+            return {name: score for name, score in db.execute(query.group_by(STUDIES.c.study_name))}
 
-    def _own_studies(self) -> sqlalchemy.ColumnElement[bool]:
-        return func.substr(_STUDIES.c.study_name, 1, len(self._sweep) + 1) == f"{self._sweep}/"
+    def _check_plan(self, db: Connection) -> None:
+        held = db.scalar(select(PLANS.c.hash).where(PLANS.c.study == self._study))
+        if held != self.hash:
+            what = "has lost the study's plan" if held is None else "has another plan by now under the study's name"
+            raise UserError(f"study={self._study}: its storage {what}; nothing more is recorded there")
 
     def _count(self, db: Connection) -> int:
         return db.scalar(select(func.count()).select_from(QUEUE).where(QUEUE.c.sweep == self._sweep)) or 0
 
-    @contextmanager
-    def _begin(self) -> Iterator[Connection]:
-        """A transaction that may write. SQLite is told so at its start, and then waits for its turn instead of failing
-        when it comes to write."""
-        with self._engine.connect().execution_options(immediate=True) as db, db.begin():
-            yield db
+
+def _begins(name: sqlalchemy.ColumnElement[str], with_this: str) -> sqlalchemy.ColumnElement[bool]:
+    """Whether an Optuna study's name is one of those of a study or a sweep."""
+    return func.substr(name, 1, len(with_this) + 1) == f"{with_this}/"
 
 
 def _utc_now() -> datetime:

@@ -1,12 +1,16 @@
 """A study: its plan, its folder, its storage, and the trials in it."""
 
 import dataclasses
+import fcntl
 import hashlib
 import itertools
 import math
+import os
+import secrets
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -18,16 +22,28 @@ import optuna
 import yaml
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
+from sqlalchemy import Engine
 
-from search import cells, checkpoint, files
+from search import cells, checkpoint, files, register, tables
 from search.cells import Cell
 from search.errors import UserError, expect, masked, one_line
 from search.keys import KINDS, NAME_EXPECTED, is_name, shown
-from search.leases import ENDED, Claim, Leases, Outcome, Planned
+from search.leases import ENDED, Claim, Leases, Outcome, Planned, Record
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
 from search.space import OPTIONAL, REQUIRED, NumberedSampler, Space, n_grid_points, parse, sampler
-from search.storage import STATUS, TROUBLE, connect, default_url, kept, parsed, patiently, study_name
+from search.storage import (
+    STATUS,
+    TROUBLE,
+    check_sound,
+    connect,
+    default_url,
+    kept,
+    parsed,
+    patiently,
+    reader,
+    study_name,
+)
 from search.tasks.task import Task
 from search.training import Trial
 
@@ -36,6 +52,10 @@ _EXAMPLES = {
     "variants": "a cell and its toggles, e.g. {cell: lstm, forget_gate: coupled}",
     "space": "a distribution, e.g. {distribution: uniform, low: 0, high: 1}, of which equal bounds fix the value",
 }
+ORIGIN_FILE = "origin"
+REGISTERED = 3  # the first layout in which the storage knows the plan
+_LOST = "this one has lost it, and its trials with it, unless you restore them; a new study=NAME begins anew"
+_FOREIGN = "what is there was made from another folder, or its plan is lost; use another study=NAME"
 
 
 @dataclass(frozen=True)
@@ -193,14 +213,20 @@ class Study:
 
     In the storage there is one Optuna study for each task and variant, named ``STUDY/TASK/VARIANT``, with all planned
     trials: WAITING, RUNNING, COMPLETE (finished), PRUNED (diverged) or FAIL, with the attribute ``result`` once they
-    have ended; and beside them the queue of `search.leases`.
-    In the folder are ``study.yaml`` (the plan), ``curves/TASK/VARIANT/NUMBER.parquet``, ``checkpoints``, ``workers``
-    and ``report``.
+    have ended; beside them the queue of `search.leases`, and the plan once more (`search.register`).
+    In the folder are ``study.yaml`` (the plan), ``curves/TASK/VARIANT/NUMBER.parquet``, ``checkpoints``, ``workers``,
+    ``report``, and, if the storage is elsewhere, ``origin``: the token by which it knows the folder.
     """
 
-    def __init__(self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage):
-        self.folder, self.plan, self._storage = folder, plan, storage
-        self.leases = Leases(storage.engine, f"{plan.study}/{plan.task['name']}")
+    def __init__(self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage | Engine):
+        self.folder, self.plan, self._opened = folder, plan, storage
+        self.engine = storage if isinstance(storage, Engine) else storage.engine
+        self.leases = Leases(self.engine, plan.study, plan.task["name"])
+
+    @property
+    def _storage(self) -> optuna.storages.RDBStorage:
+        assert not isinstance(self._opened, Engine), "opened to be read"
+        return self._opened
 
     @staticmethod
     def open(folder: Path, read_only: bool = True, storage: str | None = None) -> "Study":
@@ -212,12 +238,18 @@ class Study:
             storage: see `storage_url`.
 
         Raises:
-            UserError: there is none in `folder`, or its plan or storage cannot be read.
+            UserError: there is none in `folder`, its plan or its storage cannot be read, or the two are not of one
+                study.
         """
-        plan = read_plan(folder)
-        study = Study(folder, plan, connect(storage_url(folder, plan, storage), read_only))
+        known = layout, plan = _read(folder)
+        url = storage_url(folder, plan, storage)
+        study = Study(folder, plan, reader(url) if read_only else connect(url, make=False))
         if not read_only:
-            study._prepare_storage()
+            study._put(known, study._follow)
+        elif entry := register.find(study.engine, plan.study):
+            study._follow(entry)
+        else:
+            expect(layout < REGISTERED, "study", plan.study, f"a storage that has it; {_LOST}")
         return study
 
     @staticmethod
@@ -229,31 +261,77 @@ class Study:
             plan: what it is to compute.
 
         Raises:
-            UserError: the plan is impossible, or the folder holds a study of another plan; the text lists the
-                differences.
+            UserError: the plan is impossible; the folder or the storage holds a study of another plan, and the text
+                lists the differences; or the storage has a study of this name from another folder.
         """
         plan.check()
         storage = connect(plan.storage) if plan.storage else None  # before anything is written
+        known = _read(folder) if (folder / PLAN_FILE).exists() else None
+        if known:
+            refuse_unless_grown(known[1], plan)
         try:
-            if (folder / PLAN_FILE).exists():
-                refuse_unless_grown(read_plan(folder), plan)
             folder.mkdir(parents=True, exist_ok=True)
             files.forget_unfinished(folder, older=3600.0)  # of those at work none takes so long to write
-            study = Study(folder, plan, storage or connect(plan.storage or default_url(folder)))
-            files.write(folder / PLAN_FILE, yaml.safe_dump(dataclasses.asdict(plan), sort_keys=False))
+            study = Study(folder, plan, storage or connect(default_url(folder), make=known is None))
+            study._put(known, study._grow)
         except OSError as error:
             raise UserError(f"{folder}: expected a folder that can be written to ({error.strerror})") from error
-        study._prepare_storage()
         return study
 
-    def _prepare_storage(self) -> None:
-        """Puts the plan into the storage, or what is missing of it if a process died in doing so."""
+    def _put(self, known: tuple[int, Plan] | None, agree: Callable[[register.Entry], register.Entry]) -> None:
+        """Puts the study into its storage and its folder, or what is missing of it if a process died in doing so.
+
+        Args:
+            known: layout and plan in the folder; None if there is none.
+            agree: with what the storage knows of the study; returns what it is to know.
+        """
+        registered = known is not None and known[0] >= REGISTERED
+        origin = _origin(self.folder, make=not registered) if self.plan.storage else ""
+        name = self.plan.study
+
+        def decide(entry: register.Entry | None, has_trials: bool) -> register.Entry:
+            if entry is None:
+                expect(not registered, "study", name, f"a storage that has it; {_LOST}")
+                foreign = known is None and (has_trials or (self.folder / "curves").exists())
+                expect(not foreign, "study", name, f"a name without trials in {self._where}; {_FOREIGN}")
+                return register.Entry.new(_registered(self.plan), origin)
+            if entry.origin != origin:
+                if known is None:
+                    _forget_origin(self.folder)
+                expect(False, "study", name, f"a name that is not in {self._where} yet; {_FOREIGN}")
+            return agree(entry)
+
         try:
+            tables.create(self.engine)
+            self.leases.hash = register.settle(self.engine, name, decide).hash
             # Optuna reads before it writes, which SQLite refuses at once where another process has just written.
             patiently(self._put_plan, lambda error: isinstance(error, optuna.exceptions.StorageInternalError))
         except TROUBLE as error:
             text = f"storage of {self.folder}: expected one that can be written to ({one_line(error)})"
             raise UserError(text) from error
+        if known != (tables.LAYOUT, self.plan):  # last: it says that all else is there
+            values = {"layout": tables.LAYOUT} | dataclasses.asdict(self.plan)
+            files.write(self.folder / PLAN_FILE, yaml.safe_dump(values, sort_keys=False))
+
+    def _follow(self, entry: register.Entry) -> register.Entry:
+        """Agrees if the storage holds this plan, which may have grown meanwhile."""
+        stored = self._stored(entry)
+        refuse_unless_grown(self.plan, stored)
+        self.plan = stored
+        return entry
+
+    def _grow(self, entry: register.Entry) -> register.Entry:
+        """Agrees if this plan is the one that the storage holds, or has grown from it."""
+        refuse_unless_grown(self._stored(entry), self.plan)
+        return dataclasses.replace(entry, plan=_registered(self.plan))
+
+    def _stored(self, entry: register.Entry) -> Plan:
+        where = f"study={self.plan.study} in {self._where}"
+        return _checked(where, {"layout": entry.layout, "storage": self.plan.storage, **entry.plan})[1]
+
+    @property
+    def _where(self) -> str:
+        return masked(self.plan.storage or default_url(self.folder))
 
     def _put_plan(self) -> None:
         present = {study.study_name: study for study in self._storage.get_all_studies()}
@@ -261,7 +339,6 @@ class Study:
             known = present.get(self._name(variant))
             if known is None or not known.user_attrs:
                 self._create_optuna_study(variant)
-        self.leases.create()
         self.leases.plan(self._planned())
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -282,18 +359,49 @@ class Study:
 
     def failures(self) -> list[tuple[str, int, str, str]]:
         """Of each failed trial its variant, its number, what it said, and the traceback if there is one."""
-        ids = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
-        found = []
-        for variant in self.plan.variants:
-            study_id = ids.get(self._name(variant))  # none if the storage was never fully prepared
-            failed = self._storage.get_all_trials(study_id, False, (TrialState.FAIL,)) if study_id is not None else []
-            for trial in failed:
-                error = trial.user_attrs.get("result", {}).get("error", "no record of an error")
-                found.append((variant, trial.number, error, trial.user_attrs.get("traceback", "")))
+        found = self.leases.records((TrialState.FAIL,))
+        failed = [(variant, trial) for variant in self.plan.variants for trial in found.get(self._name(variant), [])]
+        return [
+            (
+                variant,
+                trial.number,
+                trial.attributes.get("result", {}).get("error", "no record of an error"),
+                trial.attributes.get("traceback", ""),
+            )
+            for variant, trial in failed
+        ]
+
+    def trials(self) -> dict[tuple[str, str], list[Record]]:
+        """The trials in the storage by task and variant."""
+        found = {}
+        for name, trials in self.leases.records().items():
+            study, task, variant = name.rsplit("/", 2)
+            if study == self.plan.study:
+                found[task, variant] = trials
         return found
+
+    def close(self) -> None:
+        """Lets go of the storage."""
+        self.engine.dispose()
+
+    def check_complete(self) -> None:
+        """Raises UserError unless all planned trials have ended and are in the storage, as one finds it who comes
+        anew."""
+        self.engine.dispose()
+        check_sound(self.engine)
+        ended = sum(row[STATUS[state]] for row in self.counts().values() for state in ENDED)
+        whole = ended >= self.plan.total
+        expect(whole, "study", self.plan.study, f"{self.plan.total} trials in {self._where}, not {ended}; {_LOST}")
 
     def key(self, claim: Claim) -> Key:
         """What a claimed trial is."""
+        if claim.study_id not in self._variants:  # the study has grown since this process opened it
+            entry = register.find(self.engine, self.plan.study)
+            expect(entry is not None, "study", self.plan.study, f"a storage that has it; {_LOST}")
+            assert entry
+            self._follow(entry)
+            for name in ("_variants", "_samplers"):
+                self.__dict__.pop(name, None)
         return Key(self._variants[claim.study_id], claim.number, claim.trial_id)
 
     def prepare(self, key: Key, task: Task) -> Trial:
@@ -481,11 +589,57 @@ def read_plan(folder: Path) -> Plan:
     Raises:
         UserError: it cannot be read.
     """
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[int, Plan]:
+    """The layout and the plan of an existing study."""
     path = folder / PLAN_FILE
     try:
-        return Plan(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, OSError, TypeError, ValueError, RecursionError, UserError) as error:
+        return _checked(str(path), yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, OSError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected the plan of a study ({one_line(error)})") from error
+
+
+def _checked(where: str, values: Any) -> tuple[int, Plan]:
+    """The layout and the plan that are kept in `where`. Before there was a key for it, the layout was 1 or 2."""
+    try:
+        layout = values.pop("layout", REGISTERED - 1)
+        newer = layout > tables.LAYOUT
+        if not newer:
+            return layout, Plan(**values)
+    except (AttributeError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{where}: expected the plan of a study ({one_line(error)})") from error
+    raise UserError(f"{where}: of layout {layout}, from a newer odyssey; this one reads up to {tables.LAYOUT}")
+
+
+def _registered(plan: Plan) -> dict[str, Any]:
+    """What a storage keeps of a plan: all but its own URL."""
+    return {key: value for key, value in dataclasses.asdict(plan).items() if key != "storage"}
+
+
+def _origin(folder: Path, make: bool) -> str:
+    """What a study's folder calls itself in a storage that others may share. The token moves and is copied with it."""
+    path = folder / ORIGIN_FILE
+    if not make and not path.exists():
+        return ""
+    with open(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        token = file.read()
+        if not token:
+            token = secrets.token_hex(16)
+            file.write(token)
+            file.flush()
+            os.fsync(file.fileno())
+    return token
+
+
+def _forget_origin(folder: Path) -> None:
+    """Undoes what `_origin` has made in a folder that turned out to be no study's."""
+    (folder / ORIGIN_FILE).unlink(missing_ok=True)
+    with suppress(OSError):  # there is more in it
+        folder.rmdir()
 
 
 def storage_url(folder: Path, plan: Plan, named: str | None) -> str:

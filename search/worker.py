@@ -333,6 +333,7 @@ class Worker:
             try:
                 self._leases.leave(self._id)
                 if self._remaining == 0:
+                    self._study.check_complete()
                     self._study.forget_ended()
                 self._show(Standing(self._study.counts(), self._study.best(), held=0))
                 return

@@ -1,5 +1,6 @@
 """What several test modules share."""
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from search.engines import Engine, Member
 from search.network import Network
 from search.tasks import Task
 from tests.echo import load
+from tests.postgres import Postgres, installed
 
 BENCHMARK = Path(__file__).parents[2] / "shared" / "data" / "jsb-chorales-quarter.json"
 
@@ -26,6 +28,22 @@ def echo() -> Task:
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn: what holds for one must hold for all."""
     return engines.choose(request.param, "cpu")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    if not installed():
+        pytest.skip("needs PostgreSQL's server, as by apt-get install postgresql")
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str | None:
+    """A storage of each kind."""
+    if request.param == "sqlite":
+        return None
+    return request.getfixturevalue("postgres").database(f"test{time.time_ns()}")
 
 
 @pytest.fixture

@@ -152,11 +152,7 @@ class Scene:
         pd.testing.assert_frame_equal(ours.drop(columns=volatile), theirs.drop(columns=volatile), check_exact=True)
         pd.testing.assert_frame_equal(load_curves("s", self.runs), load_curves("s", whole.runs), check_exact=True)
         study = self.study()
-        stored = [
-            t
-            for v in study.plan.variants
-            for t in study._storage.get_all_trials(study._storage.get_study_id_from_name(study._name(v)))
-        ]
+        stored = [trial for trials in study.trials().values() for trial in trials]
         assert len(stored) == n and all(trial.state.is_finished() for trial in stored)
         assert study.leases.peers() == []
         assert list((self.runs / "s" / "checkpoints").glob("*/*/*.npz")) == []

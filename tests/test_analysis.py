@@ -51,7 +51,7 @@ def outcome(variant: str, number: int, status: str) -> dict[str, Any]:
         "momentum": float(1 - 10 ** rng.uniform(-2, 0)),
         "input_noise": noise,
         "forget_bias": float(number % 3),
-        "seed": 2**40 + number,
+        "seed": 2**62 + 1 + number,
         "n_parameters": 4 * hidden_size * (88 + hidden_size) * (2 if variant == "fgr" else 1),
         "valid_score": float(score - 0.1),
         "test_score": float(score),

@@ -53,7 +53,10 @@ def watch(study: Study, workers: Workers, progress: Progress) -> bool:
                 end = time.monotonic() + GRACE
                 while workers.alive() and time.monotonic() < end and (complete or workers.stopping):
                     time.sleep(0.1)
-                return look() or complete
+                complete = look() or complete
+                if complete:
+                    study.check_complete()
+                return complete
             if not left:
                 raise UserError(f"{study.folder}: expected a worker to complete it, but all have ended; see their logs")
             time.sleep(INTERVAL)
