@@ -67,6 +67,7 @@ def sweep(composed: Composed, composer: Composer) -> int:
                 threads=settings["threads"] or engines.n_cores(),
                 progress=display,
                 lease=settings["lease"],
+                trial_timeout=settings["trial_timeout"],
             )
     else:
         workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
@@ -215,5 +216,5 @@ def _with(mapping: dict[str, Any], path: list[str], source: dict[str, Any]) -> d
 
 
 def _job(settings: dict[str, Any], folder: Path, cache: str | None, storage: str | None) -> Job:
-    execution = {key: settings[key] for key in ("engine", "device", "population", "threads", "lease")}
+    execution = {key: settings[key] for key in ("engine", "device", "population", "threads", "lease", "trial_timeout")}
     return Job(str(folder.resolve()), os.getcwd(), **execution, cache=cache, storage=storage)

@@ -129,6 +129,7 @@ KINDS: Mapping[str, Kind] = {
     "population": whole(1, 1_000_000),
     "threads": whole(1, MOST_THREADS, "all cores"),
     "lease": number(1, 86_400),
+    "trial_timeout": number(1),
     "runs": text("the path of a folder"),
     "cache": text("the path of a folder"),
     "storage": text("a URL, e.g. postgresql://user@host/database", "the study's own folder"),

@@ -6,6 +6,11 @@ transaction of a worker, whether it claims, renews or records, first renews its 
 nothing. A result and the lease under which it was won are one transaction, which Optuna's interface, a commit for each
 attribute, cannot give; hence Optuna's tables are written here as Optuna lays them out, and read by it everywhere else.
 
+A trial may be what kills its worker. The deaths of workers are counted for each trial that was on their hands, in the
+transaction that takes it from them, and no longer once a checkpoint shows that it got further. After two the trial is
+under suspicion: it waits until a worker has nothing else to do, and has it for itself alone. After the third, which
+is nobody's fault but its own, it fails.
+
 A lease is a counter that its worker raises. Who sees a counter stand still for the length of a lease, by a clock of
 its own, may dismiss the worker; so no clock is compared with another, and none may jump and do harm.
 """
@@ -22,9 +27,12 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, DateTime, Engine, func, select
 
 from search.errors import UserError
+from search.locks import LastWords
 from search.tables import ATTRIBUTES, PARAMS, PLANS, QUEUE, STUDIES, TRIALS, VALUES, WORKERS, writing
 
 TRIES = 2  # of a trial that raises
+# Workers that may die with a trial on their hands before it is trained alone, and before it has failed.
+DEATHS_UNTIL_ALONE, DEATHS_UNTIL_FAILED = 2, 3
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -45,11 +53,24 @@ class Planned:
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that a worker holds."""
+    """A trial that a worker holds. `deaths` counts the workers that died with it on their hands; of `cause`, as far as
+    that is known."""
 
     trial_id: int
     study_id: int
     number: int
+    deaths: int = 0
+    cause: str | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is to be trained alone."""
+        return self.deaths == DEATHS_UNTIL_ALONE
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is not to be trained again."""
+        return self.deaths >= DEATHS_UNTIL_FAILED
 
 
 @dataclass(frozen=True)
@@ -93,6 +114,11 @@ class Peer:
     joined: float
     age: float
     held: int
+
+
+def process_name(host: str, pid: int) -> str:
+    """How the names of the workers begin that a process is, one after another."""
+    return f"{host}-{pid}-"
 
 
 class Leases:
@@ -157,8 +183,17 @@ class Leases:
                 row |= {"device": device, "beat": 0, "ended": 0}
                 db.execute(sqlalchemy.insert(WORKERS).values(**row, joined=func.now(), seen=func.now()))
 
-    def exchange(self, worker: str, outcomes: Sequence[Outcome] = (), want: int = 0) -> tuple[list[Claim], int]:
+    def exchange(
+        self, worker: str, outcomes: Sequence[Outcome] = (), want: int = 0, saved: Mapping[int, int] | None = None
+    ) -> tuple[list[Claim], int]:
         """Renews the lease of a worker, records what has come of its trials, and claims more.
+
+        Args:
+            worker: its name.
+            outcomes: of trials that it holds; of others they are passed over.
+            want: how many more trials it would like. If there are only such as are to be trained alone, it is given
+                one, and only when it holds nothing.
+            saved: the epochs of checkpoints by trial; one that got further than ever is no longer under suspicion.
 
         Returns:
             all trials that the worker now holds, those from before included; and how many trials have not ended,
@@ -178,9 +213,12 @@ class Leases:
             if recorded:
                 more = sqlalchemy.update(WORKERS).where(WORKERS.c.worker == worker)
                 db.execute(more.values(ended=WORKERS.c.ended + recorded))
+            for trial_id, epoch in (saved or {}).items():
+                further = (QUEUE.c.trial_id == trial_id) & (QUEUE.c.worker == worker) & (QUEUE.c.epoch < epoch)
+                db.execute(sqlalchemy.update(QUEUE).where(further).values(deaths=0, epoch=epoch, cause=None))
             if want > 0:
                 self._claim(db, worker, want)
-            held = select(QUEUE.c.trial_id, TRIALS.c.study_id, TRIALS.c.number)
+            held = select(QUEUE.c.trial_id, TRIALS.c.study_id, TRIALS.c.number, QUEUE.c.deaths, QUEUE.c.cause)
             held = held.join(TRIALS, TRIALS.c.trial_id == QUEUE.c.trial_id)
             claims = [Claim(*row) for row in db.execute(held.where(QUEUE.c.worker == worker).order_by(QUEUE.c.place))]
             return claims, self._count(db)
@@ -188,7 +226,14 @@ class Leases:
     def _claim(self, db: Connection, worker: str, want: int) -> None:
         free = select(QUEUE.c.trial_id).where(QUEUE.c.sweep == self._sweep, QUEUE.c.worker.is_(None))
         # PostgreSQL passes over rows that another worker is claiming; SQLite has one writer at a time anyway.
-        ids = list(db.scalars(free.order_by(QUEUE.c.place).limit(want).with_for_update(skip_locked=True)))
+        free = free.order_by(QUEUE.c.place).with_for_update(skip_locked=True)
+        alone = QUEUE.c.deaths == DEATHS_UNTIL_ALONE
+        held = list(db.execute(select(QUEUE.c.trial_id, alone).where(QUEUE.c.worker == worker)))
+        if any(suspect for _, suspect in held):
+            return
+        ids = list(db.scalars(free.where(~alone).limit(want)))
+        if not ids and not held:
+            ids = list(db.scalars(free.where(alone).limit(1)))
         if ids:
             db.execute(sqlalchemy.update(QUEUE).where(QUEUE.c.trial_id.in_(ids)).values(worker=worker))
             begun = sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id.in_(ids))
@@ -221,25 +266,46 @@ class Leases:
         db.execute(end.values(state=state or TrialState.FAIL, datetime_complete=_utc_now()))
         return True
 
-    def leave(self, worker: str) -> None:
-        """Ends a worker's lease and puts back the trials it holds. One that is unknown has nothing to put back."""
+    def leave(self, worker: str, died: LastWords | None = None) -> None:
+        """Ends a worker's lease and puts back the trials it holds. One that is unknown has nothing to put back.
+
+        Args:
+            worker: its name.
+            died: what is known of its end, if that is to be counted as a death.
+        """
         with writing(self._engine) as db:
             db.execute(sqlalchemy.delete(WORKERS).where(WORKERS.c.worker == worker))
-            self._put_back(db, worker)
+            self._put_back(db, worker, died)
 
-    def dismiss(self, worker: str, beat: int) -> bool:
-        """Puts back the trials of a worker that has not renewed its lease since `beat`; whether there was one."""
+    def dismiss(self, worker: str, beat: int, died: LastWords) -> bool:
+        """Puts back the trials of a worker that has not renewed its lease since `beat`, and counts its death; whether
+        there was one."""
         with writing(self._engine) as db:
             same = (WORKERS.c.worker == worker) & (WORKERS.c.beat == beat)
             if not db.execute(sqlalchemy.delete(WORKERS).where(same)).rowcount:
                 return False
-            self._put_back(db, worker)
+            self._put_back(db, worker, died)
             return True
 
-    def _put_back(self, db: Connection, worker: str) -> None:
-        held = select(QUEUE.c.trial_id).where(QUEUE.c.worker == worker)
+    def explain(self, host: str, pid: int, cause: str) -> bool:
+        """Adds what has ended a process to the deaths that were counted of it; whether all have been counted by now."""
+        begin = process_name(host, pid)
+        mine = (QUEUE.c.sweep == self._sweep) & (func.substr(QUEUE.c.died, 1, len(begin)) == begin)
+        uncounted = select(WORKERS.c.worker).where(func.substr(WORKERS.c.worker, 1, len(begin)) == begin)
+        with writing(self._engine) as db:
+            db.execute(sqlalchemy.update(QUEUE).where(mine).values(cause=cause))
+            return db.execute(uncounted).first() is None
+
+    def _put_back(self, db: Connection, worker: str, died: LastWords | None) -> None:
+        mine = QUEUE.c.worker == worker
+        if died:
+            guilty = mine if died.trials is None else mine & QUEUE.c.trial_id.in_(died.trials)
+            cause = func.coalesce(died.cause, QUEUE.c.cause)
+            count = {"deaths": QUEUE.c.deaths + 1, "died": worker, "cause": cause}
+            db.execute(sqlalchemy.update(QUEUE).where(guilty).values(count))
+        held = select(QUEUE.c.trial_id).where(mine)
         db.execute(sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id.in_(held)).values(state=TrialState.WAITING))
-        db.execute(sqlalchemy.update(QUEUE).where(QUEUE.c.worker == worker).values(worker=None))
+        db.execute(sqlalchemy.update(QUEUE).where(mine).values(worker=None))
 
     def peers(self) -> list[Peer]:
         """The workers of the sweep, this one included, the oldest first."""

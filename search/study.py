@@ -265,10 +265,10 @@ class Study:
                 lists the differences; or the storage has a study of this name from another folder.
         """
         plan.check()
-        storage = connect(plan.storage) if plan.storage else None  # before anything is written
         known = _read(folder) if (folder / PLAN_FILE).exists() else None
         if known:
             refuse_unless_grown(known[1], plan)
+        storage = connect(plan.storage, make=known is None) if plan.storage else None  # before anything is written
         try:
             folder.mkdir(parents=True, exist_ok=True)
             files.forget_unfinished(folder, older=3600.0)  # of those at work none takes so long to write
@@ -472,6 +472,15 @@ class Study:
         lines = masked("".join(traceback.format_exception(error)))
         final = TrialState.FAIL if isinstance(error, UserError) else None
         return Outcome(key.trial_id, final, None, {"result": result, "traceback": lines})
+
+    def death(self, claim: Claim) -> Outcome:
+        """What is to be recorded of a trial that is held to have killed its workers."""
+        key = self.key(claim)
+        cause = claim.cause or "of no known cause, as where memory runs out"
+        error = UserError(
+            f"its worker died {claim.deaths} times in a row, the last time with this trial alone ({cause})"
+        )
+        return self.failure(key, error, self._settings(key))
 
     def forget_checkpoint(self, key: Key) -> None:
         """Removes the checkpoint of a trial that has ended."""

@@ -14,9 +14,11 @@ from search.progress import Progress
 from search.study import Study
 from search.tasks.task import Task
 from search.training import Refill, Round, Trial, train
+from search.watchdog import Watchdog
 from search.worker import Worker
 
 CHECKPOINT_INTERVAL = 20.0  # seconds
+HUNG = 75  # exit code, as of sysexits.h: it may be tried again
 # SLURM warns of the end with SIGTERM, or with the signal that --signal names; submitit asks for SIGUSR2.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -30,6 +32,7 @@ def run(
     threads: int,
     progress: Progress,
     lease: float,
+    trial_timeout: float,
 ) -> bool:
     """Trains what a study still lacks, beside whatever other workers do.
 
@@ -41,6 +44,9 @@ def run(
         threads: for the engine.
         progress: is told of each epoch.
         lease: see `search.worker.Worker`.
+        trial_timeout: seconds without the end of an epoch of the population after which training is held to hang. The
+            trials are then put back, to be trained alone if need be, and the process ends with `HUNG`; a process that
+            hangs ends at a signal, too.
 
     Returns:
         whether the study is complete; False if a signal came first, and then all trials under way are saved.
@@ -50,8 +56,11 @@ def run(
     """
     plan = study.plan
     trainer = engine.trainer(task, plan.dtype, threads)
-    worker = Worker(study, task, engine, lease, progress.note, progress.show)
-    with stopped_by_signals(progress.stop, trainer.stop, worker.stop, leave=progress.abandon), worker:
+    latest = Round([], [], [])
+    saved = time.monotonic()
+    dog = Watchdog(trial_timeout, SIGNALS, lambda number: _give_up(worker, progress, trial_timeout, number))
+    worker = Worker(study, task, engine, lease, progress.note, progress.show, dog.pat)
+    with stopped_by_signals(progress.stop, trainer.stop, worker.stop, leave=progress.abandon), worker, dog:
         rounds = train(
             _announced(worker.refill, engine, task, plan.dtype, progress),
             trainer,
@@ -62,9 +71,7 @@ def run(
             seed=plan.seed,
             note=progress.note,
         )
-        save = _Saver(study, progress.note)
-        latest = Round([], [], [])
-        saved = time.monotonic()
+        save = _Saver(study, worker, progress.note)
         try:
             for latest in rounds:
                 worker.ended(latest.ended)
@@ -75,19 +82,34 @@ def run(
                     save(latest.live)
                     saved = time.monotonic()
         except Interrupted:
+            dog.pat()
             save(latest.live)
             return False
         except BaseException:
+            dog.pat()
             save(latest.live)
             raise
     return True
 
 
+def _give_up(worker: Worker, progress: Progress, seconds: float, number: int | None) -> None:
+    """Ends the process, whose main thread hangs: after so many seconds, or since it does not heed a signal."""
+    trials = ", ".join(f"{key.variant} {key.number}" for key in worker.training) or "none"
+    if number is None:
+        progress.note(f"no progress for {seconds:.0f} s in training {trials}: put back; the same command goes on")
+        worker.abandon(f"no progress for {seconds:.0f} s")
+    else:
+        progress.note(f"{signal.Signals(number).name} found it hanging in training {trials}: put back")
+        worker.abandon(None)
+    progress.__exit__(None, None, None)
+    os._exit(HUNG if number is None else 128 + signal.SIGINT)
+
+
 class _Saver:
     """Writes checkpoints. A disk that is full costs nothing but a longer way back, so training goes on without."""
 
-    def __init__(self, study: Study, note: Callable[[str], None]):
-        self._study, self._note, self._failing = study, note, False
+    def __init__(self, study: Study, worker: Worker, note: Callable[[str], None]):
+        self._study, self._worker, self._note, self._failing = study, worker, note, False
 
     def __call__(self, trials: list[Trial]) -> None:
         try:
@@ -97,6 +119,7 @@ class _Saver:
                 self._note(f"checkpoints cannot be written, going on without: {one_line(error)}")
             self._failing = True
         else:
+            self._worker.saved([trial for trial in trials if trial.curve])
             if self._failing:
                 self._note("checkpoints can be written again")
             self._failing = False

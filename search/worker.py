@@ -4,7 +4,6 @@ All dealings with the storage go through one thread, the clerk, so that training
 database that is away; it stops only where the lease runs out, for then others may take the trials over.
 """
 
-import fcntl
 import math
 import os
 import secrets
@@ -14,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
 
 from search.engines.engine import Engine, Interrupted
 from search.errors import UserError, one_line
-from search.leases import LeaseLost, Outcome, Peer
+from search.leases import Claim, LeaseLost, Outcome, process_name
+from search.locks import LastWords, Lock, is_free, last_words
 from search.progress import Standing
 from search.storage import TROUBLE
 from search.study import Key, Study
@@ -41,6 +40,7 @@ class Worker:
         lease: its length in seconds, the same for all workers of a study.
         note: is told, in one line each, of what is unusual.
         show: is told now and then how the study stands.
+        pat: is called now and then by `refill`, which may wait for long.
     """
 
     def __init__(
@@ -51,9 +51,10 @@ class Worker:
         lease: float,
         note: Callable[[str], None],
         show: Callable[[Standing], None],
+        pat: Callable[[], None] = lambda: None,
     ):
         self._study, self._task, self._engine, self._lease = study, task, engine, lease
-        self._note, self._show = note, show
+        self._note, self._show, self._pat = note, show, pat
         self._leases = study.leases
         # A claim may be made before it is needed, but not with a sampler that learns from the trials before it.
         self._learns = study.plan.learns
@@ -62,6 +63,10 @@ class Worker:
         # Under the condition's lock:
         self._held: dict[int, Key] = {}  # what is claimed and has not come to an end
         self._ready: list[Trial] = []  # those of them not yet handed to training
+        self._training: frozenset[int] = frozenset()  # those that are, by what `refill` last gave
+        self._preparing: frozenset[int] = frozenset()
+        self._suspects: dict[int, Claim] = {}  # what is held and has had workers die
+        self._saved: dict[int, int] = {}  # the epochs of their checkpoints, not yet told
         self._outbox: dict[int, tuple[Outcome, Trial | None]] = {}  # what has come to an end and is not yet recorded
         self._want = 0  # how many should be ready
         self._coming = 0  # claimed, and being made ready
@@ -70,13 +75,14 @@ class Worker:
         self._renewed = -math.inf
         self._error: BaseException | None = None
         self._leaving: float | None = None  # until when
+        self._died: LastWords | None = None  # what is to be said of this worker when it has left
         # Written by one thread and read by the other:
         self._stopped = False
         # The clerk's own:
         self._asleep_until = self._ticked = -math.inf
         self._observed: dict[str, tuple[int, float]] = {}
         self._trouble: tuple[str, float] | None = None
-        self._lock: TextIO | None = None
+        self._lock: Lock | None = None
         self._clerk = threading.Thread(target=self._serve, name="clerk", daemon=True)
 
     def __enter__(self) -> "Worker":
@@ -115,6 +121,7 @@ class Worker:
         with self._change:
             asked, first = self._answered, not live
             while True:
+                self._pat()
                 if self._stopped:
                     raise Interrupted
                 if self._error:
@@ -123,8 +130,11 @@ class Worker:
                     live = [trial for trial in live if self._holds(trial.key)]
                     room = population - len(live)
                     live += [self._ready.pop(0) for _ in range(min(room, len(self._ready)))]
-                    room = population - len(live)
-                    self._want = room + self._ahead
+                    self._training = frozenset(trial.key.trial_id for trial in live)
+                    self._tell_hands()
+                    alone = any(claim.alone for claim in self._suspects.values())
+                    room = 0 if alone else population - len(live)
+                    self._want = 0 if alone and live else room + self._ahead
                     if not live and self._remaining == 0 and not self._outbox:
                         return []
                     # A sampler that learns draws on what has just ended; and a population starts as a whole.
@@ -134,6 +144,28 @@ class Worker:
                         return live
                 self._change.notify_all()
                 self._change.wait(0.1)
+
+    def saved(self, trials: list[Trial]) -> None:
+        """Takes note of the checkpoints of trials: one that gets further is no longer under suspicion."""
+        with self._change:
+            known = [trial for trial in trials if trial.key.trial_id in self._suspects]
+            self._saved |= {trial.key.trial_id: trial.member.epoch for trial in known}
+            self._change.notify_all()
+
+    def abandon(self, cause: str | None) -> None:
+        """Puts all trials back, since training hangs; with a cause it counts as a death, of which that is known."""
+        with self._change:
+            self._died = LastWords(self._training, cause) if cause else None
+            self._leaving = _now() + FAREWELL
+            self._change.notify_all()
+        self._clerk.join(FAREWELL)
+        self._unlock()
+
+    @property
+    def training(self) -> list[Key]:
+        """What training was last given."""
+        with self._change:
+            return [key for trial_id, key in self._held.items() if trial_id in self._training]
 
     def ended(self, trials: list[Trial]) -> None:
         """Has trials recorded that have ended."""
@@ -152,6 +184,10 @@ class Worker:
     def _holds(self, key: Key) -> bool:
         """Whether this very claim still holds; a trial that was lost and claimed anew is another claim of it."""
         return self._held.get(key.trial_id) is key
+
+    def _tell_hands(self) -> None:
+        if self._lock:
+            self._lock.hold(self._training | self._preparing)
 
     # What follows runs on the clerk's thread.
 
@@ -183,7 +219,12 @@ class Worker:
                     return False
                 wanted = self._want > len(self._ready) and now >= self._asleep_until and self._remaining != 0
                 renewal = self._renewed + self._lease / RENEWALS
-                if self._outbox or (wanted and self._leaving is None) or now >= min(renewal, self._ticked + TICK):
+                if (
+                    self._outbox
+                    or self._saved
+                    or (wanted and self._leaving is None)
+                    or now >= min(renewal, self._ticked + TICK)
+                ):
                     return True
                 wake = self._asleep_until if self._want > len(self._ready) and now < self._asleep_until else renewal
                 self._change.wait(max(0.0, min(wake, renewal, self._ticked + TICK) - now))
@@ -192,6 +233,8 @@ class Worker:
         with self._change:
             outbox = list(self._outbox.values())
             want = max(0, self._want - len(self._ready)) if self._leaving is None else 0
+            saved = self._saved
+            self._saved = {}
         began = _now()
         if any(trial for _, trial in outbox) and began - self._renewed > self._lease / 2:
             self._leases.exchange(self._id)  # files are written only by who surely holds the lease
@@ -199,13 +242,14 @@ class Worker:
         for _, trial in outbox:
             if trial:
                 self._study.write_curve(trial)
-        claims, remaining = self._leases.exchange(self._id, [outcome for outcome, _ in outbox], want)
+        claims, remaining = self._leases.exchange(self._id, [outcome for outcome, _ in outbox], want, saved)
         with self._change:
             self._renewed = began
             keys = [self._held.pop(outcome.trial_id, None) for outcome, _ in outbox]
             for outcome, _ in outbox:
                 self._outbox.pop(outcome.trial_id, None)
-            new = [self._study.key(claim) for claim in claims if claim.trial_id not in self._held]
+                self._suspects.pop(outcome.trial_id, None)
+            new = [claim for claim in claims if claim.trial_id not in self._held]
             self._remaining, self._coming = remaining, len(new)
             if want and not new:
                 self._asleep_until = began + min(TICK, self._lease / RENEWALS)
@@ -217,11 +261,17 @@ class Worker:
             self._answered += 1
             self._change.notify_all()
 
-    def _prepare(self, keys: list[Key]) -> None:
-        for key in keys:
-            trial = None
+    def _prepare(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            key, trial = self._study.key(claim), None
+            with self._change:
+                self._preparing = frozenset([key.trial_id])
+                self._tell_hands()
             try:
-                trial = self._study.prepare(key, self._task)
+                if claim.failed:
+                    outcome = self._study.death(claim)
+                else:
+                    trial = self._study.prepare(key, self._task)
             except TROUBLE:
                 raise  # it stays claimed, and the next exchange brings it again
             except Exception as error:
@@ -229,10 +279,14 @@ class Worker:
             with self._change:
                 self._held[key.trial_id] = key
                 self._coming -= 1
+                if claim.deaths:
+                    self._suspects[key.trial_id] = claim
                 if trial:
                     self._ready.append(trial)
                 else:
                     self._outbox[key.trial_id] = outcome, None
+                self._preparing = frozenset()
+                self._tell_hands()
                 self._change.notify_all()
 
     def _tick(self) -> None:
@@ -258,36 +312,31 @@ class Worker:
                 continue
             beat, since = self._observed.get(peer.worker, (None, now))
             seen[peer.worker] = (peer.beat, since if beat == peer.beat else now)
-            dead = self._is_dead(peer)
-            if (dead or now - seen[peer.worker][1] >= self._lease) and self._leases.dismiss(peer.worker, peer.beat):
+            path = self._lock_path(peer.worker)
+            dead = peer.boot == _boot() and is_free(path)
+            if not dead and now - seen[peer.worker][1] < self._lease:
+                continue
+            died = last_words(path)
+            if self._leases.dismiss(peer.worker, peer.beat, died):
                 why = "is dead" if dead else f"has shown no sign of life for {self._lease:.0f} s"
+                why += f" ({died.cause})" if died.cause else ""
                 self._note(f"worker {peer.worker} {why}: its {peer.held} trials are free again")
                 self._asleep_until = now
                 if dead:
-                    self._lock_path(peer.worker).unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
         self._observed = seen
         return len(peers)
 
-    def _is_dead(self, peer: Peer) -> bool:
-        """Whether a worker on this machine is known to have ended: then the kernel has dropped its lock."""
-        if peer.boot != _boot():
-            return False
-        try:
-            with open(self._lock_path(peer.worker), "r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-        except OSError:  # locked, or not to be seen from here
-            return False
-
     def _join(self) -> None:
         host = socket.gethostname()
-        self._id = f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
-        path = self._lock_path(self._id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "w")  # noqa: SIM115 (held for life)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._id = process_name(host, os.getpid()) + secrets.token_hex(3)
+        lock = Lock(self._lock_path(self._id))
         began = _now()
-        self._leases.join(self._id, host, _boot(), os.getpid(), f"{self._engine.name} on {self._engine.device}")
+        try:
+            self._leases.join(self._id, host, _boot(), os.getpid(), f"{self._engine.name} on {self._engine.device}")
+        except BaseException:
+            lock.release()
+            raise
         with self._change:
             self._renewed, self._lock = began, lock
 
@@ -297,14 +346,16 @@ class Worker:
             self._held.clear()
             self._ready.clear()
             self._outbox.clear()
+            self._suspects.clear()
+            self._saved.clear()
         self._note(f"the lease of this worker ran out; its {n} trials are left to others")
         self._unlock()
 
     def _unlock(self) -> None:
-        if self._lock:
-            Path(self._lock.name).unlink(missing_ok=True)
-            self._lock.close()
-            self._lock = None
+        with self._change:
+            if self._lock:
+                self._lock.release()
+                self._lock = None
 
     def _in_trouble(self, error: BaseException) -> None:
         now, text = _now(), one_line(error)
@@ -331,7 +382,7 @@ class Worker:
     def _leave(self) -> None:
         while True:
             try:
-                self._leases.leave(self._id)
+                self._leases.leave(self._id, self._died)
                 if self._remaining == 0:
                     self._study.check_complete()
                     self._study.forget_ended()

@@ -1,18 +1,23 @@
 """The promise under fault: whatever dies, the study ends with exactly the planned trials and the same numbers.
 
-``python -m tests.faults [kills] [server] [throughput] [resume] [--short]`` prints what it measures, and fails where the
-promise is broken or a figure is not reached; ``make test`` runs the short form.
+``python -m tests.faults [kills] [poison] [plans] [server] [throughput] [resume] [--short]`` prints what it measures,
+and fails where the promise is broken or a figure is not reached; ``make test`` runs the short form.
 
 As ``python -m tests.faults act COMMAND ...`` it is ``odyssey COMMAND ...`` under test: checkpoints at every epoch, a
 record of who trains what in $ODYSSEY_TEST_LOG, and, where $ODYSSEY_TEST_STUB gives the seconds of an epoch of a trial,
-an engine that only sleeps.
+an engine that only sleeps. $ODYSSEY_TEST_POISON names a trial by its seed, what it does to its process (a signal, EXIT
+or HANG), and in which epoch. Local workers, ``python -m tests.faults work JOB``, are under the same test.
 """
 
 import argparse
 import contextlib
+import ctypes
+import dataclasses
 import itertools
+import json
 import os
 import random
+import runpy
 import signal
 import subprocess
 import sys
@@ -31,6 +36,7 @@ from search import cli, engines, sweep
 from search.cells import Cell
 from search.engines import Epoch, Member
 from search.engines.cpu import CpuTrainer
+from search.launchers import job
 from search.study import Study
 from tests.postgres import Postgres
 
@@ -73,12 +79,36 @@ class StubTrainer:
 
 
 def act(words: list[str]) -> int:
+    put_under_test()
+    job.command = lambda job: [sys.executable, "-m", "tests.faults", "work", json.dumps(dataclasses.asdict(job))]
+    return cli.main(words)
+
+
+def put_under_test() -> None:
     sweep.CHECKPOINT_INTERVAL = 0.0
     if os.environ.get("ODYSSEY_TEST_STUB"):
         engines.choose = lambda engine="auto", device="auto": StubEngine()  # type: ignore[misc]
-        StubTrainer.train_epoch = recorded(StubTrainer.train_epoch)  # type: ignore[method-assign]
-    CpuTrainer.train_epoch = recorded(CpuTrainer.train_epoch)  # type: ignore[method-assign]
-    return cli.main(words)
+        StubTrainer.train_epoch = recorded(poisoned(StubTrainer.train_epoch))  # type: ignore[method-assign]
+    CpuTrainer.train_epoch = recorded(poisoned(CpuTrainer.train_epoch))  # type: ignore[method-assign]
+
+
+def poisoned(train_epoch: Callable[..., Epoch]) -> Callable[..., Epoch]:
+    """The same, but for what a certain trial does."""
+    if "ODYSSEY_TEST_POISON" not in os.environ:
+        return train_epoch
+    seed, deed, epoch = os.environ["ODYSSEY_TEST_POISON"].split(" ")
+
+    def wrapper(self: object, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
+        if any(member.seed == int(seed) and member.epoch >= int(epoch) for member in members):
+            if deed == "HANG":  # in machine code, where no handler of a signal runs on this thread
+                signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+                ctypes.CDLL(None).sleep(100_000)
+            if deed == "EXIT":
+                os._exit(3)
+            os.kill(os.getpid(), signal.Signals[deed])
+        return train_epoch(self, members, orders)
+
+    return wrapper
 
 
 def recorded(train_epoch: Callable[..., Epoch]) -> Callable[..., Epoch]:
@@ -106,12 +136,18 @@ class Scene:
 
     def __init__(self, runs: Path, settings: Sequence[str], stub: float | None = None):
         self.runs, self.log = runs, runs / "log"
-        self._settings = settings
+        self._settings = [*settings, "paired=false"]  # the log names a trial by its seed
+        self._stored = [word for word in settings if word.startswith("storage=")]
+        self.storage = self._stored[0].removeprefix("storage=").strip("'") if self._stored else None
         self._environment = os.environ | {"ODYSSEY_TEST_LOG": str(self.log)}
         if stub:
             self._environment["ODYSSEY_TEST_STUB"] = str(stub)
         self.deaths: dict[int, float] = {}
         runs.mkdir(parents=True, exist_ok=True)
+
+    def poison(self, study: Study, variant: str, number: int, deed: str, epoch: int = 0) -> None:
+        """From now on a trial of the same plan is one that kills, or hangs, its process."""
+        self._environment["ODYSSEY_TEST_POISON"] = f"{study.plan.trial_seed(variant, number)} {deed} {epoch}"
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         with open(self.runs / "said", "ab") as said:
@@ -124,7 +160,7 @@ class Scene:
 
     def worker(self) -> subprocess.Popen[bytes]:
         mine = [word for word in self._settings if word.startswith("population=")]
-        return self.start("worker", "study=s", f"runs={self.runs}", "threads=1", f"lease={LEASE}", *mine)
+        return self.start("worker", "study=s", f"runs={self.runs}", "threads=1", f"lease={LEASE}", *mine, *self._stored)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         process.kill()
@@ -136,7 +172,7 @@ class Scene:
         assert [worker.wait(timeout=600) for worker in workers] == [0] * len(workers), self.said()
 
     def study(self) -> Study:
-        return Study.open(self.runs / "s")
+        return Study.open(self.runs / "s", storage=self.storage)
 
     def said(self) -> str:
         return (self.runs / "said").read_text()
@@ -146,7 +182,7 @@ class Scene:
 
     def check(self, whole: "Scene", n: int) -> None:
         """Exactly the planned trials, none twice, nothing trained by two at once, and the numbers of `whole`."""
-        ours, theirs = load("s", self.runs), load("s", whole.runs)
+        ours, theirs = load("s", self.runs, self.storage), load("s", whole.runs, whole.storage)
         assert len(ours) == n and set(ours.status) <= {"finished", "diverged"}, ours.status.value_counts()
         volatile = ["study", "train_seconds", "started", "finished"]
         pd.testing.assert_frame_equal(ours.drop(columns=volatile), theirs.drop(columns=volatile), check_exact=True)
@@ -211,7 +247,7 @@ def begin(scene: Scene, *more: str) -> Study:
     process = scene.sweep(*more)
     until(lambda: (scene.runs / "s" / "study.yaml").exists() and scene.log.exists(), scene)
     scene.kill(process)
-    return Study.open(scene.runs / "s")
+    return scene.study()
 
 
 def kills(whole: Scene, runs: Path, n: int, n_kills: int, n_workers: int = 4, storage: str | None = None) -> str:
@@ -234,6 +270,44 @@ def kills(whole: Scene, runs: Path, n: int, n_kills: int, n_workers: int = 4, st
         f"{n_kills} SIGKILLs over {n} trials with {n_workers} workers on {where}: exactly {n} finished, none twice, "
         f"none by two at once, every curve as undisturbed ({time.monotonic() - start:.0f} s)"
     )
+
+
+POISONABLE = ["population=16"]
+
+
+def poison(whole: Scene, runs: Path, deed: str, epoch: int, n_workers: int) -> str:
+    """One trial of 18 kills whoever trains it. With one worker, which is the command, it is given again."""
+    scene = Scene(runs, settings(18, *POISONABLE))
+    scene.poison(whole.study(), "vanilla", 2, deed, epoch)
+    codes = []
+    while 0 not in codes:
+        codes.append(scene.sweep(*([f"launcher.workers={n_workers}"] if n_workers > 1 else [])).wait(timeout=600))
+        assert len(codes) <= (1 if n_workers > 1 else 4), f"exit codes {codes}; said: {scene.said()}"
+    ours, theirs = load("s", runs), load("s", whole.runs)
+    failed = (ours.variant == "vanilla") & (ours.trial == 2)
+    assert ours.status.tolist() == ["failed" if each else "finished" for each in failed], ours.status
+    volatile = ["study", "train_seconds", "started", "finished", "error"]
+    columns = [name for name in theirs.columns if name not in volatile]
+    pd.testing.assert_frame_equal(ours.loc[~failed, columns], theirs.loc[~failed, columns], check_exact=True)
+    curves = load_curves("s", whole.runs).query("not (variant == 'vanilla' and trial == 2)").reset_index(drop=True)
+    pd.testing.assert_frame_equal(load_curves("s", runs), curves, check_exact=True)
+    error = ours.loc[failed, "error"].item()
+    return (
+        f"1 of 18 trials does {deed} in epoch {epoch + 1}, {n_workers} workers: it failed (“{error}”), "
+        f"the others are as undisturbed"
+    )
+
+
+def plans(runs: Path, rounds: int) -> str:
+    """Two commands of one name and different settings, given at once."""
+    for k in range(rounds):
+        one, other = (Scene(runs / str(k), settings(4, f"epochs={epochs}"), stub=0.01) for epochs in (3, 4))
+        processes = [one.sweep(), other.sweep()]
+        codes = [process.wait(timeout=600) for process in processes]
+        assert sorted(codes) == [0, 2], (codes, one.said())
+        epochs = set(load("s", one.runs).epochs)
+        assert epochs == {3 if codes[0] == 0 else 4} and "epochs: " in one.said(), one.said()
+    return f"two plans of one name at once, {rounds} times: one was trained, the other told the difference"
 
 
 def server(whole: Scene, runs: Path, n: int, postgres: Postgres, downtimes: Sequence[float]) -> str:
@@ -300,7 +374,7 @@ def workplace() -> Iterator[Path]:
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["kills", "server", "throughput", "resume"])
+    parser.add_argument("what", nargs="*", default=["kills", "poison", "plans", "server", "throughput", "resume"])
     parser.add_argument("--short", action="store_true", help="a tenth of it")
     asked = parser.parse_args()
     n, n_kills, n_stub = (40, 10, 540) if asked.short else (200, 100, 5400)
@@ -316,6 +390,14 @@ def main() -> None:
         if "kills" in asked.what:
             say(kills(whole, folder / "kills", n, n_kills))
             say(kills(whole, folder / "kills-postgresql", n, n_kills, storage=postgres.database("kills")))
+        if "poison" in asked.what:
+            calm = Scene(folder / "calm", settings(18, *POISONABLE))
+            calm.wait([calm.sweep()])
+            deeds = [("SIGSEGV", 0, 1), ("SIGKILL", 20, 2), ("EXIT", 5, 2)]
+            for k, (deed, epoch, n_workers) in enumerate(deeds):
+                say(poison(calm, folder / f"poison-{k}", deed, epoch, n_workers))
+        if "plans" in asked.what:
+            say(plans(folder / "plans", 2 if asked.short else 8))
         if "server" in asked.what:
             say(server(whole, folder / "server", n, postgres, downtimes))
         if "throughput" in asked.what:
@@ -336,4 +418,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.argv[1:2] == ["act"]:
         sys.exit(act(sys.argv[2:]))
+    if sys.argv[1:2] == ["work"]:
+        put_under_test()
+        sys.argv[1:2] = []
+        runpy.run_module("search.launchers", run_name="__main__")
     main()

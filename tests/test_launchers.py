@@ -106,7 +106,7 @@ def test_what_slurm_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     settings = yaml.safe_load((ROOT / "configs" / "launcher" / "slurm.yaml").read_text())
     settings |= {"workers": 8, "gpus_per_node": 1, "slurm_partition": "gpu", "slurm_account": "mine"}
-    workers = start(Job(str(tmp_path / "s"), str(tmp_path), "cuda", "cuda", 1, 1, 60.0, None), settings)
+    workers = start(Job(str(tmp_path / "s"), str(tmp_path), "cuda", "cuda", 1, 1, 60.0, 600.0, None), settings)
     assert "8 workers, job 17" in workers.described and "scancel 17" in workers.stopped
     asked = (tmp_path / "s" / "slurm" / "17_submission.sh").read_text()
     for line in ("--array=0-7", "--partition=gpu", "--account=mine", "--cpus-per-task=4", "--time=240"):
@@ -147,7 +147,7 @@ def test_ray_workers_on_two_nodes_and_the_death_of_one(whole: Scene, tmp_path: P
     ],
 )
 def test_bad_settings_of_a_launcher_are_named(settings: dict[str, Any], expected: str, tmp_path: Path) -> None:
-    job = Job(str(tmp_path), str(tmp_path), "cpu", "cpu", 1, 1, 60.0, None)
+    job = Job(str(tmp_path), str(tmp_path), "cpu", "cpu", 1, 1, 60.0, 600.0, None)
     with pytest.raises(UserError, match=expected) as caught:
         start(job, settings)
     assert "\n" not in str(caught.value)

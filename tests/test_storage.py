@@ -149,7 +149,9 @@ def finish(folder: Path, plan: Plan) -> None:
     task, study = tasks.load(plan.task), Study.create(folder, plan)
     engine = engines.choose("cpu", "cpu")
     with Progress(study.counts(), plan.epochs) as progress:
-        assert sweep.run(study, task, engine, population=2, threads=1, progress=progress, lease=1.0)
+        assert sweep.run(
+            study, task, engine, population=2, threads=1, progress=progress, lease=1.0, trial_timeout=600.0
+        )
 
 
 @pytest.mark.parametrize("layout", sorted(path.name for path in LAYOUTS.iterdir()))
@@ -251,6 +253,15 @@ def test_trials_that_are_gone_from_the_storage_are_no_complete_study(echo: Task,
         db.close()
 
     refused(lambda: run(tmp_path / "s", echo, engine=Faulty(act), population=1), "6 trials", "lost")
+
+
+def test_a_shared_storage_that_is_lost_is_not_made_anew(echo: Task, tmp_path: Path) -> None:
+    shared = plan(echo, storage=f"sqlite:///{tmp_path / 'shared.db'}")
+    Study.create(tmp_path / "s", shared).close()
+    for path in tmp_path.glob("shared.db*"):
+        path.unlink()
+    refused(lambda: Study.create(tmp_path / "s", shared), "shared.db", "does not exist")
+    assert not list(tmp_path.glob("shared.db*"))
 
 
 def test_an_empty_file_is_no_storage_and_stays_empty(echo: Task, tmp_path: Path) -> None:

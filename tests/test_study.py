@@ -51,7 +51,16 @@ def plan(task: Task, **changes: Any) -> Plan:
 def sweep(folder: Path, task: Task, *, population: int = 4, **changes: Any) -> Study:
     study = Study.create(folder, plan(task, **changes))
     with Progress(study.counts(), study.plan.epochs) as progress:
-        assert run(study, task, ReferenceEngine(), population=population, threads=1, progress=progress, lease=60.0)
+        assert run(
+            study,
+            task,
+            ReferenceEngine(),
+            population=population,
+            threads=1,
+            progress=progress,
+            lease=60.0,
+            trial_timeout=600.0,
+        )
     return study
 
 

@@ -1,5 +1,6 @@
 """Workers and their leases, and each fault that a study must survive. The longer form is `tests.faults`."""
 
+import dataclasses
 import errno
 import os
 import signal
@@ -26,6 +27,7 @@ from search.engines import Epoch, Member
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError
 from search.leases import LeaseLost, Leases, Outcome
+from search.locks import LastWords
 from search.progress import Progress
 from search.status import status_of
 from search.storage import kept
@@ -60,7 +62,8 @@ def run(
     with Progress(study.counts(), study.plan.epochs) as progress:
         progress.note = notes  # type: ignore[method-assign]
         engine = engine or ReferenceEngine()
-        assert sweep.run(study, task, engine, population=population, threads=1, progress=progress, lease=lease)
+        settings: dict[str, Any] = {"population": population, "threads": 1, "lease": lease, "trial_timeout": 600.0}
+        assert sweep.run(study, task, engine, progress=progress, **settings)
     return study, notes
 
 
@@ -195,14 +198,14 @@ def test_who_has_lost_the_lease_can_do_nothing(echo: Task, tmp_path: Path, url: 
     own.join("w", "host", "boot", 1, "device")
     claims, _ = own.exchange("w", want=1)
     beat = own.peers()[0].beat
-    assert not own.dismiss("w", beat - 1), "it has shown a sign of life since"
-    assert own.dismiss("w", beat)
+    assert not own.dismiss("w", beat - 1, LastWords()), "it has shown a sign of life since"
+    assert own.dismiss("w", beat, LastWords())
     assert study.counts()["vanilla"] == {"waiting": 3, "running": 0, "finished": 0, "diverged": 0, "failed": 0}
     for call in ({"want": 1}, {"outcomes": [study.failure(study.key(claims[0]), UserError("x"))]}, {}):
         with pytest.raises(LeaseLost):
             own.exchange("w", **call)  # type: ignore[arg-type]
     own.join("v", "host", "boot", 1, "device")
-    assert own.exchange("v", want=1)[0] == claims
+    assert own.exchange("v", want=1)[0] == [dataclasses.replace(claims[0], deaths=1)]
     assert study.counts()["vanilla"]["running"] == 1 and study.counts()["vanilla"]["failed"] == 0
 
 
@@ -334,7 +337,7 @@ def test_a_worker_that_slept_through_its_lease_drops_its_trials(echo: Task, tmp_
         if not slept:
             slept.append(True)
             (peer,) = study.leases.peers()
-            while not study.leases.dismiss(peer.worker, study.leases.peers()[0].beat):
+            while not study.leases.dismiss(peer.worker, study.leases.peers()[0].beat, LastWords()):
                 pass  # as another worker would after the time of the lease
 
     _, notes = run(tmp_path / "s", echo, engine=Faulty(sleep), lease=1.0)
@@ -677,12 +680,10 @@ def test_a_password_reaches_no_file_no_log_and_no_process_title(tmp_path: Path, 
 
 def test_a_password_is_kept_out_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "")
-    assert kept("postgresql://me:a%2Fb@host:5/db?sslmode=require") == (
-        "postgresql://me@host:5/db?sslmode=require"
-    )
+    assert kept("postgresql://me:a%2Fb@host:5/db?sslmode=require") == ("postgresql://me@host:5/db?sslmode=require")
     assert os.environ["PGPASSWORD"] == "a/b"
     assert kept("sqlite:////tmp/x.db") == "sqlite:////tmp/x.db"
-    with pytest.raises(UserError, match="expected sqlite:):
+    with pytest.raises(UserError, match="expected sqlite:"):
         kept("not a url")
 
 

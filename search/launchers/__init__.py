@@ -11,9 +11,11 @@ from typing import Any, Protocol
 from search.errors import expect
 from search.launchers.job import Job
 
-__all__ = ["LAUNCHERS", "Job", "Workers", "start"]
+__all__ = ["LAUNCHERS", "RESTARTS", "Job", "Workers", "start"]
 
 LAUNCHERS = ("local", "slurm", "ray")
+# How often a worker that died is started again, by launchers that do so: every three deaths end one trial at least.
+RESTARTS = 30
 
 
 class Workers(Protocol):
@@ -35,6 +37,11 @@ class Workers(Protocol):
 
     def last_words(self) -> list[str]:
         """Of each worker that has ended in error since the last call, one line."""
+        ...
+
+    def revive(self) -> dict[int, str]:
+        """Starts again those that had died when `alive` was last called, where that is the launcher's to do; what they
+        had died of by the process ids that they had."""
         ...
 
     def stop(self) -> None:

@@ -21,7 +21,7 @@ class Job:
     """Attributes:
     folder: of the study, absolute.
     directory: where it runs, which is where users' modules and relative paths are found.
-    engine, device, population, lease: as ``odyssey worker`` takes them.
+    engine, device, population, lease, trial_timeout: as ``odyssey worker`` takes them.
     threads: None for all cores.
     cache: folder of prepared data, for tasks that have one.
     storage: the study's, if it is not in its folder: of a plan alone no other is opened.
@@ -34,6 +34,7 @@ class Job:
     population: int
     threads: int | None
     lease: float
+    trial_timeout: float
     cache: str | None
     storage: str | None = None
 
@@ -64,6 +65,7 @@ def work(job: Job) -> int:
             threads=threads,
             progress=display,
             lease=job.lease,
+            trial_timeout=job.trial_timeout,
         )
     return 0 if complete else INTERRUPTED
 

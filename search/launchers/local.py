@@ -1,16 +1,21 @@
 """``launcher=local``: workers on this machine, one a GPU or each with a share of the cores."""
 
 import os
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from search import engines
-from search.errors import expect_whole
+from search import engines, launchers
+from search.errors import FAILED, INTERRUPTED, USER_ERROR, expect_whole
 from search.launchers import job as jobs
 from search.launchers.job import Job
+
+# Exit codes of a worker that had its reasons: an error, bad input, having been told to end.
+_REASONED = (FAILED, USER_ERROR, INTERRUPTED)
 
 
 def n_workers(settings: Mapping[str, Any], engine: str) -> int:
@@ -27,19 +32,32 @@ class LocalWorkers:
 
     stopped, stopping = "the workers save and leave", True
 
-    def __init__(self, processes: list[subprocess.Popen[bytes]], logs: list[Path]):
-        self._processes, self._logs = processes, logs
-        self._told: set[int] = set()
-        self.described = f"{len(processes)} workers on this machine, which write to {logs[0].parent}/local-*.log"
+    def __init__(self, starts: list[Callable[[], subprocess.Popen[bytes]]], logs: list[Path]):
+        self._starts, self._logs = starts, logs
+        self._processes = [begin() for begin in starts]
+        self._codes: dict[int, int] = {}
+        self._restarts = [0] * len(starts)
+        self.described = f"{len(starts)} workers on this machine, which write to {logs[0].parent}/local-*.log"
 
     def alive(self) -> int:
-        return sum(process.poll() is None for process in self._processes)
+        codes = {k: process.poll() for k, process in enumerate(self._processes)}
+        self._ended = {k: code for k, code in codes.items() if code is not None}
+        return len(self._processes) - len(self._ended)
 
     def last_words(self) -> list[str]:
-        codes = {k: process.poll() for k, process in enumerate(self._processes)}
-        new = {k: code for k, code in codes.items() if code and k not in self._told}
-        self._told |= set(new)
+        new = {k: code for k, code in self._ended.items() if code and self._codes.get(k) != code}
+        self._codes |= new
         return [f"worker {k} ended with code {code}: {_last_line(self._logs[k])}" for k, code in new.items()]
+
+    def revive(self) -> dict[int, str]:
+        causes = {}
+        for k, code in self._ended.items():
+            if code not in _REASONED and self._restarts[k] < launchers.RESTARTS:
+                causes[self._processes[k].pid] = _cause(code)
+                self._processes[k] = self._starts[k]()
+                self._restarts[k] += 1
+                self._codes.pop(k, None)
+        return causes
 
     def stop(self) -> None:
         for process in self._processes:
@@ -54,12 +72,20 @@ def start(job: Job, settings: Mapping[str, Any]) -> LocalWorkers:
     folder = Path(job.folder) / "workers"
     folder.mkdir(parents=True, exist_ok=True)
     logs = [folder / f"local-{k}.log" for k in range(n)]
-    processes = []
-    for k, log in enumerate(logs):
+
+    def begin(k: int) -> subprocess.Popen[bytes]:
         environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]} if gpus else {})
-        with open(log, "a") as file:
-            processes.append(subprocess.Popen(jobs.command(share), stdout=file, stderr=file, env=environment))
-    return LocalWorkers(processes, logs)
+        with open(logs[k], "a") as file:
+            return subprocess.Popen(jobs.command(share), stdout=file, stderr=file, env=environment)
+
+    return LocalWorkers([partial(begin, k) for k in range(n)], logs)
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"{name}, which the kernel sends where memory runs out" if code == -signal.SIGKILL else name
 
 
 def _gpus() -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search.errors import UserError, expect, expect_whole
+from search.launchers import RESTARTS
 from search.launchers.job import Job, work
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class RayWorkers:
                     words.append(f"worker {k}: {str(error).strip().splitlines()[-1]}")
         return words
 
+    def revive(self) -> dict[int, str]:
+        return {}  # Ray has done so
+
     def stop(self) -> None:
         import ray
 
@@ -72,8 +76,8 @@ def start(job: Job, settings: Mapping[str, Any]) -> RayWorkers:
         workers = min(room)
     expect_whole("launcher.workers", workers, 1, ", or null")
     share = replace(job, threads=job.threads or max(1, int(cpus)))
-    # A worker that dies with its node is started again, as often as it takes; one that raises has its reasons.
+    # A worker that dies, or its node, is started again; one that raises has its reasons.
     path = os.pathsep.join(filter(None, [job.directory, os.environ.get("PYTHONPATH")]))
     environment = {"env_vars": {"PYTHONPATH": path}}
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1, runtime_env=environment)(work)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RESTARTS, runtime_env=environment)(work)
     return RayWorkers([task.remote(share) for _ in range(workers)])

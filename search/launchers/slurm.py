@@ -53,6 +53,9 @@ class SlurmWorkers:
                     words.append(f"job {job.job_id}: {str(error).strip().splitlines()[-1]} (see {job.paths.stderr})")
         return words
 
+    def revive(self) -> dict[int, str]:
+        return {}
+
     def stop(self) -> None:
         pass  # that the terminal has gone is no reason to give up nodes that were waited for
 

@@ -1,5 +1,6 @@
 """Watching a study that workers elsewhere train."""
 
+import socket
 import time
 
 from search.errors import UserError, one_line
@@ -23,6 +24,7 @@ def watch(study: Study, workers: Workers, progress: Progress) -> bool:
         UserError: all workers have ended before it was.
     """
     asked: list[bool] = []
+    causes: dict[int, str] = {}
     trouble = ""
 
     def look() -> bool:
@@ -46,6 +48,10 @@ def watch(study: Study, workers: Workers, progress: Progress) -> bool:
             complete = look()
             for line in workers.last_words():
                 progress.note(line)
+            if not complete and not asked:
+                causes |= (revived := workers.revive())
+                left += len(revived)
+            causes = {pid: cause for pid, cause in causes.items() if not _explained(study, pid, cause)}
             if asked and not complete:
                 progress.note(workers.stopped)
                 workers.stop()
@@ -60,3 +66,11 @@ def watch(study: Study, workers: Workers, progress: Progress) -> bool:
             if not left:
                 raise UserError(f"{study.folder}: expected a worker to complete it, but all have ended; see their logs")
             time.sleep(INTERVAL)
+
+
+def _explained(study: Study, pid: int, cause: str) -> bool:
+    """Whether the deaths of a process of this machine have been counted by now, and are explained by its cause."""
+    try:
+        return study.leases.explain(socket.gethostname(), pid, cause)
+    except TROUBLE:
+        return False
