@@ -336,7 +336,7 @@ def throughput(runs: Path, n: int, n_workers: int = 8, storage: str | None = Non
     workers = [scene.worker() for _ in range(n_workers)]
     scene.wait(workers)
     assert "locked" not in scene.said() and "Traceback" not in scene.said(), scene.said()
-    assert len(load("s", runs).query("status == 'finished'")) == n
+    assert len(load("s", runs, scene.storage).query("status == 'finished'")) == n
     # From when all workers are there until the first finds nothing more to do.
     rows = [line.split(" ") for line in scene.log.read_text().splitlines() if line.startswith("end")]
     ends = pd.DataFrame([(int(pid), float(moment)) for _, pid, moment, _ in rows], columns=["pid", "moment"])
