@@ -18,5 +18,6 @@ from analysis import fanova
 from analysis.compare import compare, compare_studies
 from analysis.load import load, load_curves, load_plans
 from analysis.report import report
+from analysis.simulation import simulate
 
-__all__ = ["compare", "compare_studies", "fanova", "load", "load_curves", "load_plans", "report"]
+__all__ = ["compare", "compare_studies", "fanova", "load", "load_curves", "load_plans", "report", "simulate"]

@@ -14,10 +14,12 @@ on a task is one of
 ``for reference``
     a number to look at, which nothing is tested against.
 
-That a difference is not significant does not show that there is none. So a statement of no difference is reproduced
-only if the difference is shown to be smaller than an equivalence margin: two one-sided Welch tests at 5 %, which is the
-90 % interval of the difference inside the margin. Then it counts as none, even if it is significant. All variants named
-must pass, so that these tests need no adjustment; those of a difference have p adjusted as in `compare`.
+That a difference is not significant does not show that there is none, and a significant one may be too small to
+matter. So differences are judged against a margin: one below it counts as none. "Worse" is to be worse by at least the
+margin, "no difference" to differ by less than it, either way. A statement is reproduced, or contradicted, only if that,
+or its opposite, is shown by one-sided tests at 5 % on the standard errors of `compare`; a difference must be
+significant there too. All variants named must pass, which needs no adjustment; any of them can contradict, so that m
+variants contradict at 5 % / m. Each verdict is then wrong in at most one study of twenty, whatever the truth is.
 
 Shares and marginals are those of vanilla (PROTOCOL section 5), with two standard deviations over the trees of the
 forest either way. A single tree scatters more than the forest's mean does, so this errs on the side of inconclusive.
@@ -34,8 +36,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import fanova, stats
-from analysis.compare import ALPHA, BASELINE, FRACTION, best_trials
+from analysis import best_fraction, fanova
+from analysis.best_fraction import Estimate
+from analysis.compare import ALPHA, BASELINE, contrast_of
 from analysis.importance import SCORES, Importance
 from search.errors import UserError, expect, one_line
 
@@ -147,42 +150,58 @@ def read(path: str | Path = PUBLISHED) -> list[Finding]:
 
 
 def worse(evidence: Evidence, variants: Sequence[str], margin: float) -> Outcome:
-    """Each variant is significantly worse than vanilla. Contradicted by one that is significantly better, or is shown
-    to be worse by less than the margin, if at all."""
+    """Each variant is significantly worse than vanilla, and shown to be so by more than the margin. Contradicted by one
+    that is shown not to be."""
 
     def holds(contrast: _Contrast) -> bool | None:
-        if contrast.high < contrast.margin:
-            return False
-        return contrast.difference > 0 if contrast.significant else None
+        if contrast.significant and contrast.above(contrast.margin):
+            return True
+        return False if contrast.below(contrast.margin, contrast.any_of) else None
 
-    return _of_variants(evidence, variants, margin, holds)
+    def more(contrast: _Contrast) -> float:
+        sides = 1 if contrast.value > contrast.margin else contrast.any_of
+        return contrast.more_to_show(contrast.margin, ALPHA / sides)
+
+    return _of_variants(evidence, variants, margin, holds, more)
 
 
 def no_difference(evidence: Evidence, variants: Sequence[str], margin: float) -> Outcome:
     """Each variant is shown to differ from vanilla by less than the margin. Contradicted by one that differs
-    significantly and is not."""
+    significantly, and is shown to do so by more."""
 
     def holds(contrast: _Contrast) -> bool | None:
-        if -contrast.margin < contrast.low and contrast.high < contrast.margin:
+        if contrast.above(-contrast.margin) and contrast.below(contrast.margin):
             return True
-        return False if contrast.significant else None
+        beyond = contrast.above(contrast.margin, 2 * contrast.any_of) or contrast.below(
+            -contrast.margin, 2 * contrast.any_of
+        )
+        return False if contrast.significant and beyond else None
 
-    return _of_variants(evidence, variants, margin, holds)
+    def more(contrast: _Contrast) -> float:
+        if abs(contrast.value) < contrast.margin:
+            return best_fraction.more_to_equivalence(contrast.estimate, contrast.margin, ALPHA)
+        return contrast.more_to_show(math.copysign(contrast.margin, contrast.value), ALPHA / (2 * contrast.any_of))
+
+    return _of_variants(evidence, variants, margin, holds, more)
 
 
 def none_better(evidence: Evidence, margin: float) -> Outcome:
     """Every other variant is shown not to be better than vanilla by the margin. Contradicted by one that is
-    significantly better and not shown that."""
+    significantly better, and shown to be so by more."""
 
     def holds(contrast: _Contrast) -> bool | None:
-        if contrast.low > -contrast.margin:
+        if contrast.above(-contrast.margin):
             return True
-        return False if contrast.significant and contrast.difference < 0 else None
+        return False if contrast.significant and contrast.below(-contrast.margin, contrast.any_of) else None
+
+    def more(contrast: _Contrast) -> float:
+        sides = 1 if contrast.value > -contrast.margin else contrast.any_of
+        return contrast.more_to_show(-contrast.margin, ALPHA / sides)
 
     others = [variant for variant in evidence.table.index.astype(str) if variant != BASELINE]
     if not others:
         return Outcome(NOT_TESTABLE, f"The study has no variant but {BASELINE}.")
-    return _of_variants(evidence, others, margin, holds)
+    return _of_variants(evidence, others, margin, holds, more)
 
 
 def share(
@@ -281,47 +300,69 @@ def reference(evidence: Evidence, score: float) -> Outcome:
 
 @dataclass(frozen=True)
 class _Contrast:
-    difference: float
-    low: float
-    high: float
+    """A difference from vanilla, and what it is held against.
+
+    Attributes:
+        estimate: of the difference.
+        significant: as in `compare`.
+        level: at which it is significant, two-sided.
+        margin: below which it counts as none.
+        any_of: number of variants of which any can contradict.
+    """
+
+    estimate: Estimate
     significant: bool
+    level: float
     margin: float
+    any_of: int
+
+    @property
+    def value(self) -> float:
+        return self.estimate.value
+
+    def above(self, bound: float, tests: int = 1) -> bool:
+        """Whether it is shown to be above a bound."""
+        return self.estimate.lower(ALPHA / tests) > bound
+
+    def below(self, bound: float, tests: int = 1) -> bool:
+        """Whether it is shown to be below a bound."""
+        return self.estimate.upper(ALPHA / tests) < bound
+
+    def more_to_show(self, bound: float, alpha: float) -> float:
+        """More trials until it is shown on which side of the bound it is, and, beyond the margin, significantly so."""
+        more = best_fraction.more_to_show(self.estimate, bound, alpha)
+        if abs(self.value) <= self.margin or self.significant:
+            return more
+        return max(more, best_fraction.more_to_show(self.estimate, 0.0, self.level / 2))
 
 
 def _of_variants(
-    evidence: Evidence, variants: Sequence[str], margin: float, holds: Callable[[_Contrast], bool | None]
+    evidence: Evidence,
+    variants: Sequence[str],
+    margin: float,
+    holds: Callable[[_Contrast], bool | None],
+    more: Callable[[_Contrast], float],
 ) -> Outcome:
     table = evidence.table
     absent = [variant for variant in (BASELINE, *variants) if variant not in table.index]
     if absent:
         return Outcome(NOT_TESTABLE, f"The study has no variant {', '.join(absent)}.")
-    best = evidence.trials[best_trials(evidence.trials, table["select"].iloc[0])]
-    samples = {v: best.loc[best["variant"] == v, "test_score"].to_numpy() for v in (BASELINE, *variants)}
-    n_tests = int((table["test"] == "tested").sum())
-    ends = table["n_finished"] + table["n_diverged"]
+    width = margin * abs(float(table["best_mean"][BASELINE]))
+    level = ALPHA / max(1, int((table["test"] == "tested").sum()))
     outcomes = []
     for variant in variants:
-        row = table.loc[variant]
-        ended = int(ends[variant])
+        row: Any = table.loc[variant]
         if row["test"] != "tested":
-            fewest = min(ended, int(ends[BASELINE]))
-            more = max(0.0, math.ceil(1.5 / FRACTION) - fewest) or math.nan
-            outcomes.append(Outcome(INCONCLUSIVE, f"{variant}: {row['test']}.", more))
+            outcomes.append(Outcome(INCONCLUSIVE, f"{variant}: {row['test']}.", row["more_trials"]))
             continue
-        interval = stats.mean_difference(samples[variant], samples[BASELINE], 1 - 2 * ALPHA)
-        width = margin * abs(stats.mean(samples[BASELINE]))
-        contrast = _Contrast(interval.estimate, interval.low, interval.high, bool(row["significant"]), width)
-        text = f"{variant}: {interval.estimate:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}], "
+        contrast = _Contrast(contrast_of(row), bool(row["significant"]), level, width, len(variants))
+        low, high = contrast.estimate.lower(ALPHA), contrast.estimate.upper(ALPHA)
+        text = f"{variant}: {contrast.value:+.3g} [{low:+.3g}, {high:+.3g}], "
         text += f"p {'< 0.001' if row['p_adjusted'] < 0.001 else '= ' + format(row['p_adjusted'], '.2g')}, "
         text += f"margin {width:.2g}, n = {row['n_best']:d}."
         answer = holds(contrast)
         if answer is None:
-            spread = stats.sd(samples[variant]), stats.sd(samples[BASELINE])
-            needed = min(
-                stats.n_to_settle(interval.estimate, *spread, alpha=ALPHA / max(1, n_tests)),
-                stats.n_to_equivalence(interval.estimate, *spread, margin=width, alpha=ALPHA),
-            )
-            outcomes.append(Outcome(INCONCLUSIVE, text, max(1.0, needed / FRACTION - ended)))
+            outcomes.append(Outcome(INCONCLUSIVE, text, more(contrast)))
         else:
             outcomes.append(Outcome(REPRODUCED if answer else CONTRADICTED, text))
     return _all_of(outcomes)

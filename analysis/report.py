@@ -25,6 +25,7 @@ from search.errors import UserError, expect, masked
 from search.study import Plan
 
 PICKED = {"valid": "validation score", "test": "test score, which flatters them"}
+DESIGNS = {"paired": "of paired trials", "unpaired": "of trials drawn apart"}
 ADJUSTED = {"bonferroni": "Bonferroni", "holm": "Holm"}
 STATUSES = ("diverged", "failed", "running", "waiting")
 DEBIASED = (
@@ -141,7 +142,7 @@ def report(
     if len(names) > 1:
         between = compare_studies(frame, select)
         contents.frame("studies", between)
-        note = f"Means of the best 10 % by {PICKED[select]}. p: Welch, Bonferroni for the tests on a task."
+        note = f"Means of the best 10 % by {PICKED[select]}. p: Bonferroni for the tests on a task."
         sections.insert(0, ("Between studies", [contents.table(tables.between_studies(between, "studies", "", note))]))
     contents.files["captions.md"] = _captions(contents.figures).encode()
 
@@ -251,8 +252,8 @@ def _draw_part(contents: Contents, part: Part, curves: pd.DataFrame | None, sele
     if len(expected):
         text = f"Expected test score of the best of n random trials, chosen {picked}, against n and against their mean "
         text += "training time; over all subsets of the trials (Dodge et al. 2019; unbiased as in Tang et al. 2020). "
-        text += f"Bands: 95 % bootstrap intervals. From {finished} finished and {diverged} diverged trials, the latter "
-        text += "counted as the worst finished one of their variant."
+        text += f"Bands: 95 % jackknife intervals, up to half of the trials. From {finished} finished and {diverged} "
+        text += "diverged trials, the latter counted as the worst finished one of their variant."
         figure = figures.draw_expected(expected, label, reference)
         contents.figure(f"expected_{n}", f"{where}: expected best score", text, expected, figure)
     best = summaries.best_curves(part.trials, curves, select) if curves is not None else pd.DataFrame()
@@ -304,10 +305,12 @@ def _draw_part(contents: Contents, part: Part, curves: pd.DataFrame | None, sele
 def _tables_of(contents: Contents, part: Part) -> list[tables.Table]:
     name, select, adjust = part.name, part.table["select"].iloc[0], part.table["adjust"].iloc[0]
     contents.frame(f"comparison_{name}", part.table)
-    note = f"Scores: test {part.label}; lower is better. The best were picked by {PICKED[select]}. p: two-sided Welch "
-    note += f"t-test against {BASELINE}, adjusted after {ADJUSTED[adjust]}; variants in blue differ significantly "
-    note += f"(p < {ALPHA}). P(first): how often a variant has the lowest mean when trials are resampled. P(better): "
-    note += f"probability that one of the best trials is better than one of {BASELINE}'s. M.-W.: Mann-Whitney test."
+    note = f"Scores: test {part.label}; lower is better. The best were picked by {PICKED[select]}. p: two-sided, "
+    note += f"against {BASELINE}, {DESIGNS[part.table['design'].iloc[0]]}, adjusted after {ADJUSTED[adjust]}; variants "
+    note += f"in blue differ significantly (p < {ALPHA}). Effect size: in standard deviations of the best. P(first): "
+    note += "how probable it is that the true mean is the lowest. P(better): probability that one of the best trials "
+    note += f"is better than one of {BASELINE}'s. As the paper tests: Welch, which takes the best trials for "
+    note += "independent draws and finds differences where there are none (docs/calibration.md)."
     made = [tables.comparison(part.table, f"comparison_{name}", f"{part.title}: variants", note)]
     note = f"The trial with the best {PICKED[select].partition(',')[0]} of each variant."
     made.append(tables.settings(part.table, f"settings_{name}", f"{part.title}: best settings", note))
@@ -465,7 +468,7 @@ def _tests(table: pd.DataFrame) -> str:
         verdict = f"the best 10 % differ significantly from those of {BASELINE}"
         verdict = f"Blue, thick: {verdict}" if table["significant"].any() else f"For no variant do {verdict}"
         sentences.append(
-            f"{verdict} (two-sided Welch t-test, p < {ALPHA}, "
+            f"{verdict} ({DESIGNS[table['design'].iloc[0]]}, p < {ALPHA}, "
             f"{ADJUSTED[table['adjust'].iloc[0]]} for the number of tests on a task: {n})."
         )
     for reason, rows in table[table["test"].str.startswith("not tested")].groupby("test", sort=False):

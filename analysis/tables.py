@@ -55,16 +55,16 @@ def comparison(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
         "rank": ("best 10 %", "rank", _fixed(0)),
         "p_first": ("best 10 %", "P(first)", _fixed(2)),
         "difference": (f"less {BASELINE}", "difference [95 %]", str),
-        "g": (f"less {BASELINE}", "Hedges' g [95 %]", str),
+        "effect_size": (f"less {BASELINE}", "effect size [95 %]", str),
         "improvement": (f"less {BASELINE}", "P(better) [95 %]", str),
         "p_adjusted": (f"less {BASELINE}", "p, adjusted", p_value),
-        "p_mann_whitney": (f"less {BASELINE}", "p, M.-W.", p_value),
+        "p_as_paper": (f"less {BASELINE}", "p, as the paper tests", p_value),
         "best_n_parameters": ("cost", "parameters", _fixed(0)),
         "train_seconds": ("cost", "train seconds", _fixed(1)),
     }
     rows = []
     for record in table.to_dict("records"):
-        for estimate, write in (("difference", signed(3)), ("g", signed(2)), ("improvement", _fixed(2))):
+        for estimate, write in (("difference", signed(3)), ("effect_size", signed(2)), ("improvement", _fixed(2))):
             low, high = record[f"{estimate}_low"], record[f"{estimate}_high"]
             record[estimate] = None if _absent(record[estimate]) else interval(record[estimate], low, high, write)
         row = {name: ABSENT if _absent(record[name]) else write(record[name]) for name, (*_, write) in columns.items()}
@@ -158,7 +158,7 @@ def between_studies(table: pd.DataFrame, name: str, title: str, note: str) -> Ta
             _or_absent(row["best_mean"], _fixed(3)),
             _or_absent(row["against_mean"], _fixed(3)),
             interval(row["difference"], row["difference_low"], row["difference_high"], signed(3)),
-            interval(row["g"], row["g_low"], row["g_high"], signed(2)),
+            interval(row["effect_size"], row["effect_size_low"], row["effect_size_high"], signed(2)),
             _or_absent(row["p_adjusted"], p_value),
         ]
         for row in table.to_dict("records")
@@ -172,7 +172,7 @@ def between_studies(table: pd.DataFrame, name: str, title: str, note: str) -> Ta
         "mean",
         "mean against",
         "difference [95 %]",
-        "Hedges' g [95 %]",
+        "effect size [95 %]",
     )
     headings = [("", heading) for heading in (*names, "p, adjusted")]
     marked = frozenset(i for i, significant in enumerate(table["significant"]) if significant)

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 import yaml
 from optuna.trial import TrialState, create_trial
-from scipy.stats import ttest_ind
+from scipy.stats import fisher_exact, ttest_ind
+from scipy.stats import t as student_t
 
 import analysis
-from analysis.compare import best_trials, upper_limit
+from analysis import best_fraction, stats
+from analysis.compare import best_trials, contrast_of, is_paired, selecting, upper_limit
+from analysis.simulation import Truth
 from analysis.summaries import axis_end, boxes
 from search.errors import UserError
 
@@ -257,8 +260,7 @@ def test_comparison_agrees_with_the_trials(frame: pd.DataFrame) -> None:
     best = {v: rows.nsmallest(2, "valid_score") for v, rows in frame[frame["status"] == "finished"].groupby("variant")}
     p = ttest_ind(best["nfg"]["test_score"], best["vanilla"]["test_score"], equal_var=False).pvalue
     row = table.loc["nfg"]
-    assert row["p"] == pytest.approx(p)
-    assert row["p_adjusted"] == pytest.approx(8 * p)
+    assert row["p_as_paper"] == pytest.approx(8 * p)
     assert row["best_mean"] == pytest.approx(best["nfg"]["test_score"].mean())
     assert row["best_sd"] == pytest.approx(best["nfg"]["test_score"].std())
     assert row["difference"] == pytest.approx(row["best_mean"] - table["best_mean"]["vanilla"])
@@ -281,12 +283,18 @@ def test_tasks_and_variants_keep_their_planned_order(tmp_path: Path) -> None:
 
 
 def test_what_is_not_tested_says_why(runs: Path, frame: pd.DataFrame) -> None:
-    assert list(analysis.compare(analysis.load("begun", runs))["test"]) == ["baseline", "not tested: n < 2"]
+    begun = analysis.compare(analysis.load("begun", runs)).set_index("variant")
+    assert list(begun["test"]) == ["baseline", "not tested: needs 45 trials"]
+    assert begun["more_trials"]["cifg"] == 43  # two have ended in both
+    assert begun.loc["cifg", ["p", "difference_low", "improvement", "effect_size", "p_first"]].isna().all()
     without = analysis.compare(frame[frame["variant"] != "vanilla"])
     assert set(without["test"]) == {"not tested: no vanilla"}
     assert not without["significant"].any()
-    same = analysis.compare(frame.assign(test_score=frame["test_score"] * 0))
+    drawn = analysis.simulate(trials=60)
+    same = analysis.compare(drawn.assign(test_score=0.0))
     assert set(same["test"]) == {"baseline", "not tested: no spread"}
+    diverging = drawn.assign(status=drawn["status"].where(drawn["trial"] < 4, "diverged"))
+    assert set(analysis.compare(diverging)["test"]) == {"baseline", "not tested: too few finished"}
 
 
 def test_an_axis_is_cut_only_above_the_bulk_and_the_count_above_it_is_kept(frame: pd.DataFrame) -> None:
@@ -303,3 +311,98 @@ def test_an_axis_is_cut_only_above_the_bulk_and_the_count_above_it_is_kept(frame
     everything = drawn[drawn["panel"] == "all"]
     assert (everything["limit"] < 100).all()
     assert (everything["n_beyond"] == 1).all()
+
+
+def test_paired_designs_are_told_from_the_trials(frame: pd.DataFrame) -> None:
+    assert not is_paired(frame)  # the same seeds, but settings of their own
+    drawn = analysis.simulate(trials=6)
+    assert is_paired(drawn) and not is_paired(analysis.simulate(trials=6, paired=False))
+    toggle = drawn.copy()
+    toggle.insert(
+        list(drawn).index("seed"), "peephole_i", np.where(drawn["variant"] == "nig", drawn["trial"] % 2, np.nan)
+    )
+    assert is_paired(toggle)
+    once = drawn.copy()
+    once.loc[once.index[-1], "lr"] *= 1.001
+    assert not is_paired(once)
+    once.loc[once.index[-1], "status"] = "failed"  # it is no partner then
+    assert is_paired(once)
+    assert not is_paired(drawn[drawn["variant"] == "vanilla"])
+
+
+def test_a_paired_difference_is_over_the_trials_that_ended_in_both() -> None:
+    drawn = analysis.simulate(trials=70)
+    whole = analysis.compare(drawn).set_index("variant")
+    assert set(whole["design"]) == {"paired"} and (whole["n_compared"].drop("vanilla") == 70).all()
+    assert whole["difference"].to_numpy() == pytest.approx(whole["best_mean"] - whole["best_mean"]["vanilla"])
+    gone = drawn.copy()
+    gone.loc[(gone["variant"] == "nfg") & (gone["trial"] < 5), "status"] = "failed"
+    partly = analysis.compare(gone).set_index("variant")
+    assert partly["n_compared"]["nfg"] == 65 and partly["n_compared"]["nig"] == 70
+    without = analysis.compare(drawn[drawn["trial"] >= 5]).set_index("variant")
+    columns = ["difference", "difference_se", "p", "effect_size", "improvement"]
+    assert list(partly.loc["nfg", columns]) == pytest.approx(list(without.loc["nfg", columns]))
+    assert partly["best_mean"]["vanilla"] == whole["best_mean"]["vanilla"]
+    diverged = drawn.copy()
+    picked = best_trials(drawn) & (drawn["variant"] == "nfg")
+    diverged.loc[picked, "status"] = "diverged"  # these stay in
+    worse = analysis.compare(diverged).set_index("variant")
+    assert worse["n_compared"]["nfg"] == 70 and worse["difference"]["nfg"] > whole["difference"]["nfg"]
+
+
+def test_comparison_gives_what_the_functions_of_the_best_fraction_give() -> None:
+    for paired in (True, False):
+        drawn = analysis.simulate(Truth({"nfg": 0.8, "cifg": 0.0}), 90, paired)
+        table = analysis.compare(drawn).set_index("variant")
+        vanilla, nfg, _ = (
+            best_fraction.best(selecting(own, "valid"), own["test_score"]) for _, own in drawn.groupby("variant")
+        )
+        difference = best_fraction.difference(nfg, vanilla, paired)
+        row = table.loc["nfg"]
+        assert (row["difference_low"], row["difference_high"]) == pytest.approx(difference.interval()[1:])
+        assert row["p"] == pytest.approx(difference.p) and row["p_adjusted"] == pytest.approx(2 * difference.p)
+        assert row["equivalent_within"] == pytest.approx(
+            difference.value + student_t(difference.freedom).ppf(0.95) * difference.error
+        )
+        assert contrast_of(row) == difference
+        assert row["best_se"] == pytest.approx(best_fraction.mean(nfg).error)
+        assert row["significant"] and row["rank"] == 3 and (row["rank_low"], row["rank_high"]) == (3, 3)
+        assert np.isnan(row["more_trials"]) and table["more_trials"]["cifg"] > 1
+        assert table["p_first"].sum() == pytest.approx(1)
+
+
+def test_divergence_is_compared_by_exact_tests() -> None:
+    fragile = Truth({"noaf": 0.0}, fragile={"noaf": 0.5})
+    for paired in (True, False):
+        drawn = analysis.simulate(fragile, 100, paired)
+        table = analysis.compare(drawn).set_index("variant")
+        failed = drawn["status"].eq("diverged").to_numpy().reshape(2, 100)
+        assert table["divergence"]["noaf"] == failed[1].mean() > 0.1
+        assert table["divergence_low"]["noaf"] < failed[1].mean() < table["divergence_high"]["noaf"]
+        if paired:
+            p = stats.mcnemar((failed[1] & ~failed[0]).sum(), (failed[0] & ~failed[1]).sum())
+        else:
+            p = fisher_exact(
+                [[failed[1].sum(), 100 - failed[1].sum()], [failed[0].sum(), 100 - failed[0].sum()]]
+            ).pvalue
+        assert table["p_divergence"]["noaf"] == pytest.approx(p)
+        assert np.isnan(table["p_divergence"]["vanilla"])
+
+
+def test_studies_are_compared_as_variants_are() -> None:
+    drawn = analysis.simulate(Truth({"nfg": 0.3}), 60)
+    expected = analysis.compare(drawn).set_index("variant").loc["nfg"]
+    gru = pd.Categorical(["gru"] * len(drawn), ["gru"])
+    studies = drawn.assign(study=drawn["variant"].astype("str"), variant=gru)
+    (row,) = analysis.compare_studies(studies).to_dict("records")
+    assert (row["study"], row["against"], row["design"]) == ("nfg", "vanilla", "paired")
+    for name in (
+        "difference",
+        "difference_low",
+        "difference_high",
+        "effect_size_low",
+        "p",
+        "n_compared",
+        "significant",
+    ):
+        assert row[name] == expected[name]

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis import compare, findings, stats
+from analysis import best_fraction, compare, findings
+from analysis.compare import contrast_of
 from analysis.findings import Evidence, Finding, NamedTest, Outcome
 from analysis.importance import Importance
 from search.errors import UserError
@@ -102,22 +103,33 @@ def steep(trials: pd.DataFrame) -> Any:
 
 @pytest.mark.parametrize("name", ["worse", "no_difference", "none_better"])
 def test_few_trials_leave_a_difference_open_and_say_how_many_more_it_takes(name: str) -> None:
-    outcome = contrast(name, evidence(n=20, score=steep, shifts={"nfg": 0.01}))
+    outcome = contrast(name, evidence(n=50, score=steep, shifts={"nfg": 0.01}))
     assert outcome.verdict == "inconclusive"
-    assert 1 <= outcome.more < 10_000
-    outcome = contrast(name, evidence(n=8, shifts={"nfg": 0.0}))
-    assert outcome.verdict == "inconclusive" and "not tested: n < 2" in outcome.evidence
-    assert outcome.more == 7  # 15 trials have a best 10 % of two
+    assert 1 <= outcome.more < 1_000_000
+    outcome = contrast(name, evidence(n=20, shifts={"nfg": 0.0}))
+    assert outcome.verdict == "inconclusive" and "not tested: needs 45 trials" in outcome.evidence
+    assert outcome.more == 25  # 45 trials have a best 10 % of five
 
 
-def test_as_many_more_trials_are_asked_for_as_the_power_of_the_tests_says() -> None:
-    few = evidence(n=20, score=steep, shifts={"nfg": 0.01})
-    best = few.trials.groupby("variant", observed=True)["valid_score"].nsmallest(2)
-    nfg, vanilla = best["nfg"].to_numpy(), best["vanilla"].to_numpy()
-    difference, spread = nfg.mean() - vanilla.mean(), (nfg.std(ddof=1), vanilla.std(ddof=1))
-    settled = stats.n_to_settle(difference, *spread, alpha=0.05)
-    equal = stats.n_to_equivalence(difference, *spread, margin=0.01 * vanilla.mean(), alpha=0.05)
-    assert findings.worse(few, ["nfg"], 0.01).more == pytest.approx(10 * min(settled, equal) - 20)
+def test_a_difference_below_the_margin_counts_as_none_however_significant() -> None:
+    many = evidence(n=2000, shifts={"nfg": 0.06})
+    assert bool(many.table["significant"]["nfg"])
+    assert contrast("no_difference", many).verdict == "reproduced"
+    assert contrast("worse", many).verdict == "contradicted"
+    near = evidence(n=150, shifts={"nfg": 0.09})  # at the margin
+    assert bool(near.table["significant"]["nfg"])
+    assert {contrast(name, near).verdict for name in ("worse", "no_difference")} == {"inconclusive"}
+
+
+def test_more_trials_are_as_many_as_the_power_of_the_test_says() -> None:
+    found = evidence(n=50, score=steep, shifts={"nfg": 0.4})
+    estimate = contrast_of(found.table.loc["nfg"])
+    margin = 0.01 * found.table["best_mean"]["vanilla"]
+    assert estimate.value > margin
+    beyond = best_fraction.more_to_show(estimate, margin, 0.05)
+    significant = best_fraction.more_to_show(estimate, 0, 0.025)
+    assert contrast("worse", found).more == max(beyond, significant)
+    assert best_fraction.power_to_show(estimate.of(50 + int(beyond)), margin, 0.05) == pytest.approx(0.8, abs=0.01)
 
 
 def test_all_variants_must_agree_and_one_can_contradict() -> None:

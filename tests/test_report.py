@@ -228,7 +228,7 @@ def test_log_axes_have_numbers_at_their_ticks() -> None:
 def test_report_of_an_unfinished_study_says_how_much_is_there(runs: Path, undrawn: None) -> None:
     page = (analysis.report("begun", runs, select="test") / "index.html").read_text()
     assert "2 of 12 planned trials finished; 2 diverged, 2 running, 6 waiting." in page
-    assert "Not tested: n &lt; 2 (cifg)" in page
+    assert "Not tested: needs 45 trials (cifg)" in page
     assert "picked by test score" in page
     assert "No functional ANOVA of vanilla" in page
 
