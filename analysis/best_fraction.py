@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
-from scipy import stats as scipy_stats
 
 from analysis.stats import LEVEL, NAN, Floats, Interval, best_fraction
 
@@ -80,15 +79,15 @@ class Estimate:
         """Two-sided, of the true value being 0; NaN without a standard error above 0."""
         if not self.error > 0:
             return NAN
-        return float(2 * scipy_stats.t.sf(abs(self.value) / self.error, self.freedom))
+        return float(2 * special.stdtr(self.freedom, -abs(self.value) / self.error))
 
     def lower(self, alpha: float) -> float:
         """Lower bound of the true value, above it with probability `alpha`."""
-        return self.value - float(scipy_stats.t.isf(alpha, self.freedom)) * self.error
+        return self.value + float(special.stdtrit(self.freedom, alpha)) * self.error
 
     def upper(self, alpha: float) -> float:
         """Upper bound of the true value, below it with probability `alpha`."""
-        return self.value + float(scipy_stats.t.isf(alpha, self.freedom)) * self.error
+        return self.value - float(special.stdtrit(self.freedom, alpha)) * self.error
 
     def interval(self, level: float = LEVEL) -> Interval:
         """The confidence interval; NaN without a standard error."""
@@ -177,12 +176,12 @@ def probability_of_improvement(a: Best, b: Best, paired: bool, level: float = LE
     """
     if not (a.testable and b.testable):
         return Interval(NAN, NAN, NAN)
-    value, influence_a = a.influence(_share_below(a.report, b.scores))
-    _, influence_b = b.influence(1 - _share_below(b.report, a.scores))
+    value, influence_a = a.influence(share_below(a.report, b.scores))
+    _, influence_b = b.influence(1 - share_below(b.report, a.scores))
     error, freedom = _error(a, b, influence_a, influence_b, paired)
     if value in (0, 1):
         k = min(len(a.picked), len(b.picked))
-        reach = 1 - 1 / (1 + float(scipy_stats.t.isf((1 - level) / 2, k - 1)) ** 2 / k)
+        reach = 1 - 1 / (1 + float(special.stdtrit(k - 1, (1 - level) / 2)) ** 2 / k)
         return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
     logit = Estimate(float(special.logit(value)), error / (value * (1 - value)), freedom).interval(level)
     return Interval(value, float(special.expit(logit.low)), float(special.expit(logit.high)))
@@ -233,10 +232,8 @@ def power_to_show(estimate: Estimate, bound: float, alpha: float) -> float:
     """
     if not estimate.error > 0:
         return NAN
-    critical = scipy_stats.t.isf(alpha, estimate.freedom)
-    shift = abs(estimate.value - bound) / estimate.error
-    power = scipy_stats.nct.sf(critical, estimate.freedom, shift)
-    return float(power) if np.isfinite(power) else float(shift > critical)
+    critical = -special.stdtrit(estimate.freedom, alpha)
+    return float(1 - special.nctdtr(estimate.freedom, abs(estimate.value - bound) / estimate.error, critical))
 
 
 def power_of_equivalence(estimate: Estimate, margin: float, alpha: float) -> float:
@@ -247,10 +244,9 @@ def power_of_equivalence(estimate: Estimate, margin: float, alpha: float) -> flo
     """
     if not estimate.error > 0:
         return NAN
-    critical = scipy_stats.t.isf(alpha, estimate.freedom)
+    critical = -special.stdtrit(estimate.freedom, alpha)
     below, above = (margin - estimate.value) / estimate.error, (margin + estimate.value) / estimate.error
-    normal = scipy_stats.norm.cdf
-    return float(max(0.0, normal(below - critical) + normal(above - critical) - 1))
+    return float(max(0.0, special.ndtr(below - critical) + special.ndtr(above - critical) - 1))
 
 
 def more_to_show(estimate: Estimate, bound: float, alpha: float, power: float = 0.8) -> float:
@@ -285,7 +281,7 @@ def _more(estimate: Estimate, power_of: Callable[[Estimate], float], power: floa
     return float(high - estimate.n)
 
 
-def _share_below(values: Floats, others: Floats) -> Floats:
+def share_below(values: Floats, others: Floats) -> Floats:
     """[n] share of `others` that each of `values` [n] is lower than; ties count half."""
     ordered = np.sort(others)
     above = len(others) - np.searchsorted(ordered, values, side="right")

@@ -249,7 +249,9 @@ def _compare_task(trials: pd.DataFrame, select: Select, adjust: Adjust) -> pd.Da
     table["significant"] = table["p_adjusted"] < ALPHA
     table["more_trials"] = _more_trials(table)
     table["rank"] = table["best_mean"].rank(method="min")
-    table["rank_low"], table["rank_high"] = _ranks(list(searches.values()), paired)
+    pairs = [_sides(a, b, paired) for a, b in combinations(searches.values(), 2)]
+    differences = [best_fraction.difference(a, b, paired) for a, b in pairs]
+    table["rank_low"], table["rank_high"] = ranks(len(variants), differences)
     apart = 0 if paired else 1 + int(trials["trial"].max())  # no two trials of an unpaired design belong together
     table["p_first"] = best_fraction.first_probabilities(
         [own.best for own in searches.values()],
@@ -291,12 +293,8 @@ def _divergence(own: _Search, against: _Search | None, paired: bool) -> dict[str
     row = {"divergence": count / n if n else stats.NAN, "divergence_low": low, "divergence_high": high}
     if against is None or not n or not len(against.numbers):
         return row | {"p_divergence": stats.NAN}
-    if paired:
-        a, b = own.with_partner(against).diverged, against.with_partner(own).diverged
-        return row | {"p_divergence": stats.mcnemar(int((a & ~b).sum()), int((b & ~a).sum()))}
-    other = int(against.diverged.sum())
-    tables = [[count, n - count], [other, len(against.diverged) - other]]
-    return row | {"p_divergence": float(scipy_stats.fisher_exact(tables).pvalue)}
+    a, b = (own.with_partner(against), against.with_partner(own)) if paired else (own, against)
+    return row | {"p_divergence": stats.same_rate(a.diverged, b.diverged, paired)}
 
 
 def _contrast(own: _Search, against: _Search | None, paired: bool) -> dict[str, Any]:
@@ -351,22 +349,24 @@ def _more_trials(table: pd.DataFrame) -> list[float]:
     return found
 
 
-def _ranks(searches: Sequence[_Search], paired: bool) -> tuple[list[float], list[float]]:
-    """The lowest and the highest rank of each variant that tests of all pairs leave open, after Holm at 5 %.
+def ranks(n_variants: int, differences: Sequence[Estimate]) -> tuple[stats.Floats, stats.Floats]:
+    """The lowest and the highest rank of each of V variants that tests of all pairs leave open, after Holm at 5 %.
 
     They hold for all variants at once with a probability of 95 % (Mogstad et al. 2024).
+
+    Args:
+        n_variants: V.
+        differences: of the first and the second of each pair, in the order of `itertools.combinations`.
+
+    Returns:
+        [V], [V]; NaN for a variant that no test is about.
     """
-    pairs = list(combinations(range(len(searches)), 2))
-    found = [best_fraction.difference(*_sides(searches[a], searches[b], paired), paired) for a, b in pairs]
-    adjusted = stats.holm([difference.p for difference in found])
-    better, worse, tested = (np.zeros(len(searches), int) for _ in range(3))
-    for (a, b), difference, p in zip(pairs, found, adjusted, strict=True):
-        tested[[a, b]] += not np.isnan(p)
+    low, high, tested = np.ones(n_variants), np.zeros(n_variants), np.zeros(n_variants, bool)
+    adjusted = stats.holm([difference.p for difference in differences])
+    for pair, difference, p in zip(combinations(range(n_variants), 2), differences, adjusted, strict=True):
+        tested[list(pair)] |= not np.isnan(p)
         if p < ALPHA:
-            first, second = (a, b) if difference.value < 0 else (b, a)
-            better[second] += 1
-            worse[first] += 1
-    ranked = int((tested > 0).sum())
-    low = [1.0 + n if any_test else stats.NAN for n, any_test in zip(better, tested, strict=True)]
-    high = [float(ranked - n) if any_test else stats.NAN for n, any_test in zip(worse, tested, strict=True)]
-    return low, high
+            first, second = pair if difference.value < 0 else pair[::-1]
+            low[second] += 1
+            high[first] -= 1
+    return np.where(tested, low, np.nan), np.where(tested, high + tested.sum(), np.nan)

@@ -56,9 +56,16 @@ def welch(a: ArrayLike, b: ArrayLike) -> float:
     return float(scipy_stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
 
 
-def mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided p of McNemar's exact test: of pairs in which one of a and b has an event, as many have it in each."""
-    return float(scipy_stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+def same_rate(a: ArrayLike, b: ArrayLike, paired: bool) -> float:
+    """Two-sided exact p of an event being equally probable in a [n_a] and b [n_b], each true where it happened.
+
+    Of pairs, where a[i] and b[i] belong together, McNemar's test; otherwise Fisher's. 1 where nothing tells against it.
+    """
+    x, y = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
+    if not paired:
+        return float(scipy_stats.fisher_exact([[s.sum(), len(s) - s.sum()] for s in (x, y)]).pvalue)
+    only_x, unlike = int((x & ~y).sum()), int((x != y).sum())
+    return float(scipy_stats.binomtest(only_x, unlike).pvalue) if unlike else 1.0
 
 
 def bonferroni(p: ArrayLike) -> Floats:

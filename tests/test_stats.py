@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from scipy.stats import fisher_exact, ttest_ind
 from scipy.stats import t as student_t
-from scipy.stats import ttest_ind
 
 from analysis import stats
 
@@ -110,10 +110,12 @@ def test_expected_best_counts_a_diverged_trial_as_the_worst() -> None:
     np.testing.assert_allclose(stats.expected_best([2.0] * 200)[:, 1:], 2)
 
 
-def test_mcnemar_is_the_sign_test_of_the_discordant_pairs() -> None:
-    assert stats.mcnemar(0, 5) == pytest.approx(2 / 32)
-    assert stats.mcnemar(1, 3) == pytest.approx(2 * 5 / 16)
-    assert stats.mcnemar(0, 0) == stats.mcnemar(2, 2) == 1
+def test_rates_are_compared_by_mcnemar_and_by_fisher() -> None:
+    a, b = [True] * 5 + [False] * 15, [False] * 20
+    assert stats.same_rate(a, b, paired=True) == pytest.approx(2 / 32)  # five of five discordant pairs
+    assert stats.same_rate(a, b, paired=False) == pytest.approx(fisher_exact([[5, 15], [0, 20]]).pvalue)
+    assert stats.same_rate(a, a[::-1], paired=True) == stats.same_rate(a, a, paired=True) == 1
+    assert stats.same_rate(a, a[:10], paired=False) < 1 == stats.same_rate(b, b[:3], paired=False)
 
 
 def test_pareto_front_leaves_no_better_point_out() -> None:
