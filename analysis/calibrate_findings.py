@@ -1,0 +1,166 @@
+"""How often the verdicts on the published findings are wrong, on simulated studies in which they are true or false.
+
+    python -m analysis.calibrate_findings docs/calibration_findings.csv    # prints the table, writes its numbers
+
+Every finding of `configs/finding/odyssey.yaml` that is tested is judged on studies of 200 trials a variant in which it
+is true, and on as many in which it is false: far from the bound that it is held against, and, of variants, also half a
+margin from it. The statement is the same for TIMIT and IAM-OnDB, so that one of them stands for both.
+"""
+
+import argparse
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import findings
+from analysis.calibrate import MARGIN, Searches
+from analysis.importance import Importance
+from analysis.simulation import PAPERS, Truth, draw, frames, plan
+from search.randomness import derive_seed
+
+TRIALS = 200
+JOB = 10  # studies of one job
+DECISIVE = (findings.REPRODUCED, findings.CONTRADICTED)
+COLUMNS = ("finding", "task", "design", "is", "distance", "studies", *DECISIVE, findings.INCONCLUSIVE, "wrong")
+# Of the findings about settings, a truth of vanilla alone in which each holds, and one in which it does not.
+SETTINGS = {
+    "lr-first": (Truth({}), Truth({}, lr_depth=1.0)),
+    "size-second": (Truth({}, size_gain=1.5, noise_cost=0.3), Truth({}, size_gain=0.3, noise_cost=1.5)),
+    "noise": (Truth({}), Truth({}, noise_cost=-0.7)),
+    "momentum": (Truth({}), Truth({}, momentum_cost=1.5)),
+    "basin": (Truth({}, lr_width=6.0), Truth({}, lr_width=0.4)),
+    "independent": (Truth({}), Truth({}, interaction=2.0)),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Studies on which a finding is judged."""
+
+    finding: str
+    task: str
+    design: str
+    holds: bool
+    distance: str
+    truth: Truth
+
+
+def cases() -> Iterator[Case]:
+    """Every finding with every truth that it is tried on."""
+    margin = MARGIN * Truth({}).best_means()["vanilla"]
+    for finding in published():
+        test = finding.tests[0]
+        if finding.id in SETTINGS:
+            for holds, truth in zip((True, False), SETTINGS[finding.id], strict=True):
+                yield Case(finding.id, "jsb", "", holds, "far", truth)
+            continue
+        for task in ("timit", "jsb"):
+            (test,) = (test for test in finding.tests if task in test.tasks)
+            for distance, by in (("far", 2 * margin), ("near", margin / 2)):
+                for holds in (True, False):
+                    for design in ("paired", "unpaired"):
+                        effects = dict.fromkeys(PAPERS, 0.0) | _effects(test, margin, by if holds else -by)
+                        yield Case(finding.id, task, design, holds, distance, Truth(effects))
+
+
+def _effects(test: findings.NamedTest, margin: float, inside: float) -> dict[str, float]:
+    """Effects by which a statement about variants is true by `inside`, or by which one of them makes it false."""
+    variants = test.parameters.get("variants", PAPERS)
+    match test.name:
+        case "worse":
+            return dict.fromkeys(variants, margin + abs(inside)) | {variants[-1]: margin + inside}
+        case "no_difference":
+            return {variants[-1]: max(0.0, margin - inside)}
+        case _:
+            return {variants[-1]: min(0.0, inside - margin)}
+
+
+@cache
+def published() -> list[findings.Finding]:
+    """The findings that are tested."""
+    return [finding for finding in findings.read() if all(test.name != "reference" for test in finding.tests)]
+
+
+def verdicts(job: tuple[Case, int, int]) -> Counter[str]:
+    """The verdicts on some studies of a case: how many, and the job's number."""
+    case, studies, number = job
+    rng = np.random.default_rng(derive_seed(case.finding, case.task, case.design, case.holds, case.distance, number))
+    paired = case.design != "unpaired"
+    drawn = draw(case.truth, TRIALS, paired, rng, studies)
+    if case.finding in SETTINGS:
+        made = plan(case.truth, TRIALS)
+        evidence = [
+            findings.Evidence(frame, pd.DataFrame(), Importance(frame, made))
+            for frame in frames(case.truth, drawn, True)
+        ]
+    else:
+        scores = zip(drawn.select, drawn.test, strict=True)
+        evidence = [Searches.of(select, test, paired).evidence(case.truth) for select, test in scores]
+    (finding,) = (finding for finding in published() if finding.id == case.finding)
+    tables = [findings.judge([finding], {case.task: seen}).set_index("task") for seen in evidence]
+    return Counter(str(table["verdict"][case.task]) for table in tables)
+
+
+def calibrate(studies: int = 200, workers: int | None = None, only: str | None = None) -> pd.DataFrame:
+    """Judges every finding on simulated studies.
+
+    Args:
+        studies: of each case.
+        workers: processes; default one a core.
+        only: the id of a finding; default all.
+
+    Returns:
+        One row a case: finding, task, design (empty where only vanilla is looked at), is (true or false), distance
+        (far or near), studies, the shares of them that were reproduced, contradicted and inconclusive, and wrong, that
+        of the verdicts that were decisive and wrong.
+    """
+    tried = [case for case in cases() if only in (None, case.finding)]
+    jobs = [(case, min(JOB, studies), number) for case in tried for number in range(math.ceil(studies / JOB))]
+    found = [Counter[str]() for _ in tried]
+    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        for (case, *_), counted in zip(jobs, pool.map(verdicts, jobs), strict=True):
+            found[tried.index(case)].update(counted)
+    rows = []
+    for case, counted in zip(tried, found, strict=True):
+        total = counted.total()
+        shares = [counted[verdict] / total for verdict in (*DECISIVE, findings.INCONCLUSIVE)]
+        reproduced, contradicted, _ = shares
+        wrong = contradicted if case.holds else reproduced
+        is_true = "true" if case.holds else "false"
+        rows.append((case.finding, case.task, case.design, is_true, case.distance, total, *shares, wrong))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table of `calibrate` as Markdown, shares in percent."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "| :-- | :-- | :-- | :-- | :-- |" + " --: |" * 5]
+    for row in table.fillna("").itertuples(index=False):
+        shares = [f"{100 * share:.1f}" for share in row[6:]]
+        lines.append("| " + " | ".join([*map(str, row[:6]), *shares]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """``python -m analysis.calibrate_findings``."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.calibrate_findings", description="Tries every verdict.")
+    parser.add_argument("file", type=Path, nargs="?", help="where to write the numbers, as CSV")
+    parser.add_argument("--studies", type=int, default=200, help="of each case")
+    parser.add_argument("--workers", type=int, help="processes; default one a core")
+    parser.add_argument("--finding", help="only this one")
+    options = parser.parse_args()
+    table = calibrate(options.studies, options.workers, options.finding)
+    if options.file:
+        table.to_csv(options.file, index=False)
+    print(markdown(table), end="")
+
+
+if __name__ == "__main__":
+    main()
