@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis._forest import BoxTree, Floats
+from analysis._forest import Floats, Steps
 
 N_CELLS = 2**14  # of the midpoint rule
 
@@ -27,7 +27,7 @@ class OneStep:
 
     def __init__(
         self,
-        trees: Sequence[BoxTree],
+        mean: float,
         points: Floats,
         outside: NDArray[np.bool_],
         predictions: Floats,
@@ -36,7 +36,7 @@ class OneStep:
     ):
         """
         Args:
-            trees: the T of the forest.
+            mean: of the forest over the cube.
             points: [n, D] settings of the trials, as quantiles.
             outside: [T, n] whether a tree has not seen a trial.
             predictions: [T, n] of every tree.
@@ -44,23 +44,31 @@ class OneStep:
             forest_variance: of the mean of the trees over the cube.
         """
         seen = outside.any(axis=0)  # by the estimate: trials that every tree drew tell nothing
-        self._trees, self._points, self._outside = trees, points[seen], outside[:, seen]
-        self._mean = float(np.mean([tree.mean for tree in trees]))
-        predicted = self._vote(own[out] for own, out in zip(predictions[:, seen], self._outside, strict=True))
+        self._points, self._outside = points[seen], outside[:, seen]
+        self._n_trees = self._outside.sum(axis=0)  # [n] that have not seen a trial
+        self._mean = mean
+        predicted = (predictions[:, seen] * self._outside).sum(axis=0) / self._n_trees
         residuals = scores[seen] - predicted
         self._residuals = residuals - residuals.mean()
         self.own = self._own(predicted)
         self.variance = forest_variance + float(self.own.mean())
 
-    def effect(self, dimensions: Sequence[int]) -> tuple[float, Floats]:
-        """Variance of the marginal over `dimensions`, and [n] what each trial adds to it."""
+    def effect(self, dimensions: Sequence[int], marginals: Iterable[Steps]) -> tuple[float, Floats]:
+        """Variance of the marginal over `dimensions`, and [n] what each trial adds to it.
+
+        Args:
+            dimensions: one or two.
+            marginals: over them, of each tree.
+        """
         per_axis = round(N_CELLS ** (1 / len(dimensions)))
         middles = (np.arange(per_axis) + 0.5) / per_axis
-        marginal = sum(tree.marginal(dimensions, [middles] * len(dimensions)) for tree in self._trees)
-        unseen = (self._points[out] for out in self._outside)
-        at_trials = self._vote(tree.at(dimensions, points) for tree, points in zip(self._trees, unseen, strict=True))
-        own = self._own(at_trials)
-        return float(np.mean((marginal / len(self._trees) - self._mean) ** 2)) + float(own.mean()), own
+        marginal = np.zeros([per_axis] * len(dimensions))
+        at_trials = np.zeros(len(self._points))
+        for outside, steps in zip(self._outside, marginals, strict=True):
+            marginal += steps.grid([middles] * len(dimensions))
+            at_trials[outside] += steps.at(self._points[np.ix_(outside, dimensions)])
+        own = self._own(at_trials / self._n_trees)
+        return float(np.mean((marginal / len(self._outside) - self._mean) ** 2)) + float(own.mean()), own
 
     def error(self, own: Floats, share: float, total: float) -> float:
         """Standard error of a share of `total`, from what each trial adds to the variance that is shared out."""
@@ -70,10 +78,3 @@ class OneStep:
     def _own(self, predicted: Floats) -> Floats:
         """[n] what each trial adds to a variance, from a marginal at the trials, or the prediction."""
         return 2 * (predicted - predicted.mean()) * self._residuals
-
-    def _vote(self, values: Iterable[Floats]) -> Floats:
-        """[n] mean over the trees that have not seen a trial, from what each says of those that it has not seen."""
-        total = np.zeros(len(self._points))
-        for out, own in zip(self._outside, values, strict=True):
-            total[out] += own
-        return total / self._outside.sum(axis=0)

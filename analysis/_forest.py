@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,9 @@ class BoxTree:
         self._value = value[leaves] - self.mean  # [L]; centred, so that a variance is no difference of large numbers
         self.variance = float(volume @ self._value**2)
         self._edges = [np.unique(np.append(cut[~leaves & (feature == d)], [0.0, 1.0])) for d in range(n_dimensions)]
+        # [D][L] cells along each dimension that a box begins with, and that follows its last
+        self._first = [np.searchsorted(edges, self._lower[:, d]) for d, edges in enumerate(self._edges)]
+        self._after = [np.searchsorted(edges, self._upper[:, d]) for d, edges in enumerate(self._edges)]
 
     def marginal(self, dimensions: Sequence[int], points: Sequence[Floats]) -> Floats:
         """The marginal over `dimensions` at a grid.
@@ -67,27 +71,19 @@ class BoxTree:
             stops.append(np.searchsorted(inside, self._upper[:, d], side="right"))
         return self.mean + _sum_over_boxes(self._weights(dimensions), starts, stops, [len(at) for at in points])
 
-    def at(self, dimensions: Sequence[int], points: Floats) -> Floats:
-        """[n] of the marginal over `dimensions` at single points, [n, D]."""
-        held = np.ones((len(self._value), len(points)), dtype=bool)
-        for d in dimensions:
-            inside = np.maximum(points[:, d], np.finfo(float).tiny)
-            held &= (inside > self._lower[:, d, None]) & (inside <= self._upper[:, d, None])
-        return self.mean + self._weights(dimensions) @ held
+    def steps(self, dimensions: Sequence[int]) -> "Steps":
+        """The marginal over `dimensions` as a whole. Its cells are as many as the products of the cuts along each."""
+        edges = [self._edges[d] for d in dimensions]
+        starts, stops = ([ends[d] for d in dimensions] for ends in (self._first, self._after))
+        sums = _sum_over_boxes(self._weights(dimensions), starts, stops, [len(e) - 1 for e in edges])
+        return Steps(self.mean, edges, sums)
 
     def marginal_variance(self, dimensions: Sequence[int]) -> float:
         """Variance of the marginal over `dimensions`: that of U and of all its subsets together."""
-        edges = [self._edges[d] for d in dimensions]
-        n_cells = [len(e) - 1 for e in edges]
-        weights = self._weights(dimensions)
-        if math.prod(n_cells) > len(weights) ** 2:
-            return self._variance_by_pairs(dimensions, weights)
-        starts = [np.searchsorted(e, self._lower[:, d]) for d, e in zip(dimensions, edges, strict=True)]
-        stops = [np.searchsorted(e, self._upper[:, d]) for d, e in zip(dimensions, edges, strict=True)]
-        squares = _sum_over_boxes(weights, starts, stops, n_cells) ** 2
-        for e in reversed(edges):
-            squares = squares @ np.diff(e)
-        return float(squares)
+        n_cells = math.prod(len(self._edges[d]) - 1 for d in dimensions)
+        if n_cells > len(self._value) ** 2:
+            return self._variance_by_pairs(dimensions, self._weights(dimensions))
+        return self.steps(dimensions).variance()
 
     def splits(self, dimension: int) -> bool:
         """Whether any node splits `dimension`."""
@@ -107,18 +103,54 @@ class BoxTree:
         return float(overlap.sum())
 
 
+@dataclass(frozen=True)
+class Steps:
+    """A function that is constant on each cell of a grid of the unit cube.
+
+    Attributes:
+        mean: of the function.
+        edges: of the cells along each of the k dimensions, from 0 to 1.
+        above: [C_1, ..., C_k] by how much it is above the mean in each cell.
+    """
+
+    mean: float
+    edges: list[Floats]
+    above: Floats
+
+    def variance(self) -> float:
+        """Of the function over the cube."""
+        *outer, last = (np.diff(e) for e in self.edges)
+        squares = np.einsum("...i,...i,i->...", self.above, self.above, last)
+        for widths in reversed(outer):
+            squares = squares @ widths
+        return float(squares)
+
+    def at(self, points: Floats) -> Floats:
+        """[n] of its values at single points, [n, k]."""
+        return self.mean + self.above[tuple(self._cells(points.T))]
+
+    def grid(self, points: Sequence[Floats]) -> Floats:
+        """[P_1, ..., P_k] of its values on a grid, from [P_i] along each dimension."""
+        return self.mean + self.above[np.ix_(*self._cells(points))]
+
+    def _cells(self, points: Iterable[Floats]) -> list[Ints]:
+        """Cells are open below, except that 0 is in the first."""
+        return [np.maximum(np.searchsorted(e, at) - 1, 0) for e, at in zip(self.edges, points, strict=True)]
+
+
 def _sum_over_boxes(weights: Floats, starts: list[Ints], stops: list[Ints], shape: list[int]) -> Floats:
     """[shape] of the sum of the weights of the boxes, ``starts <= index < stops``, that hold each cell.
 
     By the signed corners of the boxes, summed up along each axis: its cost is that of the cells plus that of the boxes.
     """
-    padded = [n + 1 for n in shape]
-    grid = np.zeros(math.prod(padded))
+    places, signed = [], []
     for corner in itertools.product(*zip(starts, stops, strict=True)):
         odd = sum(index is stop for index, stop in zip(corner, stops, strict=True)) % 2
-        at = np.ravel_multi_index(corner, padded) if corner else np.zeros(len(weights), dtype=np.intp)
-        grid += np.bincount(at, -weights if odd else weights, minlength=len(grid))
-    grid = grid.reshape(padded)
+        inside = np.flatnonzero(np.logical_and.reduce([index < n for index, n in zip(corner, shape, strict=True)]))
+        places.append(np.ravel_multi_index([index[inside] for index in corner], shape))
+        signed.append(-weights[inside] if odd else weights[inside])
+    sums = np.bincount(np.concatenate(places), np.concatenate(signed), math.prod(shape))
+    grid = np.asarray(sums, dtype=np.float64).reshape(shape)
     for axis in range(len(shape)):
         np.cumsum(grid, axis=axis, out=grid)
-    return grid[tuple(slice(n) for n in shape)]
+    return grid

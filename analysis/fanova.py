@@ -18,7 +18,8 @@ are many and trials few.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -31,7 +32,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from analysis import stats
 from analysis._debiased import OneStep
-from analysis._forest import BoxTree, Floats
+from analysis._forest import BoxTree, Floats, Steps
 from analysis.compare import variants_of
 from search import cells
 from search.errors import expect
@@ -75,6 +76,7 @@ class Fanova:
         self.notes: list[str] = []
         self._axes, self._trees = tuple(axes), tuple(trees)
         self._components: dict[tuple[int, ...], Floats] = {}
+        self._effects: dict[tuple[int, ...], tuple[Floats, float, Floats]] = {}
         total = np.array([tree.variance for tree in trees])
         self._total = np.where(total > 0, total, np.nan)  # a constant tree has no shares
         self._one_step = one_step
@@ -178,16 +180,39 @@ class Fanova:
         """[T] share of each tree's variance due to exactly these dimensions, by inclusion and exclusion."""
         chosen = tuple(sorted(chosen))
         if chosen not in self._components:
-            split = [all(tree.splits(d) for d in chosen) for tree in self._trees]
-            variance = [
-                tree.marginal_variance(chosen) if s else 0.0 for tree, s in zip(self._trees, split, strict=True)
-            ]
-            share = np.array(variance) / self._total
+            share = self._variances(chosen) / self._total
             for order in range(1, len(chosen)):
                 for subset in itertools.combinations(chosen, order):
                     share = share - self._component(subset)
+            split = [all(tree.splits(d) for d in chosen) for tree in self._trees]
             self._components[chosen] = np.where(split, np.maximum(share, 0.0), 0.0 * self._total)
         return self._components[chosen]
+
+    def _variances(self, chosen: tuple[int, ...]) -> Floats:
+        """[T] variance of each tree's marginal over `chosen`."""
+        if len(chosen) > 2:
+            return np.array([tree.marginal_variance(chosen) for tree in self._trees])
+        return self._effect(chosen)[0]
+
+    def _effect(self, chosen: tuple[int, ...]) -> tuple[Floats, float, Floats]:
+        """`_variances` of one or two dimensions, and what `OneStep.effect` says of them: in one go, as the marginals
+        of large trees are the costly part."""
+        if chosen not in self._effects:
+            variances: list[float] = []
+
+            def marginals() -> Iterator[Steps]:
+                for tree in self._trees:
+                    steps = tree.steps(chosen)
+                    variances.append(steps.variance())
+                    yield steps
+
+            if self._one_step is None:
+                debiased = math.nan, np.empty(0)
+                deque(marginals(), maxlen=0)
+            else:
+                debiased = self._one_step.effect(chosen, marginals())
+            self._effects[chosen] = (np.array(variances), *debiased)
+        return self._effects[chosen]
 
     @cached_property
     def _debiased(self) -> dict[tuple[int, ...], tuple[float, float]]:
@@ -199,7 +224,7 @@ class Fanova:
         pairs = list(itertools.combinations(range(len(self._axes)), 2))
         variance, own = {}, {}
         for chosen in (*singles, *pairs):
-            variance[chosen], own[chosen] = estimate.effect(chosen)
+            _, variance[chosen], own[chosen] = self._effect(chosen)
             for d in chosen if len(chosen) > 1 else ():
                 variance[chosen] = variance[chosen] - variance[(d,)]
                 own[chosen] = own[chosen] - own[(d,)]
@@ -346,7 +371,8 @@ def from_arrays(
     if drawn and r2 > 0:
         points = np.column_stack([axis.quantile(column) for axis, column in zip(axes, columns, strict=True)])
         variance = _variance(forest, axes, seed)
-        one_step = OneStep(trees, points, outside, predictions, scores, variance)
+        mean = float(np.mean([tree.mean for tree in trees]))
+        one_step = OneStep(mean, points, outside, predictions, scores, variance)
     fanova = Fanova(axes, trees, len(scores), float(scores.max()), r2, one_step)
     if np.ptp(scores) == 0:
         fanova.notes.append("All scores are equal: there is no variance to share.")

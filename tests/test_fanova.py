@@ -232,7 +232,7 @@ def test_one_step_is_what_it_says(forests: list[RandomForestRegressor]) -> None:
     predicted = np.sum(weights * [tree.predict(codes) for tree in forest.estimators_], axis=0)
     correction = np.cov(np.sum(weights * marginals[:, gates], axis=0), y - predicted, bias=True)[0, 1]
     assert fitted._one_step
-    variance, own = fitted._one_step.effect([3])
+    variance, own = fitted._one_step.effect([3], [tree.steps([3]) for tree in fitted._trees])
     assert own.mean() == pytest.approx(2 * correction, rel=0.01)
     assert variance - own.mean() == pytest.approx(marginals.mean(axis=0).var(), rel=0.01)
 
@@ -393,6 +393,26 @@ def test_variance_of_many_cells_is_that_of_pairs_of_leaves() -> None:
     for chosen in itertools.combinations(everything, 2):
         by_pairs = tree._variance_by_pairs(chosen, tree._weights(chosen))
         assert tree.marginal_variance(chosen) == pytest.approx(by_pairs, rel=1e-10)
+
+
+def test_marginals_at_single_points_are_those_of_the_boxes_that_hold_them() -> None:
+    columns, y = mixed()
+    tree = from_arrays(columns, y, MIXED, n_trees=2)._trees[0]
+    points = np.random.default_rng(0).random((50, 4))
+    points[:2], points[2, 0] = [[0.0], [1.0]], tree._edges[0][1]  # both ends, and a border
+    for chosen in ((1,), (0, 3), (2, 1)):
+        kept = np.array(chosen)
+        inside = (points[:, None, kept] > tree._lower[:, kept]) | (points[:, None, kept] == tree._lower[:, kept]) & (
+            tree._lower[:, kept] == 0
+        )
+        held = (inside & (points[:, None, kept] <= tree._upper[:, kept])).all(axis=2)
+        expected = tree.mean + held @ (tree._value * np.delete(tree._extent, kept, axis=1).prod(axis=1))
+        steps = tree.steps(chosen)
+        np.testing.assert_allclose(steps.at(points[:, kept]), expected, rtol=0, atol=1e-12)
+        grid = steps.grid([points[:, d] for d in chosen])
+        np.testing.assert_array_equal(
+            np.array([grid[(i,) * len(chosen)] for i in range(50)]), steps.at(points[:, kept])
+        )
 
 
 def test_main_effects_agree_with_optuna() -> None:
