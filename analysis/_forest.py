@@ -78,6 +78,16 @@ class BoxTree:
         sums = _sum_over_boxes(self._weights(dimensions), starts, stops, [len(e) - 1 for e in edges])
         return Steps(self.mean, edges, sums)
 
+    def along(self, dimension: int, point: Floats) -> "Steps":
+        """The tree itself over one dimension, the others as they are at `point`, [D]."""
+        inside = np.maximum(point, np.finfo(float).tiny)
+        apart = (inside <= self._lower) | (inside > self._upper)
+        apart[:, dimension] = False
+        held = np.flatnonzero(~apart.any(axis=1))
+        starts, stops = self._first[dimension][held], self._after[dimension][held]
+        edges = self._edges[dimension]
+        return Steps(self.mean, [edges], _sum_over_boxes(self._value[held], [starts], [stops], [len(edges) - 1]))
+
     def marginal_variance(self, dimensions: Sequence[int]) -> float:
         """Variance of the marginal over `dimensions`: that of U and of all its subsets together."""
         n_cells = math.prod(len(self._edges[d]) - 1 for d in dimensions)

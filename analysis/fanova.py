@@ -5,7 +5,8 @@ Importance": a random forest learns the score from the settings; each tree is co
 marginals and their variances are finite sums. They are exact for the trees; how well those know the scores is another
 matter, which the out-of-bag R^2 tells. A tree is a staircase of about as many steps as there are trials, and what it
 gets wrong, noise included, counts mostly as interactions, at the cost of the main effects. So there are also debiased
-shares, of the scores without their noise, as far as trials that a tree has not seen can correct it: `_debiased`.
+shares, of the variance of E[score | settings], which has no noise: `_debiased`. Only these have errors over the trials;
+what rests on an error, such as a verdict, rests on them.
 
 Every dimension is measured as it was sampled: evenly on its own scale, logarithmic or not. An integer owns the unit
 interval around it on that scale, and a split between two integers falls on the border of their intervals. Of K
@@ -18,21 +19,21 @@ are many and trials few.
 
 import itertools
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import qmc
 from sklearn.ensemble import RandomForestRegressor
 
 from analysis import stats
-from analysis._debiased import OneStep
-from analysis._forest import BoxTree, Floats, Steps
+from analysis._axis import Axis
+from analysis._debiased import Basis, CrossFit, Half
+from analysis._forest import BoxTree, Floats, Ints
 from analysis.compare import variants_of
 from search import cells
 from search.errors import expect
@@ -41,6 +42,7 @@ from search.study import Plan
 
 Score = Literal["test_score", "valid_score", "train_seconds"]
 By = Literal["variant", "toggles"]
+Diverged = Literal["cutoff", "left out"]
 
 N_TREES = 100
 MIN_TRIALS = 8
@@ -64,22 +66,22 @@ class Fanova:
 
     def __init__(
         self,
-        axes: Sequence["_Axis"],
+        axes: Sequence["Axis"],
         trees: Sequence[BoxTree],
         n: int,
         cutoff: float,
         r2: float,
-        one_step: OneStep | None,
+        cross_fit: CrossFit | None,
+        notes: Sequence[str] = (),
     ):
         self.dimensions = tuple(axis.dimension.name for axis in axes)
         self.n, self.cutoff, self.r2 = n, cutoff, r2
-        self.notes: list[str] = []
+        self.notes = list(notes)
         self._axes, self._trees = tuple(axes), tuple(trees)
         self._components: dict[tuple[int, ...], Floats] = {}
-        self._effects: dict[tuple[int, ...], tuple[Floats, float, Floats]] = {}
         total = np.array([tree.variance for tree in trees])
         self._total = np.where(total > 0, total, np.nan)  # a constant tree has no shares
-        self._one_step = one_step
+        self._cross_fit = cross_fit
 
     def share(self, *names: str) -> tuple[float, float]:
         """Share of the variance that is due to these dimensions together and to no fewer of them: mean and sd.
@@ -93,13 +95,14 @@ class Fanova:
         return _mean_sd(self._component(self._indices(names)))
 
     def debiased(self, *names: str) -> tuple[float, float]:
-        """Share of the variance that is due to these one or two dimensions, corrected by out-of-bag trials; its
-        standard error.
+        """Share of the variance of E[score | settings] that is due to these one or two dimensions; its standard error.
 
-        It estimates the share in E[score | settings], where `share` is exact for trees that are coarser than that and
-        that have learned noise. The error is that of the trials, which `share` does not have: few trials, or noisy
-        ones, make it large. What is left of second order is not in it. Below 0 counts as 0. NaN if trials were not
-        drawn evenly from the dimensions, or if the forest predicts unseen ones no better than their mean.
+        `share` is exact for trees that are coarser than that and that have learned noise; this estimates the thing
+        itself, from two forests, each put right by the trials that it has not seen (`_debiased.CrossFit`). The error is
+        that of the trials, with that of putting right in it: few trials, or noisy ones, make it large. Not in it is
+        what forests miss that is neither smooth along one dimension or two, so that a share of steep effects may be too
+        low. Below 0 counts as 0. NaN if trials were not drawn evenly from the dimensions, are fewer than 16, or if the
+        forest predicts unseen ones no better than their mean.
 
         Raises:
             UserError: not the names of one or two different dimensions.
@@ -107,6 +110,116 @@ class Fanova:
         chosen = self._indices(names)
         expect(len(chosen) <= 2, "dimensions", ", ".join(names), "one or two names")
         return self._debiased.get(tuple(sorted(chosen)), (math.nan, math.nan))
+
+    def ahead(self, name_a: str, name_b: str) -> tuple[float, float]:
+        """Debiased share of one dimension alone less that of another; its standard error.
+
+        Raises:
+            UserError: not the names of two different dimensions.
+        """
+        a, b = ((d,) for d in self._indices((name_a, name_b)))
+        if not self._debiased:
+            return math.nan, math.nan
+        gap, total = self._debiased[a][0] - self._debiased[b][0], self._debiased_total
+        assert self._cross_fit
+        return gap, self._cross_fit.error({a: 1.0, b: -1.0}, gap) / total
+
+    def noise(self) -> tuple[float, float]:
+        """Share of the variance of the scores that is not of E[score | settings], which no setting explains; its
+        standard error. What the estimate misses of steep effects counts as noise. NaN as of `debiased`."""
+        if self._cross_fit is None:
+            return math.nan, math.nan
+        share, error = self._cross_fit.noise()
+        return min(max(share, 0.0), 1.0), error
+
+    def rise(self, name: str) -> tuple[float, float]:
+        """By how much the straight line through the marginal rises over the range of a setting; its standard error.
+
+        The line of least squares on the scale that the setting was sampled on. It rises for every rising marginal. NaN
+        as of `debiased`.
+
+        Raises:
+            UserError: not the name of a dimension of numbers.
+        """
+        (rise,), ((variance,),) = self._rises(name, 1, lambda axis, quantiles: quantiles)
+        return float(rise), math.sqrt(variance)
+
+    def rises(self, name: str) -> tuple[Floats, Floats]:
+        """By how much the parabola through the marginal rises over the lower and the upper half of a setting's range.
+
+        The parabola of least squares, in the setting's own units; halves in those too. Its second rise is the higher
+        one for every convex marginal.
+
+        Returns:
+            [2] and their covariance [2, 2]; NaN as of `debiased`.
+
+        Raises:
+            UserError: not the name of a dimension of numbers.
+        """
+
+        def scaled(axis: Axis, quantiles: Floats) -> Floats:
+            low, high = axis.values(np.array([0.0, 1.0]))
+            return (axis.values(quantiles) - low) / (high - low)
+
+        return self._rises(name, 2, scaled)
+
+    def curve(self, name: str, points: int = 64) -> tuple[list[Any], Floats, Floats]:
+        """The marginal of E[score | settings] over one dimension: [P] values, [P] estimates, [P, P] covariance.
+
+        That of forests, put right by trials that they have not seen as far as it is smooth. Errors that are not are not
+        in the covariance. NaN as of `debiased`.
+
+        Raises:
+            UserError: not the name of a dimension, or `points` is below 2.
+        """
+        (d,) = self._indices((name,))
+        (values,), (quantiles,) = self._grid((d,), points)
+        if self._cross_fit is None:
+            return values, np.full(len(values), np.nan), np.full((len(values), len(values)), np.nan)
+        return values, *self._cross_fit.curve(d, quantiles)
+
+    def predict(self, settings: Mapping[str, Any]) -> Floats:
+        """[T] predicted score of every tree at a value for each dimension.
+
+        Raises:
+            UserError: a value does not fit its dimension. KeyError: there is none for a dimension.
+        """
+        point = self._point(settings)
+        return np.array([float(tree.along(0, point).at(point[None, :1])[0]) for tree in self._trees])
+
+    def lowest(self, name: str, settings: Mapping[str, Any]) -> Any:
+        """The value of one dimension at which the forest predicts the lowest score, with all others as in `settings`.
+
+        Exact: the forest is constant between the cuts of its trees. Of a number, the middle of the lowest interval.
+
+        Raises:
+            As `predict`.
+        """
+        (d,) = self._indices((name,))
+        axis, point = self._axes[d], self._point(settings)
+        steps = [tree.along(d, point) for tree in self._trees]
+        edges = np.unique(np.concatenate([own.edges[0] for own in steps]))
+        middles = (edges[1:] + edges[:-1]) / 2
+        predicted = np.mean([own.at(middles[:, None]) for own in steps], axis=0)
+        return axis.value(middles[int(predicted.argmin())])
+
+    def _point(self, settings: Mapping[str, Any]) -> Floats:
+        """[D] quantiles of one value for each dimension."""
+        return np.array([axis.quantile([settings[axis.dimension.name]])[0] for axis in self._axes])
+
+    def _rises(self, name: str, degree: int, scale: Callable[[Axis, Floats], Floats]) -> tuple[Floats, Floats]:
+        """Of the polynomial of least squares through a marginal over `scale`, [0, 1]: by how much it rises in each of
+        `degree` equal parts, and the covariance of these estimates; NaN as of `debiased`."""
+        (d,) = self._indices((name,))
+        axis = self._axes[d]
+        expect(not axis.dimension.values, "dimension", name, "one of numbers")
+        if self._cross_fit is None:
+            return np.full(degree, np.nan), np.full((degree, degree), np.nan)
+        support, weights = axis.support()
+        basis = Basis(scale(axis, support), weights, degree)
+        estimate, covariance = self._cross_fit.project(d, lambda quantiles: basis.at(scale(axis, quantiles)))
+        steps = np.diff(basis.at(np.linspace(0, 1, degree + 1)), axis=0)[:, : len(estimate)]
+        return steps @ estimate, steps @ covariance @ steps.T
 
     def shares(self, max_order: int = 2) -> pd.DataFrame:
         """The shares of all single dimensions, pairs, ... up to `max_order` at once.
@@ -180,59 +293,37 @@ class Fanova:
         """[T] share of each tree's variance due to exactly these dimensions, by inclusion and exclusion."""
         chosen = tuple(sorted(chosen))
         if chosen not in self._components:
-            share = self._variances(chosen) / self._total
+            split = [all(tree.splits(d) for d in chosen) for tree in self._trees]
+            variance = [
+                tree.marginal_variance(chosen) if s else 0.0 for tree, s in zip(self._trees, split, strict=True)
+            ]
+            share = np.array(variance) / self._total
             for order in range(1, len(chosen)):
                 for subset in itertools.combinations(chosen, order):
                     share = share - self._component(subset)
-            split = [all(tree.splits(d) for d in chosen) for tree in self._trees]
             self._components[chosen] = np.where(split, np.maximum(share, 0.0), 0.0 * self._total)
         return self._components[chosen]
-
-    def _variances(self, chosen: tuple[int, ...]) -> Floats:
-        """[T] variance of each tree's marginal over `chosen`."""
-        if len(chosen) > 2:
-            return np.array([tree.marginal_variance(chosen) for tree in self._trees])
-        return self._effect(chosen)[0]
-
-    def _effect(self, chosen: tuple[int, ...]) -> tuple[Floats, float, Floats]:
-        """`_variances` of one or two dimensions, and what `OneStep.effect` says of them: in one go, as the marginals
-        of large trees are the costly part."""
-        if chosen not in self._effects:
-            variances: list[float] = []
-
-            def marginals() -> Iterator[Steps]:
-                for tree in self._trees:
-                    steps = tree.steps(chosen)
-                    variances.append(steps.variance())
-                    yield steps
-
-            if self._one_step is None:
-                debiased = math.nan, np.empty(0)
-                deque(marginals(), maxlen=0)
-            else:
-                debiased = self._one_step.effect(chosen, marginals())
-            self._effects[chosen] = (np.array(variances), *debiased)
-        return self._effects[chosen]
 
     @cached_property
     def _debiased(self) -> dict[tuple[int, ...], tuple[float, float]]:
         """Share and standard error of every single dimension and every pair."""
-        estimate = self._one_step
-        if estimate is None or not estimate.variance > 0:
+        estimate = self._cross_fit
+        if estimate is None or not estimate.total.variance > 0:
             return {}
-        singles = [(d,) for d in range(len(self._axes))]
-        pairs = list(itertools.combinations(range(len(self._axes)), 2))
-        variance, own = {}, {}
-        for chosen in (*singles, *pairs):
-            _, variance[chosen], own[chosen] = self._effect(chosen)
-            for d in chosen if len(chosen) > 1 else ():
-                variance[chosen] = variance[chosen] - variance[(d,)]
-                own[chosen] = own[chosen] - own[(d,)]
-        # The parts of an ANOVA are orthogonal: none is below 0, and together they are no more than the whole.
-        variance = {chosen: max(value, 0.0) for chosen, value in variance.items()}
-        total = max(estimate.variance, sum(variance.values()))
-        shares = {chosen: value / total for chosen, value in variance.items()}
-        return {chosen: (share, estimate.error(own[chosen], share, total)) for chosen, share in shares.items()}
+        shares = {c: variance / self._debiased_total for c, variance in self._debiased_variances.items()}
+        return {c: (share, estimate.error({c: 1.0}, share) / self._debiased_total) for c, share in shares.items()}
+
+    @cached_property
+    def _debiased_variances(self) -> dict[tuple[int, ...], float]:
+        assert self._cross_fit
+        chosen = [c for order in (1, 2) for c in itertools.combinations(range(len(self._axes)), order)]
+        return {c: max(self._cross_fit.effect(c).variance, 0.0) for c in chosen}
+
+    @property
+    def _debiased_total(self) -> float:
+        """The parts of an ANOVA are orthogonal: none is below 0, and together they are no more than the whole."""
+        assert self._cross_fit
+        return max(self._cross_fit.total.variance, sum(self._debiased_variances.values()))
 
     def _grid(self, chosen: Sequence[int], points: int) -> tuple[list[list[Any]], list[Floats]]:
         expect(points >= 2, "points", points, "a whole number of at least 2")
@@ -255,12 +346,15 @@ def fit(
     cutoff: float | None = None,
     n_trees: int = N_TREES,
     seed: int = 0,
+    diverged: Diverged = "cutoff",
 ) -> Fanova:
     """The functional ANOVA of a study's scores over its hyperparameters, and over architecture if asked.
 
     Trials that finished count with their score, at most the cutoff. Those that diverged count as the cutoff: the search
     drew them, and to leave them out would hide what makes training diverge; their time says nothing, so for
-    ``train_seconds`` they are left out. Other trials have no score and are left out too.
+    ``train_seconds`` they are left out. Other trials have no score and are left out too. Where divergence is not what
+    is asked about, it may be left out: then the shares are those of E[score | settings] over trials that did not
+    diverge, which where most do is known from few.
 
     Args:
         frame: as of `analysis.load`, with one task. Variants in it are pooled unless `by` tells them apart.
@@ -274,19 +368,21 @@ def fit(
             or their worst score if that is below.
         n_trees: of the forest.
         seed: of the forest.
+        diverged: what trials that diverged count as: the ``cutoff``, or ``left out``.
 
     Raises:
         UserError: fewer than 8 trials have a score, no dimension varies, or an argument is not as above.
     """
     expect(score in get_args(Score), "score", score, f"one of {', '.join(get_args(Score))}")
     expect(by in (None, "variant", "toggles"), "by", by, "variant, toggles or None")
+    expect(diverged in get_args(Diverged), "diverged", diverged, f"one of {', '.join(get_args(Diverged))}")
     expect(cutoff is None or math.isfinite(cutoff), "cutoff", cutoff, "a finite number or None")
     tasks = frame["task"].nunique()
     expect(tasks <= 1, "frame", f"{tasks} tasks", "trials of one task")
 
     finished = (frame["status"] == "finished") & np.isfinite(frame[score])
-    diverged = (frame["status"] == "diverged") & (score != "train_seconds")
-    trials = frame[(finished | diverged) & frame["variant"].isin(plan.variants)]
+    bad = (frame["status"] == "diverged") & (score != "train_seconds") & (diverged == "cutoff")
+    trials = frame[(finished | bad) & frame["variant"].isin(plan.variants)]
     _check_number(trials, score)
     variants = variants_of(trials)
     notes: list[str] = []
@@ -320,10 +416,9 @@ def fit(
     expect(bool(varying), "space", "every setting is fixed", "one that varies")
     data = [columns[dimension.name] for dimension in varying]
     drawn = not plan.learns and by != "toggles"  # of whose combinations few are drawn
-    fanova = from_arrays(data, scores.fillna(cutoff).clip(upper=cutoff), varying, n_trees, seed, drawn)
-    fanova.cutoff = cutoff
-    fanova.notes = notes + absent + fanova.notes
-    return fanova
+    scores = scores.fillna(cutoff).clip(upper=cutoff)
+    groups = np.unique(trials["trial"], return_inverse=True)[1]  # over variants, trials of one number are paired
+    return _fit(data, scores.to_numpy(), varying, n_trees, seed, drawn, cutoff, notes + absent, groups)
 
 
 def from_arrays(
@@ -353,116 +448,61 @@ def from_arrays(
     columns = list(table.T if isinstance(table, np.ndarray) else table)
     expect(len(scores) >= MIN_TRIALS, "trials", len(scores), f"at least {MIN_TRIALS} for an ANOVA")
     expect(bool(np.isfinite(scores).all()), "y", "not finite", "finite scores")
-    expect(n_trees >= 2, "n_trees", n_trees, "a whole number of at least 2")
     fits = len(columns) == len(dimensions) > 0 and all(len(column) == len(scores) for column in columns)
     expect(fits, "X", f"{len(columns)} columns", f"{len(dimensions)} columns of {len(scores)} values")
 
-    axes = [_Axis(d, column, scores) for d, column in zip(dimensions, columns, strict=True)]
-    encoded = [axis.encode(column) for axis, column in zip(axes, columns, strict=True)]
-    codes = np.column_stack(encoded).astype(np.float32)
+    return _fit(columns, scores, dimensions, n_trees, seed, drawn, float(scores.max()))
+
+
+def _fit(
+    columns: Sequence[ArrayLike],
+    scores: Floats,
+    dimensions: Sequence[Dimension],
+    n_trees: int,
+    seed: int,
+    drawn: bool,
+    cutoff: float,
+    notes: Sequence[str] = (),
+    groups: Ints | None = None,
+) -> Fanova:
+    expect(n_trees >= 2, "n_trees", n_trees, "a whole number of at least 2")
+    axes = [Axis(d, column, scores) for d, column in zip(dimensions, columns, strict=True)]
+    codes = np.column_stack([axis.encode(column) for axis, column in zip(axes, columns, strict=True)])
+    codes = codes.astype(np.float32)
     forest = RandomForestRegressor(n_trees, random_state=seed, **FOREST).fit(codes, scores)
     trees = [_boxes(estimator.tree_, axes) for estimator in forest.estimators_]
-    predictions = np.stack([estimator.predict(codes) for estimator in forest.estimators_])
-    outside = np.ones(predictions.shape, dtype=bool)
-    for row, bag in zip(outside, forest.estimators_samples_, strict=True):
-        row[bag] = False
-    r2 = _out_of_bag_r2(predictions, outside, scores)
-    one_step = None
-    if drawn and r2 > 0:
-        points = np.column_stack([axis.quantile(column) for axis, column in zip(axes, columns, strict=True)])
-        variance = _variance(forest, axes, seed)
-        mean = float(np.mean([tree.mean for tree in trees]))
-        one_step = OneStep(mean, points, outside, predictions, scores, variance)
-    fanova = Fanova(axes, trees, len(scores), float(scores.max()), r2, one_step)
+    r2 = _out_of_bag_r2(forest, codes, scores)
     if np.ptp(scores) == 0:
-        fanova.notes.append("All scores are equal: there is no variance to share.")
+        note = "All scores are equal: there is no variance to share."
     elif not r2 > 0:
-        fanova.notes.append(
-            f"The forest predicts unseen trials no better than their mean (out-of-bag R\u00b2 {r2:.2f})."
-        )
+        note = f"The forest predicts unseen trials no better than their mean (out-of-bag R\u00b2 {r2:.2f})."
     else:
-        fanova.notes.append(f"Out-of-bag R\u00b2 of the forest: {r2:.2f}.")
-    return fanova
+        note = f"Out-of-bag R\u00b2 of the forest: {r2:.2f}."
+    cross_fit = None
+    groups = np.arange(len(scores)) if groups is None else groups
+    if drawn and r2 > 0 and len(np.unique(groups)) >= 2 * MIN_TRIALS:
+        settings = [np.asarray(column, dtype=object) for column in columns]
+        points = np.column_stack([axis.quantile(own) for axis, own in zip(axes, settings, strict=True)])
+        halves = _halves(axes, codes, points, scores, groups, n_trees, seed)
+        cross_fit = CrossFit(halves, [axis.support() for axis in axes])
+    return Fanova(axes, trees, len(scores), cutoff, r2, cross_fit, [*notes, note])
 
 
-class _Axis:
-    """A dimension as trees see it: what they split, and where that is in [0, 1] by quantile."""
-
-    def __init__(self, dimension: Dimension, column: ArrayLike, scores: Floats):
-        self.dimension = dimension
-        self._integer = dimension.distribution.endswith("_int")
-        self._codes: dict[Any, int] = {}
-        if dimension.values:
-            places = {value: place for place, value in enumerate(dimension.values)}
-            labels = list(np.asarray(column, dtype=object))
-            for value in labels:
-                self._check(value in places, value, f"one of {', '.join(map(str, places))}")
-            means = pd.Series(scores).groupby([places[value] for value in labels]).mean()
-            overall = float(scores.mean())  # for a category without a trial
-            ranked = sorted(places, key=lambda value: means.get(places[value], overall))
-            self._codes = {value: code for code, value in enumerate(ranked)}
-        else:
-            bounds = f"[{dimension.low}, {dimension.high}]"
-            self._check(dimension.low < dimension.high, bounds, "bounds that differ")
-
-    def encode(self, column: ArrayLike) -> Floats:
-        """[n] of what the trees split: quantiles, but integers as such and categories as codes."""
-        if self._codes:
-            return np.array([self._codes[value] for value in np.asarray(column, dtype=object)], dtype=float)
-        values = np.asarray(column, dtype=float)
-        if not self._integer:
-            return self._number_quantile(values)
-        inside = (values >= self.dimension.low) & (values <= self.dimension.high) & (values == np.floor(values))
-        for value in values[~inside]:
-            self._check(False, value, f"an integer within [{self.dimension.low}, {self.dimension.high}]")
-        return values
-
-    def cut(self, threshold: Floats) -> Floats:
-        """Quantiles at which trees split, from their thresholds: codes and integers of at most that go left."""
-        if self._codes:
-            return (np.floor(threshold) + 1) / len(self._codes)
-        return self._scaled(np.floor(threshold) + 0.5) if self._integer else threshold
-
-    def code(self, quantiles: Floats) -> Floats:
-        """[n] of what the trees split, from quantiles."""
-        return self.encode([self.dimension.value(self.dimension.at(u)) for u in quantiles])
-
-    def grid(self, points: int) -> list[Any]:
-        """Values to draw the dimension at, in ascending order; categories in their own."""
-        if self._codes:
-            return list(self.dimension.values)
-        if self._integer and self.dimension.high - self.dimension.low < points:
-            return list(range(int(self.dimension.low), int(self.dimension.high) + 1))
-        quantiles = np.linspace(0, 1, points).tolist()
-        return sorted({self.dimension.value(self.dimension.at(u)) for u in quantiles})
-
-    def quantile(self, values: Sequence[Any]) -> Floats:
-        """[n] of where values lie in [0, 1]; a category or an integer in the middle of what it owns."""
-        if self._codes:
-            return (self.encode(values) + 0.5) / len(self._codes)
-        numbers = np.asarray(values, dtype=float)
-        if self._integer:
-            return (self._scaled(numbers - 0.5) + self._scaled(numbers + 0.5)) / 2
-        # The forest compares in single precision; a point on a split must fall on the same side here.
-        return self._number_quantile(numbers).astype(np.float32).astype(float)
-
-    def _number_quantile(self, values: Floats) -> Floats:
-        inverted = self.dimension.distribution.startswith("one_minus")
-        quantiles = 1 - self._scaled(1 - values) if inverted else self._scaled(values)
-        for value in values[~(np.abs(quantiles - 0.5) <= 0.5 + 1e-6)]:
-            self._check(False, value, f"a number within [{self.dimension.low}, {self.dimension.high}]")
-        return np.clip(quantiles, 0.0, 1.0)
-
-    def _scaled(self, numbers: Floats) -> Floats:
-        half = 0.5 if self._integer else 0.0
-        low, high = self.dimension.low - half, self.dimension.high + half
-        if "log" in self.dimension.distribution:
-            with np.errstate(divide="ignore", invalid="ignore"):  # values not above 0 are out of bounds
-                return np.log(numbers / low) / math.log(high / low)
-        return (numbers - low) / (high - low)
-
-    def _check(self, condition: bool, value: object, expected: str) -> None:
-        expect(condition, self.dimension.name, value, expected)
+def _halves(
+    axes: Sequence[Axis], codes: Any, points: Floats, scores: Floats, groups: Ints, n_trees: int, seed: int
+) -> list[Half]:
+    """Two forests of half of the trees each, of one half of the groups and with the other to be tried on."""
+    parts = np.array_split(np.random.default_rng(seed).permutation(np.unique(groups)), 2)
+    halves = []
+    for part in parts:
+        unseen = np.isin(groups, part)
+        forest = RandomForestRegressor(max(2, n_trees // 2), random_state=seed, **FOREST)
+        forest.fit(codes[~unseen], scores[~unseen])
+        trees = [_boxes(estimator.tree_, axes) for estimator in forest.estimators_]
+        predicted = forest.predict(codes[unseen])
+        variance = _variance(forest, axes, seed)
+        halves.append(Half(trees, variance, points[unseen], predicted, scores[unseen], groups[unseen]))
+    return halves
 
 
 def _check_number(trials: pd.DataFrame, score: str) -> None:
@@ -492,7 +532,7 @@ def _cutoff(scores: pd.Series) -> tuple[float, str]:
     return box["high"], "the worst that finished"
 
 
-def _boxes(tree: Any, axes: Sequence[_Axis]) -> BoxTree:
+def _boxes(tree: Any, axes: Sequence[Axis]) -> BoxTree:
     """A tree of scikit-learn's over quantiles."""
     cut = np.zeros(tree.node_count)
     for d, axis in enumerate(axes):
@@ -500,23 +540,27 @@ def _boxes(tree: Any, axes: Sequence[_Axis]) -> BoxTree:
     return BoxTree(tree.children_left, tree.children_right, tree.feature, cut, tree.value[:, 0, 0], len(axes))
 
 
-def _out_of_bag_r2(predictions: Floats, outside: NDArray[np.bool_], scores: Floats) -> float:
+def _out_of_bag_r2(forest: RandomForestRegressor, codes: Any, scores: Floats) -> float:
     """R^2 of each trial's prediction by the trees that did not see it; NaN if the scores are equal.
 
     Args:
-        predictions: [T, n] of every tree.
-        outside: [T, n] whether a tree has not seen a trial.
+        codes: [n, D] of what the trees split.
         scores: [n]
     """
-    seen = outside.any(axis=0)
+    total, n_trees = np.zeros(len(scores)), np.zeros(len(scores))
+    for tree, bag in zip(forest.estimators_, forest.estimators_samples_, strict=True):
+        outside = np.ones(len(scores), dtype=bool)
+        outside[bag] = False
+        total[outside] += tree.predict(codes[outside]) if outside.any() else 0.0
+        n_trees += outside
+    seen = n_trees > 0
     spread = np.sum((scores[seen] - scores[seen].mean()) ** 2) if seen.any() else 0.0
     if spread == 0:
         return float("nan")
-    predicted = np.average(predictions[:, seen], axis=0, weights=outside[:, seen])
-    return float(1 - np.sum((scores[seen] - predicted) ** 2) / spread)
+    return float(1 - np.sum((scores[seen] - total[seen] / n_trees[seen]) ** 2) / spread)
 
 
-def _variance(forest: RandomForestRegressor, axes: Sequence[_Axis], seed: int) -> float:
+def _variance(forest: RandomForestRegressor, axes: Sequence[Axis], seed: int) -> float:
     """Of a forest's mean over the cube, at the points of a scrambled Sobol sequence."""
     quantiles = qmc.Sobol(len(axes), seed=seed).random_base2(N_POINTS)
     codes = [axis.code(column) for axis, column in zip(axes, quantiles.T, strict=True)]
@@ -567,7 +611,7 @@ def _mean_sd(values: Floats) -> tuple[float, float]:
     return stats.mean(values), stats.sd(values)
 
 
-def _frame(axes: Sequence[_Axis], values: Sequence[list[Any]], trees: Floats) -> pd.DataFrame:
+def _frame(axes: Sequence[Axis], values: Sequence[list[Any]], trees: Floats) -> pd.DataFrame:
     """A row a point of the grid of `values`: mean and sd of `trees` [T, ...]. Categories stay the objects they are."""
     columns = zip(*itertools.product(*values), strict=True)
     dtypes = [object if axis.dimension.values else None for axis in axes]

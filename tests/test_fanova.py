@@ -219,7 +219,7 @@ def test_one_step_is_what_it_says(forests: list[RandomForestRegressor]) -> None:
     """The variance of a main effect from scikit-learn's trees alone, averaged over points of a Sobol sequence."""
     columns, y = mixed()
     fitted = from_arrays(columns, y, MIXED, n_trees=20)
-    (forest,) = forests
+    forest = forests[0]
     codes = np.column_stack([axis.encode(column) for axis, column in zip(fitted._axes, columns, strict=True)])
     uniform = qmc.Sobol(4, seed=0).random_base2(13).T
     points = np.tile(np.column_stack([axis.code(u) for axis, u in zip(fitted._axes, uniform, strict=True)]), (4, 1))
@@ -297,7 +297,7 @@ def averaged(values: np.ndarray, weights: list[np.ndarray], kept: Sequence[int])
 def test_shares_of_all_orders_are_those_of_brute_force(forests: list[RandomForestRegressor]) -> None:
     columns, y = mixed()
     fitted = from_arrays(columns, y, MIXED, n_trees=5)
-    (forest,) = forests
+    forest = forests[0]
     names = fitted.dimensions
     expected: dict[tuple[int, ...], list[float]] = {}
     for tree, values in zip(forest.estimators_, brute_force(forest), strict=True):
@@ -330,7 +330,7 @@ def test_shares_of_all_orders_are_those_of_brute_force(forests: list[RandomFores
 def test_marginals_and_interactions_are_those_of_brute_force(forests: list[RandomForestRegressor]) -> None:
     columns, y = mixed()
     fitted = from_arrays(columns, y, MIXED, n_trees=5)
-    (forest,) = forests
+    forest = forests[0]
     gates = fitted.marginal("gate")["gate"].tolist()
     assert gates == list(MIXED[3].values)
     means = [np.mean([v for v, gate in zip(y, columns[3], strict=True) if gate == g]) for g in gates]
