@@ -87,6 +87,7 @@ class CrossFit:
 
     Attributes:
         n, n_groups: trials of both halves, and groups of them.
+        growth: of the squared error of an estimated variance, 4 E[m^2 r^2] / n, with that variance.
         total: of f itself; of its forests' errors, the parts of one and two dimensions.
     """
 
@@ -98,8 +99,7 @@ class CrossFit:
         """
         self._halves, self._supports = halves, supports
         self._points = np.concatenate([half.points for half in halves])
-        self._scores = np.concatenate([half.scores for half in halves])
-        self.n = len(self._scores)
+        self.n = len(self._points)
         self._groups = np.unique(np.concatenate([half.groups for half in halves]), return_inverse=True)[1]
         self.n_groups = int(self._groups.max()) + 1
         ends = np.cumsum([0, *(len(half.scores) for half in halves)])
@@ -113,6 +113,7 @@ class CrossFit:
         self._effects: dict[Chosen, Effect] = {}
         predicted = np.concatenate([half.predicted - half.predicted.mean() for half in halves])
         variances = np.array([half.variance for half in halves])
+        self.growth = 4 * float(np.mean(self._residuals**2)) / self.n
         self.total = self._corrected(variances, predicted, np.ones(len(self._of)))
 
     def effect(self, chosen: Chosen) -> Effect:
@@ -135,11 +136,17 @@ class CrossFit:
         return self._error(own, functions)
 
     def noise(self) -> tuple[float, float]:
-        """Share of the variance of the scores that no setting explains, not bounded; its standard error."""
-        squares = (self._scores - self._scores.mean()) ** 2
-        explained = self.total.variance / squares.mean()
-        error = self._error(explained * squares - self.total.own, -self.total.functions)
-        return 1 - explained, error / float(squares.mean())
+        """Share of the variance of a score that no setting explains, not bounded; its standard error.
+
+        The noise is what is left of the squared residuals without that of the forests' errors.
+        """
+        everything = np.ones(len(self._of))
+        missed = self._corrected(np.zeros(len(self._halves)), np.zeros(self.n), everything)
+        noise = float(np.mean(self._residuals**2)) - missed.variance
+        whole = self.total.variance + noise
+        share = noise / whole
+        own = (1 - share) * (self._residuals**2 - missed.own) - share * self.total.own
+        return share, self._error(own, -everything) / whole
 
     def project(self, d: int, functions: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
         """Means over the cube of f times functions of one dimension, and the covariance of these estimates.

@@ -49,6 +49,7 @@ MIN_TRIALS = 8
 # With fewer features than all, trees must split on settings of no effect, which costs the main effects most. Leaves of
 # one trial learn all of its noise; larger leaves blur what is there. Without the bootstrap all trees are the same.
 FOREST: dict[str, Any] = {"min_samples_leaf": 2, "max_features": 1.0, "bootstrap": True}
+LEAVES = (2, 4, 8, 16)  # sizes of the smallest leaf that forests of half of the trials choose from
 HIGHER = "higher order"
 N_POINTS = 13  # two to the power of this, at which a forest's variance over all dimensions is measured
 
@@ -94,7 +95,7 @@ class Fanova:
         """
         return _mean_sd(self._component(self._indices(names)))
 
-    def debiased(self, *names: str) -> tuple[float, float]:
+    def debiased(self, *names: str, at: float | None = None) -> tuple[float, float]:
         """Share of the variance of E[score | settings] that is due to these one or two dimensions; its standard error.
 
         `share` is exact for trees that are coarser than that and that have learned noise; this estimates the thing
@@ -104,12 +105,21 @@ class Fanova:
         low. Below 0 counts as 0. NaN if trials were not drawn evenly from the dimensions, are fewer than 16, or if the
         forest predicts unseen ones no better than their mean.
 
+        Args:
+            names: of one or two dimensions.
+            at: a share to compare with. The error grows with the share itself, so that it is estimated too small where
+                the share is; this asks for the error if the share were `at`, which no smaller share has.
+
         Raises:
             UserError: not the names of one or two different dimensions.
         """
         chosen = self._indices(names)
         expect(len(chosen) <= 2, "dimensions", ", ".join(names), "one or two names")
-        return self._debiased.get(tuple(sorted(chosen)), (math.nan, math.nan))
+        share, error = self._debiased.get(tuple(sorted(chosen)), (math.nan, math.nan))
+        if at is not None and at > share:
+            assert self._cross_fit
+            error = math.sqrt(error**2 + (at - share) * self._cross_fit.growth / self._debiased_total)
+        return share, error
 
     def ahead(self, name_a: str, name_b: str) -> tuple[float, float]:
         """Debiased share of one dimension alone less that of another; its standard error.
@@ -491,13 +501,23 @@ def _fit(
 def _halves(
     axes: Sequence[Axis], codes: Any, points: Floats, scores: Floats, groups: Ints, n_trees: int, seed: int
 ) -> list[Half]:
-    """Two forests of half of the trees each, of one half of the groups and with the other to be tried on."""
+    """Two forests of half of the trees each, of one half of the groups and with the other to be tried on.
+
+    What a forest has learned of noise is not smooth, and cannot be put right: so leaves are as large as lets it predict
+    those of its own trials best that its trees have not seen.
+    """
     parts = np.array_split(np.random.default_rng(seed).permutation(np.unique(groups)), 2)
     halves = []
     for part in parts:
         unseen = np.isin(groups, part)
-        forest = RandomForestRegressor(max(2, n_trees // 2), random_state=seed, **FOREST)
-        forest.fit(codes[~unseen], scores[~unseen])
+        own = codes[~unseen], scores[~unseen]
+        tried = [
+            RandomForestRegressor(max(2, n_trees // 2), random_state=seed, **FOREST | {"min_samples_leaf": size}).fit(
+                *own
+            )
+            for size in LEAVES
+        ]
+        forest = max(tried, key=lambda forest: np.nan_to_num(_out_of_bag_r2(forest, *own), nan=-np.inf))
         trees = [_boxes(estimator.tree_, axes) for estimator in forest.estimators_]
         predicted = forest.predict(codes[unseen])
         variance = _variance(forest, axes, seed)

@@ -21,8 +21,10 @@ or its opposite, is shown by one-sided tests at 5 % on the standard errors of `c
 significant there too. All variants named must pass, which needs no adjustment; any of them can contradict, so that m
 variants contradict at 5 % / m. Each verdict is then wrong in at most one study of twenty, whatever the truth is.
 
-Shares and marginals are those of vanilla (PROTOCOL section 5), with two standard deviations over the trees of the
-forest either way. A single tree scatters more than the forest's mean does, so this errs on the side of inconclusive.
+Shares and marginals are those of vanilla (PROTOCOL section 5), of E[score | settings] and with their errors over the
+trials (`Fanova.debiased`, `rise`, `rises`, `curve`), each bound or direction at 1 % one-sided: a statement of up to
+five such tests is then contradicted by mistake in at most 5 % of studies. A search that was led by scores has no such
+errors.
 """
 
 import math
@@ -35,6 +37,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from scipy import stats as scipy_stats
 
 from analysis import best_fraction, fanova
 from analysis.best_fraction import Estimate
@@ -47,7 +50,8 @@ NOT_TESTABLE, REFERENCE = "not testable here", "for reference"
 VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_TESTABLE, REFERENCE)
 COLUMNS = ("finding", "statement", "task", "verdict", "evidence", "more_trials")
 PUBLISHED = Path(str(resources.files("configs"))) / "finding" / "odyssey.yaml"
-SURE = 2.0  # standard deviations over the trees
+WRONG = 0.01  # of studies in which one test of a share or a marginal errs, one-sided
+N_DRAWS = 1000  # of a marginal
 
 
 @dataclass(frozen=True)
@@ -211,18 +215,20 @@ def share(
     above: float | None = None,
     below: float | None = None,
 ) -> Outcome:
-    """The share of the variance due to a setting alone, or to the interaction of several, is above or below a bound."""
+    """The share of the variance of E[score | settings] due to a setting alone, or to the interaction of several, is
+    above or below a bound. Trials that diverged count as the cutoff; the share without them is told where it differs
+    by more than its error."""
     names = [of] if isinstance(of, str) else list(of)
     fitted = _fitted(evidence, score, names)
     if isinstance(fitted, Outcome):
         return fitted
-    mean, sd = fitted.share(*names)
     bound = above if above is not None else below
     assert bound is not None
-    text = (
-        f"{' x '.join(names)}: {_percent(mean)} of the variance of {_words(score)} (sd {_percent(sd)}, n = {fitted.n})"
-    )
-    return _sign(text, (mean - bound) * (1 if above is not None else -1), sd, fitted.n)
+    estimate, error = fitted.debiased(*names)
+    text = f"{' x '.join(names)}: {_percent(estimate)} of the variance of {_words(score)} by settings "
+    text += f"(se {_percent(error)}, n = {fitted.n}{_without_diverged(evidence, fitted, score, names)})"
+    _, error = fitted.debiased(*names, at=bound)
+    return _sign(text, (estimate - bound) * (1 if above is not None else -1), error, fitted.n)
 
 
 def rank(evidence: Evidence, of: str, score: fanova.Score, place: int) -> Outcome:
@@ -230,65 +236,69 @@ def rank(evidence: Evidence, of: str, score: fanova.Score, place: int) -> Outcom
     fitted = _fitted(evidence, score, [of])
     if isinstance(fitted, Outcome):
         return fitted
-    shares = {name: fitted.share(name) for name in fitted.dimensions}
-    own, own_sd = shares[of]
-    gaps = {n: (mean - own, math.hypot(sd, own_sd)) for n, (mean, sd) in shares.items() if n != of}
-    first = 1 + sum(gap > SURE * sd for gap, sd in gaps.values())
-    last = 1 + sum(gap > -SURE * sd for gap, sd in gaps.values())
+    shares = {name: fitted.debiased(name) for name in fitted.dimensions}
+    gaps = [fitted.ahead(name, of) for name in fitted.dimensions if name != of]
+    first = 1 + sum(gap > _sure(fitted.n) * error for gap, error in gaps)
+    last = 1 + sum(gap > -_sure(fitted.n) * error for gap, error in gaps)
     ordered = sorted(shares, key=lambda name: -shares[name][0])
-    text = ", ".join(f"{name} {_percent(shares[name][0])}" for name in ordered)
-    text = f"Shares of the variance of {_words(score)}: {text}; {of} is between places {first} and {last}"
+    text = ", ".join(f"{name} {_percent(shares[name][0])} (se {_percent(shares[name][1])})" for name in ordered)
+    text = f"Shares of the variance of {_words(score)} by settings: {text}; {of} is between places {first} and {last}"
     if first == last == place:
         return Outcome(REPRODUCED, f"{text}.")
     if not first <= place <= last:
         return Outcome(CONTRADICTED, f"{text}.")
-    more = max(_more_for(gap, sd, fitted.n) for gap, sd in gaps.values() if abs(gap) <= SURE * sd)
+    more = max(_more_for(gap, error, fitted.n) for gap, error in gaps if abs(gap) <= _sure(fitted.n) * error)
     return Outcome(INCONCLUSIVE, f"{text}.", more)
 
 
 def trend(evidence: Evidence, of: str, score: fanova.Score, direction: str) -> Outcome:
-    """The marginal is higher (rising) or lower (falling) at the upper end of the setting's range than at the lower."""
-    ends = _ends(evidence, of, score)
-    if isinstance(ends, Outcome):
-        return ends
-    n, values, (low, low_sd), _, (high, high_sd) = ends
-    text = f"Marginal of {_words(score)}: {low:.4g} at {of} = {values[0]:.4g}, {high:.4g} at {values[1]:.4g}"
-    return _sign(text, (high - low) * (1 if direction == "rising" else -1), math.hypot(low_sd, high_sd), n)
+    """The straight line through the marginal of the setting, on the scale it was sampled on, rises or falls."""
+    fitted = _fitted(evidence, score, [of], numbers=True)
+    if isinstance(fitted, Outcome):
+        return fitted
+    rise, error = fitted.rise(of)
+    text = f"The marginal of {_words(score)} {'rises' if rise > 0 else 'falls'} by {abs(rise):.3g} over the range of "
+    text += f"{of} (straight line, se {error:.2g}, n = {fitted.n})"
+    return _sign(text, rise * (1 if direction == "rising" else -1), error, fitted.n)
 
 
 def diminishing(evidence: Evidence, of: str, score: fanova.Score) -> Outcome:
-    """The marginal falls by more over the lower half of the setting's range than over the upper half."""
-    ends = _ends(evidence, of, score)
-    if isinstance(ends, Outcome):
-        return ends
-    n, _, (low, low_sd), (middle, middle_sd), (high, high_sd) = ends
-    text = (
-        f"Gain in {_words(score)} over the lower half of {of}: {low - middle:.4g}, over the upper: {middle - high:.4g}"
-    )
-    return _sign(text, low + high - 2 * middle, math.hypot(low_sd, high_sd, 2 * middle_sd), n)
+    """The parabola through the marginal, over the setting in its own units, falls by more over the lower half of the
+    range than over the upper."""
+    fitted = _fitted(evidence, score, [of], numbers=True)
+    if isinstance(fitted, Outcome):
+        return fitted
+    (lower, upper), covariance = fitted.rises(of)
+    error = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    text = f"Gain in {_words(score)} over the lower half of {of}: {-lower:.3g}, over the upper: {-upper:.3g} "
+    text += f"(parabola, se of the difference {error:.2g}, n = {fitted.n})"
+    return _sign(text, upper - lower, error, fitted.n)
 
 
 def basin(evidence: Evidence, of: str, within: float, at_least: float, at_most: float) -> Outcome:
     """The values of a setting whose marginal is within a fraction of its range above its lowest point span a number of
-    orders of magnitude between two bounds. They are counted with the marginal one sd lower and one sd higher."""
+    orders of magnitude between two bounds. The widths that the trials allow are those of draws of the marginal."""
     spec = evidence.importance.plan.space.get(of, {})
     if "log" not in str(spec.get("distribution")) or not math.log10(spec["high"] / spec["low"]) > at_most:
         return Outcome(NOT_TESTABLE, f"{of} was not searched over more than {at_most:g} orders of magnitude.")
     fitted = _fitted(evidence, "test_score", [of])
     if isinstance(fitted, Outcome):
         return fitted
-    marginal = fitted.marginal(of)
-    values, mean, sd = (marginal[name].to_numpy(float) for name in (of, "mean", "sd"))
-    limit = mean.min() + within * np.ptp(mean)
-    widths = [_width(values, mean + shift * sd <= limit, int(mean.argmin())) for shift in (1, 0, -1)]
-    text = f"{of} within {_percent(within)} of the best: {widths[1]:.1f} orders of magnitude ({widths[0]:.1f} to "
-    text += f"{widths[2]:.1f} by one sd, n = {fitted.n})."
-    if widths[0] >= at_least and widths[2] <= at_most:
+    values, mean, covariance = fitted.curve(of)
+    orders = np.log10(np.array(values, dtype=float))
+    width = _width(orders, mean, within)
+    rng = np.random.default_rng(0)
+    draws = mean + rng.standard_normal((N_DRAWS, len(mean))) @ _root(covariance).T
+    widths = np.array([_width(orders, draw, within) for draw in draws])
+    low, high = np.quantile(widths, [WRONG, 1 - WRONG])
+    text = f"{of} within {_percent(within)} of the best: {width:.1f} orders of magnitude ({low:.1f} to {high:.1f}, "
+    text += f"n = {fitted.n})."
+    if low >= at_least and high <= at_most:
         return Outcome(REPRODUCED, text)
-    if widths[2] < at_least or widths[0] > at_most:
+    if high < at_least or low > at_most:
         return Outcome(CONTRADICTED, text)
-    bound = at_least if widths[0] < at_least else at_most
-    return Outcome(INCONCLUSIVE, text, _more_for(widths[1] - bound, (widths[2] - widths[0]) / 2, fitted.n, sure=1.0))
+    bound = at_least if low < at_least else at_most
+    return Outcome(INCONCLUSIVE, text, _more_for(width - bound, (high - low) / 2 / _sure(fitted.n), fitted.n))
 
 
 def reference(evidence: Evidence, score: float) -> Outcome:
@@ -380,59 +390,70 @@ def _all_of(outcomes: Sequence[Outcome]) -> Outcome:
     return Outcome(verdict, " ".join(dict.fromkeys(texts)), more)
 
 
-def _fitted(evidence: Evidence, score: fanova.Score, names: Sequence[str]) -> Any:
+def _fitted(
+    evidence: Evidence, score: fanova.Score, names: Sequence[str], numbers: bool = False
+) -> fanova.Fanova | Outcome:
     """The functional ANOVA of vanilla, or the outcome that there is none to judge by."""
     importance = evidence.importance
     if BASELINE not in importance.variants:
         return Outcome(NOT_TESTABLE, f"The study has no variant {BASELINE}.")
+    if importance.plan.learns:
+        return Outcome(NOT_TESTABLE, "The search was led by scores: shares and marginals have no errors.")
     fitted = importance.fit(score, BASELINE)
-    if fitted is None:
-        return Outcome(INCONCLUSIVE, f"No functional ANOVA of {BASELINE}: {importance.missing[BASELINE]}.")
-    absent = [name for name in names if name not in fitted.dimensions]
+    varied = fitted.dimensions if fitted else importance.settings
+    absent = [name for name in names if name not in varied]
     if absent:
         return Outcome(NOT_TESTABLE, f"The study does not vary {', '.join(absent)}.")
-    if not fitted.r2 > 0:
-        text = f"The forest predicts {_words(score)} of unseen trials no better than their mean does"
-        return Outcome(INCONCLUSIVE, f"{text} (out-of-bag R² {fitted.r2:.2f}, n = {fitted.n}).")
+    if fitted is None:
+        return Outcome(INCONCLUSIVE, f"{BASELINE}, {_words(score)}: {importance.why(score, BASELINE)}")
+    if numbers and any(evidence.importance.plan.space[name].get("values") for name in names):
+        return Outcome(NOT_TESTABLE, f"{', '.join(names)} is not a number in this study.")
+    if math.isnan(fitted.debiased(names[0])[0]):
+        return Outcome(INCONCLUSIVE, f"Too few trials for shares with an error (n = {fitted.n}).")
     return fitted
 
 
-def _ends(evidence: Evidence, of: str, score: fanova.Score) -> Any:
-    """n, the bounds of a setting, and (mean, sd) of its marginal at the lower bound, the middle and the upper bound."""
-    fitted = _fitted(evidence, score, [of])
-    if isinstance(fitted, Outcome):
-        return fitted
-    marginal = fitted.marginal(of).sort_values(of)
-    values = pd.to_numeric(marginal[of], errors="coerce").to_numpy(float)
-    if not np.isfinite(values).all():
-        return Outcome(NOT_TESTABLE, f"{of} is not a number in this study.")
-    middle = int(np.abs(values - (values[0] + values[-1]) / 2).argmin())
-    points = [tuple(marginal[["mean", "sd"]].iloc[at]) for at in (0, middle, -1)]
-    return fitted.n, (values[0], values[-1]), *points
+def _without_diverged(evidence: Evidence, fitted: fanova.Fanova, score: fanova.Score, names: Sequence[str]) -> str:
+    """The share without the trials that diverged, where it differs by more than its error."""
+    other = evidence.importance.fit(score, BASELINE, "left out")
+    if other is None or other.n == fitted.n:
+        return ""
+    (here, error), (there, other_error) = fitted.debiased(*names), other.debiased(*names)
+    if not abs(here - there) > max(error, other_error):
+        return ""
+    return f"; {_percent(there)}, se {_percent(other_error)}, without the {fitted.n - other.n} that diverged"
 
 
-def _sign(text: str, difference: float, sd: float, n: int) -> Outcome:
+def _sign(text: str, difference: float, error: float, n: int) -> Outcome:
     """Reproduced if `difference` is surely above 0, contradicted if surely below."""
-    if not math.isfinite(difference):
-        return Outcome(INCONCLUSIVE, f"{text}.")
-    if abs(difference) > SURE * sd:
+    if abs(difference) > _sure(n) * error:
         return Outcome(REPRODUCED if difference > 0 else CONTRADICTED, f"{text}.")
-    return Outcome(INCONCLUSIVE, f"{text}.", _more_for(difference, sd, n))
+    return Outcome(INCONCLUSIVE, f"{text}.", _more_for(difference, error, n))
 
 
-def _more_for(difference: float, sd: float, n: int, sure: float = SURE) -> float:
-    """Further trials after which `sd`, falling with the root of n, is small enough for `difference`."""
-    return max(1.0, n * ((sure * sd / difference) ** 2 - 1)) if difference else math.inf
+def _sure(n: int) -> float:
+    """Standard errors, from n trials, that an estimate is beyond by chance in `WRONG` of cases."""
+    return float(scipy_stats.t.isf(WRONG, n - 1))
 
 
-def _width(values: np.ndarray, good: np.ndarray, best: int) -> float:
-    """Orders of magnitude of the run of `good` values around the best; 0 if that is not good."""
-    if not good[best]:
-        return 0.0
+def _more_for(difference: float, error: float, n: int) -> float:
+    """Further trials after which `error`, falling with the root of n, is small enough for `difference`."""
+    return max(1.0, n * ((_sure(n) * error / difference) ** 2 - 1)) if difference else math.inf
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """A matrix whose product with its transpose is `covariance`, which need not have full rank."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def _width(orders: np.ndarray, curve: np.ndarray, within: float) -> float:
+    """Orders of magnitude over which a curve stays within a fraction of its range above its lowest point."""
+    best, good = int(curve.argmin()), curve <= curve.min() + within * np.ptp(curve)
     bad = np.flatnonzero(~good)
     low = bad[bad < best].max(initial=-1) + 1
-    high = bad[bad > best].min(initial=len(values)) - 1
-    return float(np.log10(values[high] / values[low]))
+    high = bad[bad > best].min(initial=len(orders)) - 1
+    return float(orders[high] - orders[low])
 
 
 def _percent(x: float) -> str:

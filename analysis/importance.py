@@ -1,92 +1,111 @@
-"""What the score and the training time depend on: frames from functional ANOVA, for every variant and over all."""
+"""What the score and the training time depend on: frames for every variant and over all, or what these would need.
 
+A forest that predicts unseen trials no better than their mean knows nothing of what they depend on, so that nothing is
+offered from one; `Importance.needs` says what is missing.
+"""
+
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis import fanova
-from analysis.compare import BASELINE, variants_of
-from search.errors import UserError
+from analysis import ablation, fanova
+from analysis.compare import BASELINE, best_trials, scored, variants_of
+from analysis.ped_anova import ped_anova
+from search.errors import UserError, expect
+from search.space import REQUIRED, Dimension, parse
 from search.study import Plan
 
 SCORES: tuple[fanova.Score, ...] = ("test_score", "train_seconds")
 PAIR = ("lr", "hidden_size")
 BY: tuple[fanova.By, ...] = ("variant", "toggles")
+MIN_EACH = 5  # trials of each variant that a forest over all variants takes
+DEBIASED = ["debiased", "se", "debiased_finished", "se_finished", "differs", "noise", "noise_se"]
 
 
 class Importance:
-    """The functional ANOVAs of one task of one study, each fitted when it is first asked for.
+    """What one task of one study tells of importance, each part computed when it is first asked for.
+
+    Frames have rows only of what is known well enough to be shown; they may be empty.
 
     Attributes:
         trials: of the task, as of `analysis.load`.
         plan: of the study.
         reference: the variant that single-variant figures show: vanilla, or the first.
-        missing: {what could not be fitted: why}.
     """
 
     def __init__(self, trials: pd.DataFrame, plan: Plan):
         self.trials, self.plan = trials, plan
         self.variants = variants_of(trials)
         self.reference = BASELINE if BASELINE in self.variants else self.variants[0]
-        self.missing: dict[str, str] = {}
-        self._fits: dict[tuple[Any, ...], fanova.Fanova | None] = {}
+        self._fits: dict[tuple[str, ...], fanova.Fanova | str] = {}
 
-    def fit(self, score: fanova.Score, variant: str) -> "fanova.Fanova | None":
-        """Over the settings of one variant; None if it has too few trials."""
-        trials = self.trials[self.trials["variant"] == variant]
-        return self._fit((score, variant), variant, trials, score, None)
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings that the study varies."""
+        return tuple(dimension.name for dimension in self._dimensions)
+
+    def fit(self, score: fanova.Score, variant: str, diverged: fanova.Diverged = "cutoff") -> "fanova.Fanova | None":
+        """Over the settings of one variant; None if `why` says why."""
+        found = self._fitted(score, variant, diverged)
+        return found if isinstance(found, fanova.Fanova) else None
+
+    def why(self, score: fanova.Score, variant: str) -> str:
+        """What keeps `fit` from it, and what it needs; empty if nothing does."""
+        found = self._fitted(score, variant, "cutoff")
+        return found if isinstance(found, str) else ""
 
     def over(self, by: fanova.By) -> "fanova.Fanova | None":
-        """Over the settings and the architecture, all variants together."""
-        if len(self.variants) < 2:
-            return None
-        return self._fit(("test_score", None, by), f"over {by}", self.trials, "test_score", by)
+        """Over the settings and the architecture, all variants together; None if `why_over` says why."""
+        found = self._over(by)
+        return found if isinstance(found, fanova.Fanova) else None
 
-    def _fit(self, key: tuple[Any, ...], what: str, trials: pd.DataFrame, score: fanova.Score, by: Any) -> Any:
-        if key not in self._fits:
-            try:
-                self._fits[key] = fanova.fit(trials, self.plan, score=score, by=by)
-            except UserError as error:
-                self._fits[key] = None
-                self.missing[what] = str(error)
-        return self._fits[key]
+    def why_over(self, by: fanova.By) -> str:
+        """What keeps `over` from it, and what it needs; empty if nothing does."""
+        found = self._over(by)
+        return found if isinstance(found, str) else ""
 
     @cached_property
     def marginals(self) -> pd.DataFrame:
         """One row a score, variant, dimension and point: score, variant, dimension, value, mean, sd (over trees)."""
         frames = []
-        for score in SCORES:
-            for variant in self.variants:
-                fitted = self.fit(score, variant)
-                for name in fitted.dimensions if fitted else ():
-                    assert fitted
-                    curve = fitted.marginal(name).rename(columns={name: "value"}).astype({"value": object})
-                    frames.append(curve.assign(score=score, variant=variant, dimension=name))
-        columns = ["score", "variant", "dimension", "value", "mean", "sd"]
-        return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+        for score, variant, fitted in self._sound():
+            for name in fitted.dimensions:
+                curve = fitted.marginal(name).rename(columns={name: "value"}).astype({"value": object})
+                frames.append(curve.assign(score=score, variant=variant, dimension=name))
+        return _stack(frames, ["score", "variant", "dimension", "value", "mean", "sd"])
 
     @cached_property
     def shares(self) -> pd.DataFrame:
-        """One row a score, variant and set of dimensions: score, variant, n, r2, dimensions (``a x b``), order (1, 2; 3
-        for all higher ones together), mean, sd (over the trees), debiased, se (over the trials) of its share of the
-        variance."""
-        frames = [
-            fitted.shares().assign(score=score, variant=variant, n=fitted.n, r2=fitted.r2)
-            for score in SCORES
-            for variant in self.variants
-            if (fitted := self.fit(score, variant))
-        ]
-        columns = ["score", "variant", "n", "r2", "dimensions", "order", "mean", "sd", "debiased", "se"]
-        return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+        """One row a score, variant and set of dimensions.
+
+        score, variant, n, r2, dimensions (``a x b``), order (1, 2; 3 for all higher ones together), mean, sd (over the
+        trees); debiased, se: its share of the variance of E[score | settings], diverged trials counting as the cutoff,
+        and its standard error over the trials; debiased_finished, se_finished: the same over the trials that did not
+        diverge (NaN if all are), and differs: whether the two differ by more than their error; noise, noise_se: share
+        of the variance of the scores that no setting explains, the same for all rows of a variant.
+        """
+        frames = []
+        for score, variant, fitted in self._sound():
+            noise, error = fitted.noise()
+            own = fitted.shares().assign(score=score, variant=variant, n=fitted.n, r2=fitted.r2)
+            own = own.assign(debiased_finished=np.nan, se_finished=np.nan, noise=noise, noise_se=error)
+            finished = self.fit(score, variant, "left out") if score == "test_score" else None
+            if finished is not None and finished.n < fitted.n:
+                other = finished.shares().set_index("dimensions").reindex(own["dimensions"])
+                own["debiased_finished"], own["se_finished"] = other["debiased"].to_numpy(), other["se"].to_numpy()
+            gap = (own["debiased"] - own["debiased_finished"]).abs()
+            frames.append(own.assign(differs=gap > own[["se", "se_finished"]].max(axis=1)))
+        return _stack(frames, ["score", "variant", "n", "r2", "dimensions", "order", "mean", "sd", *DEBIASED])
 
     @cached_property
     def architecture(self) -> pd.DataFrame:
         """One row a choice of architecture dimensions (``variant`` or ``toggles``) and set of dimensions: by, n, r2,
         dimensions, order, mean, sd, debiased, se of its share of the variance of the test score over all variants."""
         frames = [fitted.shares().assign(by=by, n=fitted.n, r2=fitted.r2) for by in BY if (fitted := self.over(by))]
-        columns = ["by", "n", "r2", "dimensions", "order", "mean", "sd", "debiased", "se"]
-        return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+        return _stack(frames, ["by", "n", "r2", "dimensions", "order", "mean", "sd", "debiased", "se"])
 
     @cached_property
     def surface(self) -> pd.DataFrame:
@@ -99,3 +118,150 @@ class Importance:
         alone = fitted.interaction(*PAIR, points=32)
         alone = alone.rename(columns={"mean": "interaction", "sd": "interaction_sd"})
         return total.merge(alone, on=list(PAIR))
+
+    @cached_property
+    def ped_anova(self) -> pd.DataFrame:
+        """What gets a trial into the best tenth, one row a variant and setting: variant, and what `ped_anova` says."""
+        return _stack(
+            [
+                table.assign(variant=variant)
+                for variant, table in self._divergences.items()
+                if not isinstance(table, str)
+            ],
+            ["variant", "dimension", "divergence", "share", "chance", "p", "matters"],
+        )
+
+    @cached_property
+    def ablation(self) -> pd.DataFrame:
+        """From the reference's best settings to each other variant's, one row a variant and step: variant, and what
+        `ablation.path` says; ``variant`` is one of the dimensions."""
+        fitted, best = self.over("variant"), self._best_settings
+        columns = ["variant", "step", "dimension", "before", "after", "mean", "sd", "change", "change_sd"]
+        if fitted is None or self.reference not in best:
+            return pd.DataFrame(columns=columns)
+        others = [variant for variant in best if variant != self.reference]
+        paths = (ablation.path(fitted, best[self.reference], best[v]).assign(variant=v) for v in others)
+        return _stack(list(paths), columns)
+
+    @cached_property
+    def tunability(self) -> pd.DataFrame:
+        """What tuning one setting gains over the reference's best settings, one row a variant and setting: variant, and
+        what `ablation.tunability` says."""
+        fitted, best = self.over("variant"), self._best_settings
+        columns = ["variant", "dimension", "default", "best", "gain", "sd"]
+        if fitted is None or self.reference not in best:
+            return pd.DataFrame(columns=columns)
+        settings = tuple(name for name in fitted.dimensions if name != "variant")
+        default = best[self.reference]
+        tables = (
+            ablation.tunability(fitted, {**default, "variant": v}, settings).assign(variant=v) for v in self.variants
+        )
+        return _stack(list(tables), columns)
+
+    @cached_property
+    def needs(self) -> dict[str, str]:
+        """{panel: what it needs, or what parts of it do}; panels that have everything are not in it.
+
+        The panels are the names of the frames: marginals, shares, architecture, surface, ped_anova, ablation,
+        tunability.
+        """
+        of_fits = _joined({f"{v} ({_WORDS[s]})": self.why(s, v) for s in SCORES for v in self.variants})
+        over = _joined({f"over {by}": self.why_over(by) for by in BY})
+        surface = self.why("test_score", self.reference)
+        if not surface and self.surface.empty:
+            surface = f"The study does not vary both {' and '.join(PAIR)}."
+        unpicked = _joined({v: table for v, table in self._divergences.items() if isinstance(table, str)})
+        paths = self.why_over("variant")
+        if not paths and self.reference not in self._best_settings:
+            paths = f"No trial of {self.reference} has finished."
+        found = {"marginals": of_fits, "shares": of_fits, "architecture": over, "surface": surface}
+        found |= {"ped_anova": unpicked, "ablation": paths, "tunability": paths}
+        return {panel: text for panel, text in found.items() if text}
+
+    def _sound(self) -> "Iterator[tuple[fanova.Score, str, fanova.Fanova]]":
+        for score in SCORES:
+            for variant in self.variants:
+                if fitted := self.fit(score, variant):
+                    yield score, variant, fitted
+
+    def _fitted(self, score: fanova.Score, variant: str, diverged: fanova.Diverged) -> "fanova.Fanova | str":
+        key = (score, variant, diverged)
+        if key not in self._fits:
+            trials = self.trials[self.trials["variant"] == variant]
+            self._fits[key] = _attempt(trials, self.plan, score=score, diverged=diverged)
+        return self._fits[key]
+
+    def _over(self, by: fanova.By) -> "fanova.Fanova | str":
+        if (by,) not in self._fits:
+            few = self.trials[self.trials["status"].isin(["finished", "diverged"])].groupby("variant", observed=True)
+            counts = few.size().reindex(self.variants, fill_value=0)
+            if counts.min() < MIN_EACH:
+                text = (
+                    f"{counts.min()} trials of {counts.idxmin()} have ended: needs at least {MIN_EACH} of each variant."
+                )
+                self._fits[by,] = text
+            else:
+                self._fits[by,] = _attempt(self.trials, self.plan, score="test_score", by=by)
+        return self._fits[by,]
+
+    @cached_property
+    def _best_settings(self) -> dict[str, dict[str, Any]]:
+        """{variant: settings, the variant among them, of its trial of the best validation score}"""
+        fitted = self.over("variant")
+        names = [name for name in fitted.dimensions if name != "variant"] if fitted else []
+        found = {}
+        finished = self.trials[scored(self.trials)]
+        for variant, own in finished.groupby("variant", observed=True):
+            best = own.sort_values("valid_score", kind="stable").iloc[0]
+            found[str(variant)] = {name: best[name] for name in names} | {"variant": str(variant)}
+        return found
+
+    @cached_property
+    def _divergences(self) -> "dict[str, pd.DataFrame | str]":
+        """{variant: as of `ped_anova`, or what it needs}"""
+        best = best_trials(self.trials, "valid")
+        ended = self.trials["status"].isin(["finished", "diverged"])
+        found: dict[str, pd.DataFrame | str] = {}
+        for variant in self.variants:
+            chosen = ended & (self.trials["variant"] == variant)
+            columns = [self.trials.loc[chosen, dimension.name] for dimension in self._dimensions]
+            try:
+                expect(not self.plan.learns, "sampler", self.plan.sampler, "settings drawn whatever the scores")
+                found[variant] = ped_anova(columns, best[chosen], self._dimensions)
+            except UserError as error:
+                found[variant] = f"{error}."
+        return found
+
+    @cached_property
+    def _dimensions(self) -> list[Dimension]:
+        dimensions = parse(self.plan.space, (*REQUIRED, *self.plan.space))
+        return [d for d in dimensions if len(d.values) > 1 or d.low < d.high]
+
+
+_WORDS = {"test_score": "test score", "train_seconds": "training time"}
+
+
+def _attempt(trials: pd.DataFrame, plan: Plan, **options: Any) -> "fanova.Fanova | str":
+    try:
+        fitted = fanova.fit(trials, plan, **options)
+    except UserError as error:
+        return f"{error}."
+    if fitted.r2 > 0:
+        return fitted
+    if np.isnan(fitted.r2):
+        return "All scores are equal."
+    known = f"out-of-bag R\N{SUPERSCRIPT TWO} {fitted.r2:.2f} of {fitted.n} trials"
+    return f"A forest predicts unseen trials no better than their mean ({known}): needs more of them."
+
+
+def _joined(needs: dict[str, str]) -> str:
+    """``a, b: what they need. c: what it needs.``"""
+    who: dict[str, list[str]] = {}
+    for name, text in needs.items():
+        if text:
+            who.setdefault(text, []).append(name)
+    return " ".join(f"{', '.join(names)}: {text}" for text, names in who.items())
+
+
+def _stack(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import stats as scipy_stats
 
 from analysis import best_fraction, compare, findings
 from analysis.compare import contrast_of
@@ -184,7 +185,7 @@ def both_at_once(trials: pd.DataFrame) -> Any:
         (lambda e: findings.basin(e, "lr", 0.1, 1.0, 2.5), lr_only, lambda t: np.sign(np.log10(t["lr"]) + 5.5)),
     ],
 )
-def test_shares_and_marginals_are_judged_by_two_deviations_over_the_trees(
+def test_shares_and_marginals_are_judged_by_their_errors_over_the_trials(
     test: Callable[[Evidence], Outcome], holds: Score, fails: Score
 ) -> None:
     assert test(evidence(score=holds)).verdict == "reproduced"
@@ -195,10 +196,15 @@ def test_shares_and_marginals_are_judged_by_two_deviations_over_the_trees(
 
 def test_a_share_near_its_bound_is_open_and_says_how_many_more_trials_it_takes() -> None:
     found = evidence(n=40, score=size_and_lr)
-    share, sd = found.importance.fit("test_score", "vanilla").share("lr")  # type: ignore[union-attr]
-    outcome = findings.share(found, "lr", "test_score", above=share - sd)
+    fitted = found.importance.fit("test_score", "vanilla")
+    assert fitted
+    share, error = fitted.debiased("lr")
+    sure = scipy_stats.t.isf(0.01, 39)
+    outcome = findings.share(found, "lr", "test_score", above=share - sure * error / 2)
     assert outcome.verdict == "inconclusive"
-    assert outcome.more == pytest.approx(40 * 3)  # half the deviation takes four times the trials
+    assert outcome.more == pytest.approx(40 * 3)  # half the error takes four times the trials
+    outcome = findings.share(found, "lr", "test_score", above=share - sure * error * 1.01)
+    assert outcome.verdict == "reproduced"
 
 
 def test_a_basin_is_not_testable_in_a_narrow_range() -> None:
