@@ -13,6 +13,7 @@ from search.tasks import Split, Task
 
 def load(path: str, seed: int = 0) -> Task:
     table = pd.read_csv(path)
+    assert table["sequence"].notna().all(), "a row without sequence"
     features = table.columns.drop(["sequence", "label"])
     parts = [part for _, part in table.groupby("sequence", sort=True)]
     order = np.random.default_rng(seed).permutation(len(parts))
@@ -20,8 +21,8 @@ def load(path: str, seed: int = 0) -> Task:
 
     def split(chosen: np.ndarray) -> Split:
         inputs = [parts[k][features].to_numpy(np.float32) for k in chosen]
-        return Split(inputs, [parts[k]["label"].to_numpy(np.int32) for k in chosen])
+        return Split(inputs, [parts[k]["label"].to_numpy() for k in chosen])
 
     splits = dict(zip(("train", "valid", "test"), map(split, np.split(order, ends)), strict=True))
     source = {"file": Path(path).name, "seed": seed}
-    return Task("mine", splits, "categorical", "wrong steps [%]", source, n_classes=int(table["label"].max()) + 1)
+    return Task("mine", splits, "categorical", "wrong steps [%]", source, n_classes=table["label"].max() + 1)

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("HersheyFonts")
 
+from search import tasks
 from search.errors import UserError
 from search.tasks import _pen, handwriting
 from search.tasks.task import SPLITS, Task
@@ -26,7 +27,7 @@ def small() -> Task:
 
 def error(**options: Any) -> str:
     with pytest.raises(UserError) as raised:
-        handwriting.load(progress=False, **options)
+        tasks.load({"name": "handwriting", "progress": False} | options)
     text = str(raised.value)
     assert "\n" not in text and "expected" in text
     return text
@@ -200,7 +201,7 @@ def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "0", True, None])
 def test_bad_seeds_are_refused(seed: Any) -> None:
-    assert f"task.seed={seed}" in error(seed=seed)
+    assert f"task.seed={seed}: expected an integer from 0 to" in error(seed=seed)
 
 
 def test_unknown_size_is_refused() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search import tasks
 from search.errors import UserError
 from search.tasks import _cache, _music21, jsb
 from search.tasks.task import SPLITS, Task
@@ -80,7 +81,7 @@ def boulanger(path: Path) -> Task:
 
 def error(**options: Any) -> str:
     with pytest.raises(UserError) as raised:
-        jsb.load(**options)
+        tasks.load({"name": "jsb"} | options)
     text = str(raised.value)
     assert "\n" not in text and "expected" in text
     return text

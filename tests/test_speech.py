@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search import tasks
 from search.errors import UserError
 from search.tasks import _cores, _speech, speech
 from search.tasks.task import SPLITS
@@ -23,7 +24,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def error(**options: Any) -> str:
     with pytest.raises(UserError) as raised:
-        speech.load(progress=False, **options)
+        tasks.load({"name": "speech", "progress": False} | options)
     text = str(raised.value)
     assert "\n" not in text and "expected" in text
     return text

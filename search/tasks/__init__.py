@@ -1,13 +1,14 @@
 """The tasks, by name."""
 
 import importlib
-import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from search.errors import UserError
+from search.errors import UserError, expect, one_line
 from search.progress import said_if_slow
+from search.tasks import _options
 from search.tasks.task import Split, Task
 
 __all__ = ["Split", "Task", "load", "options"]
@@ -18,18 +19,28 @@ def load(definition: Mapping[str, Any]) -> Task:
 
     Args:
         definition: ``name``, optionally ``module`` (where the function `load` is that makes the task; by default the
-            module of that name in this package), and that function's arguments.
+            module of that name in this package), and that function's arguments, which are checked against its
+            annotations.
 
     Raises:
-        UserError: no such module or argument, or what the task's own `load` raises.
+        UserError: no such module or argument, or what the task's own `load` raises: of a module outside this package
+            every error, with the file and the line of the module where it happened.
     """
-    legal = options(definition)
+    name, module, function = _found(definition)
     given = {key: value for key, value in definition.items() if key not in ("name", "module")}
-    for key in given:
-        if key not in legal:
-            raise UserError(f"task.{key}: no such key; expected one of {', '.join(legal)}")
-    with said_if_slow(f"task {definition['name']}: preparing its data", _say):
-        return _function(definition)(**given)
+    _options.check(function, given)
+    try:
+        with said_if_slow(f"task {definition['name']}: preparing its data", _say):
+            task = function(**given)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if module.startswith(f"{__name__}."):
+            raise
+        raise UserError(f"task={name}: expected {module}.load to make a task; {_where(error)}") from error
+    found = type(task).__name__
+    expect(isinstance(task, Task), f"task={name}: {module}.load", found, "to return a search.tasks.Task")
+    return task
 
 
 def _say(text: str) -> None:
@@ -42,13 +53,35 @@ def options(definition: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: no such module.
     """
-    return list(inspect.signature(_function(definition)).parameters)
+    return _options.names(_found(definition)[2])
 
 
-def _function(definition: Mapping[str, Any]) -> Callable[..., Task]:
-    name = definition["name"]
-    module = definition.get("module", f"{__name__}.{name}")
+def _found(definition: Mapping[str, Any]) -> tuple[str, str, Callable[..., Task]]:
+    """The name of a task, and of the module that makes it, and its function."""
+    expected = "a task's definition, with a name and optionally a module"
+    expect(isinstance(definition, Mapping), "task", definition, expected)
+    name: Any = definition.get("name")
+    module: Any = definition.get("module", f"{__name__}.{name}")
+    expect(isinstance(name, str) and isinstance(module, str) and bool(name and module), "task", definition, expected)
+    expected = f"task={name}: expected a module {module} with a function load"
     try:
-        return importlib.import_module(module).load
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"task={name}: expected a module {module} with a function load ({error})") from error
+        function = importlib.import_module(module).load
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{expected}; {_where(error)}") from error
+    if not callable(function):
+        raise UserError(f"{expected}, found a {type(function).__name__}")
+    return name, module, function
+
+
+def _where(error: BaseException) -> str:
+    """An error, after the file and the line of the user's module where it happened, if it was there."""
+    text = f"{type(error).__name__}: {one_line(error)}"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen")
+    ]
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
+    return f"{own[-1].filename}, line {own[-1].lineno}: {text}" if own else text

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from search.errors import UserError
-from search.tasks import _cache
+from search.tasks import _cache, _check
 from search.tasks.task import SPLITS, Split, Task
 
 # Letters, digits and the 19 other characters of IAM-OnDB's transcriptions, in the order of ASCII. Its label files know
@@ -63,8 +63,8 @@ def text(classes: np.ndarray) -> str:
 
 
 def fits(inputs: np.ndarray, targets: np.ndarray) -> bool:
-    """Whether CTC can give `targets` [L] on as many steps as `inputs` [T, M] has: equal neighbours need a blank."""
-    return len(inputs) >= len(targets) + int((targets[1:] == targets[:-1]).sum())
+    """Whether CTC can give `targets` [L] on as many steps as `inputs` [T, M] has."""
+    return len(inputs) >= _check.steps_needed(targets)
 
 
 def report(where: str, left_out: dict[str, int]) -> None:

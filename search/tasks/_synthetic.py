@@ -1,28 +1,18 @@
-"""What the generated tasks share: the check of their settings, how their splits are drawn, and the record of both."""
+"""What the generated tasks share: the ranges of their settings, how their splits are drawn, and the record of both."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 
-from search.errors import expect
+from search.tasks._options import Range
 from search.tasks.task import SPLITS, Split
 
 LONGEST = 100_000
-MOST_SEQUENCES = 1_000_000
+NSequences = Annotated[int, Range(4, 1_000_000)]
 
 # Inputs and targets of one sequence.
 Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
-
-
-def check(shortest: int, length: int, n_sequences: int, seed: int) -> None:
-    """Checks the settings of a generated task, whose `length` is at least `shortest` steps.
-
-    Raises:
-        UserError: a setting is not an integer, or out of range.
-    """
-    _expect_integer("length", length, shortest, LONGEST)
-    _expect_integer("n_sequences", n_sequences, 4, MOST_SEQUENCES)
-    _expect_integer("seed", seed, 0, 2**63 - 1)
 
 
 def splits(draw: Draw, n_sequences: int, seed: int) -> dict[str, Split]:
@@ -53,8 +43,3 @@ def _sizes(n_sequences: int) -> dict[str, int]:
 def _split(draw: Draw, rng: np.random.Generator, size: int) -> Split:
     inputs, targets = zip(*(draw(rng) for _ in range(size)), strict=True)
     return Split(inputs, targets)
-
-
-def _expect_integer(key: str, value: object, low: int, high: int) -> None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    expect(fits, f"task.{key}", repr(value), f"an integer from {low} to {high}")

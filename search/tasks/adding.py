@@ -1,14 +1,21 @@
 """The adding problem: the sum of two numbers far apart (Hochreiter & Schmidhuber 1997, section 5.4, experiment 4)."""
 
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
 from search.tasks import _synthetic
+from search.tasks._options import Range, Seed
+from search.tasks._synthetic import LONGEST, NSequences
 from search.tasks.task import Task
 
 
-def load(length: int = 100, n_sequences: int = 1000, seed: int = 0) -> Task:
+def load(
+    length: Annotated[int, Range(2, LONGEST)] = 100,
+    n_sequences: NSequences = 1000,
+    seed: Seed = 0,
+) -> Task:
     """Of each step a number and a marker, float32 [T, 2]; at the last step, predict the sum of the two marked numbers.
 
     The form is the now usual one (Arjovsky et al. 2016, "Adding problem"): numbers uniform in [0, 1), markers 0 or 1,
@@ -20,11 +27,7 @@ def load(length: int = 100, n_sequences: int = 1000, seed: int = 0) -> Task:
         length: L, the steps of the shortest sequences; at least 2.
         n_sequences: to train; there are a quarter as many in each of the other splits. At least 4.
         seed: of the data.
-
-    Raises:
-        UserError: a setting is not an integer, or out of range.
     """
-    _synthetic.check(2, length, n_sequences, seed)
     return Task(
         name="adding",
         splits=_synthetic.splits(partial(_draw, length), n_sequences, seed),

@@ -1,10 +1,13 @@
 """The copy problem: repeat what was seen long before (Arjovsky et al. 2016, "Copying memory problem")."""
 
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
 from search.tasks import _synthetic
+from search.tasks._options import Range, Seed
+from search.tasks._synthetic import LONGEST, NSequences
 from search.tasks.task import Task
 
 N_SYMBOLS = 8
@@ -12,7 +15,11 @@ N_COPIED = 10
 BLANK, DELIMITER = N_SYMBOLS, N_SYMBOLS + 1
 
 
-def load(length: int = 100, n_sequences: int = 1000, seed: int = 0) -> Task:
+def load(
+    length: Annotated[int, Range(2 * N_COPIED + 1, LONGEST)] = 100,
+    n_sequences: NSequences = 1000,
+    seed: Seed = 0,
+) -> Task:
     """Of each step a symbol, one-hot float32 [T, 10]; at each of the last ten steps, predict one of the first ten.
 
     A sequence is ten symbols, each any of eight; blanks; a delimiter at step T - 11; and ten blanks more, at which the
@@ -25,11 +32,7 @@ def load(length: int = 100, n_sequences: int = 1000, seed: int = 0) -> Task:
             is 20 less.
         n_sequences: to train; there are a quarter as many in each of the other splits. At least 4.
         seed: of the data.
-
-    Raises:
-        UserError: a setting is not an integer, or out of range.
     """
-    _synthetic.check(2 * N_COPIED + 1, length, n_sequences, seed)
     return Task(
         name="copy",
         splits=_synthetic.splits(partial(_draw, length), n_sequences, seed),

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import cache as cached
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from search.errors import UserError, expect
+from search.errors import UserError
 from search.tasks import _pen
+from search.tasks._options import Seed
 from search.tasks._progress import progress as shown
 from search.tasks.task import SPLITS, Split, Task
 
@@ -89,7 +91,12 @@ for _line in _VOCABULARY.split("\n")[1:-1]:
     WORDS.setdefault(_kind, []).extend(_words_of_line.split())
 
 
-def load(size: str = "small", seed: int = 0, cache: str | Path | None = None, progress: bool = True) -> Task:
+def load(
+    size: Literal["small", "paper"] = "small",
+    seed: Seed = 0,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> Task:
     """Lines of made-up handwriting: four features of the pen per step, float32 [T, 4], and characters, int32 [L].
 
     Args:
@@ -99,10 +106,8 @@ def load(size: str = "small", seed: int = 0, cache: str | Path | None = None, pr
         progress: whether to show the progress of making them on stderr.
 
     Raises:
-        UserError: no such size or seed, the package Hershey-Fonts is missing, or the cache cannot be written.
+        UserError: the package Hershey-Fonts is missing, or the cache cannot be written.
     """
-    expect(size in SIZES, "task.size", size, " or ".join(SIZES))
-    expect(type(seed) is int and seed >= 0, "task.seed", seed, "a whole number, 0 or more")
     made_by = f"Hershey-Fonts {version()}, size {size}, seed {seed}, recipe {RECIPE}"
     kept = None if cache is None else Path(str(cache)).expanduser() / f"handwriting-{size}-{seed}.npz"
     prepared = _pen.prepare(kept, made_by, lambda: _make(SIZES[size], seed, progress))

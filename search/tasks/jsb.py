@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +15,10 @@ BENCHMARK = {"train": 229, "valid": 76, "test": 77}
 
 
 def load(
-    source: str = "music21", path: str | Path | None = None, cache: str | Path | None = None, progress: bool = True
+    source: Literal["music21", "boulanger"] = "music21",
+    path: str | Path | None = None,
+    cache: str | Path | None = None,
+    progress: bool = True,
 ) -> Task:
     """The chorales as piano rolls float32 [T, 88], column = MIDI pitch - 21; from each step, predict the next.
 
@@ -28,7 +32,6 @@ def load(
     Raises:
         UserError: the source cannot be read, or the cache cannot be written.
     """
-    expect(source in ("music21", "boulanger"), "task.source", source, "music21 or boulanger")
     if source == "boulanger":
         if path is None:
             raise UserError("task.path=null: expected the benchmark's file (.json, .mat or .pickle)")

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from search.errors import UserError, expect, one_line
+from search.errors import UserError, one_line
 from search.tasks import _cache, _cores, _speech
+from search.tasks._options import Seed
 from search.tasks.task import SPLITS, Task
 
 RECIPE = 1  # one more whenever the same seed would give other speech: older caches are then rebuilt
@@ -105,7 +106,12 @@ class Sentence:
         return f"{self.accent}+{self.variant} {self.pitch} {self.speed}"
 
 
-def load(size: str = "small", seed: int = 0, cache: str | Path | None = None, progress: bool = True) -> Task:
+def load(
+    size: Literal["small", "paper"] = "small",
+    seed: Seed = 0,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> Task:
     """Speech as float32 [T, 39] (see `search.tasks._speech.features`), normalised by the training set, with the place
     in `PHONEMES` of the phoneme at the centre of each frame's window as its class.
 
@@ -116,10 +122,8 @@ def load(size: str = "small", seed: int = 0, cache: str | Path | None = None, pr
         progress: whether to show the progress of this on stderr.
 
     Raises:
-        UserError: a setting is illegal, a needed package is missing, or the cache cannot be written.
+        UserError: a needed package is missing, or the cache cannot be written.
     """
-    expect(isinstance(size, str) and size in SIZES, "task.size", size, " or ".join(SIZES))
-    expect(type(seed) is int and seed >= 0, "task.seed", seed, "an integer from 0")
     versions = {
         "espeakng-loader": _speech.needed_version("espeakng-loader", "speech", "pip install 'odyssey[speech]'"),
         "librosa": _speech.needed_version("librosa", "speech", "pip install 'odyssey[speech]'"),

@@ -1,4 +1,4 @@
-"""What a task is: data, loss, score and output layer."""
+"""What a task is: data, loss, score and output layer; and what its data must be like."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+
+from search.errors import expect
+from search.tasks import _check
 
 SPLITS = ("train", "valid", "test")
 
@@ -25,11 +28,7 @@ class Split:
     @cached_property
     def n_predicted(self) -> int:
         """What there is to predict in all sequences: steps, or with CTC characters."""
-        return int(sum(_predicted(target).sum() for target in self.targets))
-
-
-def _predicted(target: np.ndarray) -> np.ndarray:
-    return target >= 0 if target.ndim == 1 else ~np.isnan(target).any(axis=1)
+        return int(sum(_check.predicted(target).sum() for target in self.targets))
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,17 @@ class Task:
 
     Attributes:
         name: as in ``task=NAME``.
-        splits: ``train``, ``valid`` and ``test``.
+        splits: ``train``, ``valid`` and ``test``, each of at least one sequence and with something to predict. They may
+            be given as arrays of any numbers, such as classes in float64, and are kept as `Split` says.
         loss: a name of `search.losses.LOSSES`.
         score: what the score of a split is, with its unit, for axes and tables; the lower the better.
         source: where the data came from, for the record.
         bidirectional: whether the network reads each sequence in both directions.
-        n_classes: of the losses ``categorical`` and ``ctc`` (without the blank); else None.
+        n_classes: of the losses ``categorical`` and ``ctc`` (without the blank), from 1 to 10,000; else None.
+
+    Raises:
+        UserError: something is not as said here and in `search.losses`; names the split, and the sequence and the step,
+            counted from 0.
     """
 
     name: str
@@ -53,6 +57,25 @@ class Task:
     source: dict[str, object] = field(default_factory=dict)
     bidirectional: bool = False
     n_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        where = f"task={self.name}"
+        expect(self.loss in _check.TARGETS, f"{where}: loss", self.loss, f"one of {', '.join(_check.TARGETS)}")
+        expect(set(self.splits) == set(SPLITS), f"{where}: splits", list(self.splits), f"{', '.join(SPLITS)}")
+        train = self.splits["train"]
+        first = next(zip(train.inputs, train.targets, strict=False), (np.zeros((0, 0)), np.zeros((0, 0))))
+        for name, split in self.splits.items():
+            _check.expect_shapes(f"{where}: {name}", self.loss, split.inputs, split.targets, first)
+        n_classes = _check.checked_n_classes(where, self.loss, self.n_classes)
+        splits = {}
+        for name in SPLITS:
+            inputs = _check.checked_inputs(f"{where}: {name}", self.splits[name].inputs)
+            lengths = [len(x) for x in inputs]
+            targets = self.splits[name].targets
+            targets = _check.checked_targets(f"{where}: {name}", self.loss, targets, lengths, n_classes)
+            splits[name] = Split(inputs, targets)
+        object.__setattr__(self, "n_classes", n_classes)
+        object.__setattr__(self, "splits", splits)
 
     @property
     def n_inputs(self) -> int:

@@ -1,10 +1,13 @@
 """Temporal order: which of two symbols came first, which second (Hochreiter & Schmidhuber 1997, experiment 6a)."""
 
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
 from search.tasks import _synthetic
+from search.tasks._options import Range, Seed
+from search.tasks._synthetic import LONGEST, NSequences
 from search.tasks.task import Task
 
 SYMBOLS = "abcdEBXY"
@@ -12,7 +15,11 @@ N_DISTRACTORS = 4
 START, END, X = (SYMBOLS.index(symbol) for symbol in "EBX")
 
 
-def load(length: int = 100, n_sequences: int = 1000, seed: int = 0) -> Task:
+def load(
+    length: Annotated[int, Range(10, LONGEST)] = 100,
+    n_sequences: NSequences = 1000,
+    seed: Seed = 0,
+) -> Task:
     """Of each step a symbol, one-hot float32 [T, 8] in the order abcdEBXY; at the last, predict one of four classes.
 
     A sequence starts with E, ends with B, and is of random a, b, c, d between them, but for two steps that are each X
@@ -24,11 +31,7 @@ def load(length: int = 100, n_sequences: int = 1000, seed: int = 0) -> Task:
         length: L, the steps of the shortest sequences; at least 10.
         n_sequences: to train; there are a quarter as many in each of the other splits. At least 4.
         seed: of the data.
-
-    Raises:
-        UserError: a setting is not an integer, or out of range.
     """
-    _synthetic.check(10, length, n_sequences, seed)
     return Task(
         name="temporal_order",
         splits=_synthetic.splits(partial(_draw, length), n_sequences, seed),
