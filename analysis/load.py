@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import sqlalchemy
 from optuna.trial import TrialState
 
+from search.curves import read_all
 from search.errors import UserError, expect, one_line
 from search.leases import Record
 from search.storage import STATUS
@@ -114,15 +113,17 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
     return _categories(frame, list(tasks), list(variants))
 
 
-def load_curves(study: Studies, runs: str | Path = "runs") -> pd.DataFrame:
-    """One row an epoch of every trial that has a curve: study, task, variant, trial, epoch, train_loss, valid_score.
+def load_curves(study: Studies, runs: str | Path = "runs", storage: str | None = None) -> pd.DataFrame:
+    """One row an epoch of every trial that is finished or has diverged: study, task, variant, trial, epoch, train_loss,
+    valid_score.
+
+    Trials whose curve has no file are left out, and the log names them.
 
     Args:
-        study: as of `load`.
-        runs: the folder of studies.
+        study, runs, storage: as of `load`.
 
     Raises:
-        UserError: no such study, or a curve that cannot be read.
+        UserError: as `load`, or a curve is not what its trial has recorded.
     """
     parts = []
     tasks: dict[str, None] = {}
@@ -130,11 +131,9 @@ def load_curves(study: Studies, runs: str | Path = "runs") -> pd.DataFrame:
     for place, (folder, plan) in enumerate(find_all(study, runs)):
         tasks |= {plan.task["name"]: None}
         variants |= dict.fromkeys(plan.variants)
-        for path in sorted((folder / "curves").glob("*/*/*.parquet")):
-            if not path.stem.isdigit():
-                continue
-            curve = _read_curve(path)
-            key: tuple[Any, ...] = (place, plan.study, path.parts[-3], path.parts[-2], int(path.stem))
+        for task, variant, number, table in read_all(folder, _read_trials(folder, storage)):
+            curve = table.to_pandas()
+            key: tuple[Any, ...] = (place, plan.study, task, variant, number)
             for position, (name, value) in enumerate(zip(("place", *CURVE[:4]), key, strict=True)):
                 curve.insert(position, name, value)
             parts.append(curve)
@@ -185,13 +184,6 @@ def _rows(study: str, task: str, variant: str, planned: range, trials: list[Reco
             result |= trial.attributes.get("result") or {}
         used = {f"{name}{VERSION}": value for name, value in (result.pop("versions", None) or {}).items()}
         yield result | used | dict(zip(KEYS, (study, task, variant, number, STATUS[state]), strict=True))
-
-
-def _read_curve(path: Path) -> pd.DataFrame:
-    try:
-        return pq.read_table(path, columns=list(CURVE[4:]), partitioning=None).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: expected a trial's curve ({one_line(error)})") from None
 
 
 def _read_trials(folder: Path, storage: str | None) -> dict[tuple[str, str], list[Record]]:

@@ -133,7 +133,7 @@ def report(
     contents = Contents()
 
     _draw_boxes(contents, frame, table, every)
-    curves = load_curves(study, runs) if frame["epochs"].notna().any() else None
+    curves = load_curves(study, runs, storage) if frame["epochs"].notna().any() else None
     for part in every:
         _draw_part(contents, part, curves, select)
     sections = [(part.title, _tables_of(contents, part)) for part in every]

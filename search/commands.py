@@ -85,6 +85,7 @@ def _ended(study: Study, settings: dict[str, Any]) -> int:
         more = f" (and {len(said) - 3} other errors)" if len(said) > 3 else ""
         print(f"{study.folder}: all {len(failures)} trials failed: {'; '.join(said[:3])}{more}", file=sys.stderr)
         return FAILED
+    study.check_curves()
     left_out = f", {len(failures)} trials failed, see odyssey status" if failures else ""
     runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
     next_step = f"odyssey report study={shlex.quote(study.plan.study)}{runs}"

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
-from search import cells, checkpoint, files, register, tables
+from search import cells, checkpoint, curves, files, register, tables
 from search.cells import Cell
 from search.errors import UserError, expect, masked, one_line
 from search.keys import KINDS, NAME_EXPECTED, is_name, shown
@@ -212,8 +211,9 @@ class Study:
     """A study on disk and in its storage.
 
     In the storage there is one Optuna study for each task and variant, named ``STUDY/TASK/VARIANT``, with all planned
-    trials: WAITING, RUNNING, COMPLETE (finished), PRUNED (diverged) or FAIL, with the attribute ``result`` once they
-    have ended; beside them the queue of `search.leases`, and the plan once more (`search.register`).
+    trials: WAITING, RUNNING, COMPLETE (finished), PRUNED (diverged) or FAIL, with the attributes ``result`` and
+    ``curve_sha256`` once they have ended; beside them the queue of `search.leases`, and the plan once more
+    (`search.register`).
     In the folder are ``study.yaml`` (the plan), ``curves/TASK/VARIANT/NUMBER.parquet``, ``checkpoints``, ``workers``,
     ``report``, and, if the storage is elsewhere, ``origin``: the token by which it knows the folder.
     """
@@ -446,21 +446,23 @@ class Study:
 
     def write_curve(self, trial: Trial) -> None:
         """Writes the learning curve of a trial that has ended."""
-        import pyarrow as pa  # reading a study does without it
-        import pyarrow.parquet as pq
+        key = trial.key
+        path = curves.path_of(self.folder, self.plan.task["name"], key.variant, key.number)
+        files.write(path, curves.encoded(trial.curve))
 
-        loss, score = zip(*trial.curve, strict=True) if trial.curve else ((), ())
-        epoch = pa.array(range(1, len(trial.curve) + 1), pa.int64())
-        columns = [epoch, pa.array(loss, pa.float64()), pa.array(score, pa.float64())]
-        buffer = BytesIO()
-        pq.write_table(pa.table(columns, ["epoch", "train_loss", "valid_score"]), buffer)
-        files.write(self.curve_path(trial.key), buffer.getvalue())
+    def check_curves(self) -> None:
+        """Reads the curves of all trials that have ended; logs and raises what `search.curves.read_all` does."""
+        own = self.plan.task["name"]
+        trials = {key: found for key, found in self.trials().items() if key[0] == own}
+        for _ in curves.read_all(self.folder, trials):
+            pass
 
     def outcome(self, trial: Trial, engine: str, device: str) -> Outcome:
         """What is to be recorded of a trial that has ended."""
         result = result_of(trial, self.plan.dtype, self.plan.data_hash, engine, device)
+        attributes = {"result": result, curves.CHECKSUM: curves.checksum(curves.encoded(trial.curve))}
         state = {"finished": TrialState.COMPLETE, "diverged": TrialState.PRUNED}[trial.status]
-        return Outcome(trial.key.trial_id, state, result["valid_score"], {"result": result})
+        return Outcome(trial.key.trial_id, state, result["valid_score"], attributes)
 
     def failure(self, key: Key, error: Exception, settings: Mapping[str, Any] | None = None) -> Outcome:
         """What is to be recorded of a trial that raised. Bad input would raise again; all else is tried once more."""
@@ -549,10 +551,6 @@ class Study:
     @property
     def _checkpoints(self) -> Path:
         return self.folder / "checkpoints" / self.plan.task["name"]
-
-    def curve_path(self, key: Key) -> Path:
-        """Where the learning curve of a trial is kept."""
-        return self.folder / "curves" / self.plan.task["name"] / key.variant / f"{key.number:04}.parquet"
 
 
 def result_of(trial: Trial, dtype: str, data_hash: str, engine: str, device: str) -> dict[str, Any]:

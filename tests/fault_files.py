@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from search import checkpoint
+from search import curves as learning_curves
+from search.errors import UserError
 from search.study import Study
 from search.training import Trial
 from tests import echo
-from tests.test_study import plan
+from tests.test_study import plan, sweep
 
 N_FLIPS = 400
 
@@ -87,3 +89,23 @@ def checkpoints(folder: Path, n: int = N_FLIPS, save: Callable[[Path, Trial], No
             assert path.exists() == (loaded is not None)
             set_aside += loaded is None
     return f"{n} bit flips in checkpoints: {set_aside} set aside, 0 accepted as another state"
+
+
+def curves(folder: Path, n: int = N_FLIPS) -> str:
+    """In the learning curves of a new study in `folder`, as it has recorded them."""
+    study = sweep(folder, echo.load(), epochs=5, patience=5)
+    name = study._name("rnn")
+    trials = study._storage.get_all_trials(study._storage.get_study_id_from_name(name))
+    refused = 0
+    for trial, share in zip(trials, np.array_split(np.arange(n), len(trials)), strict=True):
+        path = learning_curves.path_of(folder, "echo", "rnn", trial.number)
+        content, whole = path.read_bytes(), learning_curves.read(path, trial)
+        assert whole is not None and whole.num_rows == 5
+        for changed in flips(content, len(share), seed=trial.number):
+            path.write_bytes(changed)
+            try:
+                assert whole.equals(learning_curves.read(path, trial)), "read as another curve"
+            except UserError:
+                refused += 1
+        path.write_bytes(content)
+    return f"{n} bit flips in learning curves: {refused} refused, 0 read as another curve"

@@ -201,17 +201,23 @@ def test_studies_that_share_a_storage_are_kept_apart(tmp_path: Path) -> None:
     assert list(analysis.load("two", tmp_path)["status"]) == ["waiting"] * 2
 
 
-def test_curves_have_a_row_an_epoch(tmp_path: Path) -> None:
+def test_curves_have_a_row_an_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = make_study(tmp_path, variants=("vanilla", "cifg"), trials=2)
     assert analysis.load_curves("bach", tmp_path).empty
     for variant, number in (("cifg", 1), ("vanilla", 0)):
         path = folder / "curves" / "jsb" / variant / f"{number:04}.parquet"
         path.parent.mkdir(parents=True)
-        pd.DataFrame({"epoch": [1, 2], "train_loss": [9.0, 8.0], "valid_score": [9.5, number]}).to_parquet(path)
+        epochs = range(1, 21)
+        curve = {"epoch": epochs, "train_loss": [9 - 0.1 * e for e in epochs], "valid_score": [float(number)] * 20}
+        pd.DataFrame(curve).to_parquet(path)
+    caplog.clear()
     curves = analysis.load_curves("bach", tmp_path)
     assert list(curves) == ["study", "task", "variant", "trial", "epoch", "train_loss", "valid_score"]
-    assert list(curves["variant"]) == ["vanilla", "vanilla", "cifg", "cifg"]
-    assert list(curves["valid_score"]) == [9.5, 0, 9.5, 1]
+    assert list(curves["variant"]) == ["vanilla"] * 20 + ["cifg"] * 20
+    assert list(curves["epoch"]) == [*range(1, 21)] * 2
+    assert list(curves["valid_score"]) == [0.0] * 20 + [1.0] * 20
+    (said,) = caplog.messages
+    assert "2 trials" in said and "jsb/vanilla/0001" in said and "jsb/cifg/0000" in said
     path.write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"0000\.parquet: expected a trial's curve"):
         analysis.load_curves("bach", tmp_path)

@@ -1,22 +1,28 @@
 """Files that can be trusted: whole, unchanged since they were written, and nobody else's."""
 
+import contextlib
 import os
+import shutil
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from llvmlite import ir
 
-from analysis import load_curves
-from search import checkpoint, files
+from analysis import load, load_curves
+from search import checkpoint, cli, files
 from search.compiler import native
+from search.errors import UserError
 from search.study import Study
 from search.tasks import Task, _cache
 from tests import fault_files
-from tests.test_study import plan, sweep
+from tests.test_study import SPACE, plan, sweep
 
 OTHER = 54321  # a user who is not this one
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -75,6 +81,100 @@ def test_numpy_reads_a_checkpoint(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "0000.npz", trial)
     with np.load(tmp_path / "0000.npz") as file:
         np.testing.assert_array_equal(file["weights"], trial.member.weights)
+
+
+# Learning curves
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, echo: Task) -> Path:
+    """A complete study, for tests that copy it."""
+    return sweep(tmp_path_factory.mktemp("swept") / "s", echo).folder
+
+
+@pytest.fixture
+def study(swept: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(swept, tmp_path / "s"))
+
+
+def forget_checksums(study: Path) -> None:
+    """Makes of a study one of before there were checksums of curves."""
+    with contextlib.closing(sqlite3.connect(study / "study.db")) as db, db:
+        assert db.execute("DELETE FROM trial_user_attributes WHERE key = 'curve_sha256'").rowcount == 6
+
+
+def test_no_flipped_bit_makes_another_learning_curve(tmp_path: Path) -> None:
+    assert "400 refused" in fault_files.curves(tmp_path / "s")
+
+
+def swap(path: Path) -> None:
+    """Another trial's curve in the place of this one."""
+    path.write_bytes(path.with_name("0001.parquet").read_bytes())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def shorten(path: Path) -> None:
+    """One epoch less, in a file that is sound."""
+    pq.write_table(pq.read_table(path, partitioning=None)[:-1], path)
+
+
+@pytest.mark.parametrize("damage", [swap, cut, shorten])
+def test_a_damaged_curve_is_named(study: Path, damage: Callable[[Path], None]) -> None:
+    damage(study / "curves/echo/rnn/0000.parquet")
+    for read in (lambda: load_curves(study), Study.open(study).check_curves):
+        with pytest.raises(UserError, match=r"rnn/0000\.parquet: expected .*; restore it from a copy, or delete it"):
+            read()
+    assert len(load(study)) == 6, "the results stand"
+
+
+def test_missing_curves_are_named_and_the_others_read(study: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = load_curves(study)
+    assert not caplog.messages
+    for number in (0, 2):
+        (study / f"curves/echo/rnn/000{number}.parquet").unlink()
+    left = whole[(whole.variant != "rnn") | (whole.trial == 1)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(load_curves(study), left)
+    Study.open(study).check_curves()
+    assert caplog.messages[0] == caplog.messages[1]
+    assert caplog.messages[0].startswith(f"{study}: no learning curve is left of 2 trials")
+    assert "rnn/0000" in caplog.text and "rnn/0002" in caplog.text and "rnn/0001" not in caplog.text
+
+
+def test_a_sweep_of_a_complete_study_says_which_curves_are_missing_or_damaged(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["sweep", "--config-dir", str(Path(__file__).parent / "conf"), "task=echo", "study=s", f"runs={tmp_path}"]
+    words += ["variants=[rnn]", "trials=2", "epochs=1", "patience=1", "engine=reference", "space.hidden_size.high=21"]
+    assert cli.main(words) == 0 and not caplog.messages
+    path = tmp_path / "s/curves/echo/rnn/0000.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    assert cli.main(words) == 0
+    assert "no learning curve is left of 1 trial that" in caplog.text
+    path.write_bytes(content[::-1])
+    assert cli.main(words) == 2
+    assert f"{path}: expected the curve" in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_curves_recorded_before_there_were_checksums_are_read(study: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = load_curves(study)
+    forget_checksums(study)
+    pd.testing.assert_frame_equal(load_curves(study), whole)
+    assert not caplog.messages
+    for damage in (shorten, cut):
+        damage(study / "curves/echo/rnn/0000.parquet")
+        with pytest.raises(UserError, match="rnn/0000"):
+            load_curves(study)
+
+
+def test_the_curve_of_a_trial_that_diverged_has_its_finite_epochs(echo: Task, tmp_path: Path) -> None:
+    wild = SPACE | {"lr": {"distribution": "uniform", "low": 1e308, "high": 1e308}}
+    study = sweep(tmp_path / "s", echo, space=wild, variants={"v": {"cell": "lstm", "output_activation": "identity"}})
+    assert study.counts()["v"]["diverged"] == 3 and load_curves(tmp_path / "s").empty
+    study.check_curves()
 
 
 # Files of others
