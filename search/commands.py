@@ -19,7 +19,7 @@ from search.keys import NAME_EXPECTED, is_name, shown
 from search.launchers import Job, local
 from search.launchers.job import with_cache, work
 from search.launchers.watch import watch
-from search.space import REQUIRED, check_setting
+from search.space import OPTIONAL, REQUIRED, check_setting
 from search.status import status_of
 from search.storage import kept
 from search.study import PLAN_FILE, Plan, Study, find, read_plan, refuse_unless_grown, result_of, storage_url
@@ -103,14 +103,15 @@ def worker(composed: Composed, composer: Composer) -> int:
 def train(composed: Composed, composer: Composer) -> None:
     """``odyssey train``: trains one trial and prints its result as one line of JSON."""
     settings = composed.settings
-    for name in REQUIRED:
+    for name in (*REQUIRED, *OPTIONAL):
         check_setting(name, name, settings[name])
     engine = engines.choose(settings["engine"], settings["device"])
     variant = settings["variant"]
     expect(isinstance(variant, dict), "variant", variant, "a file of the config group, e.g. variant=vanilla")
     cell = cells.define(variant)
     task = tasks.load(_definition(settings["task"]))
-    hyperparameters = {name: settings[name] for name in REQUIRED} | {"hidden_size": int(settings["hidden_size"])}
+    hyperparameters = {name: settings[name] for name in (*REQUIRED, *OPTIONAL)}
+    hyperparameters["hidden_size"] = int(hyperparameters["hidden_size"])
     trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"])
     trainer = engine.trainer(task, settings["dtype"], settings["threads"] or engines.n_cores())
     rounds = train_population(
@@ -120,7 +121,7 @@ def train(composed: Composed, composer: Composer) -> None:
         epochs=settings["epochs"],
         patience=settings["patience"],
         population=1,
-        seed=settings["seed"],
+        seed=settings["seed"] if settings["order_seed"] is None else settings["order_seed"],
     )
     for latest in rounds:
         for _, error in latest.failed:
@@ -128,7 +129,7 @@ def train(composed: Composed, composer: Composer) -> None:
         for trial in (*latest.live, *latest.ended):
             loss, score = trial.curve[-1] if trial.status != "diverged" else (float("nan"), float("nan"))
             print(f"epoch {trial.member.epoch}: train {loss:.4f}, valid {score:.4f}", file=sys.stderr)
-    result = {"task": task.name, "variant": composed.choices["variant"]}
+    result = {"task": task.name, "variant": composed.choices.get("variant")}  # none if it is given by its definition
     result |= result_of(trial, settings["dtype"], task.hash, engine.name, engine.device)
     print(json.dumps(result, allow_nan=False))
 

@@ -121,6 +121,7 @@ KINDS: Mapping[str, Kind] = {
     "epochs": whole(1, 1_000_000),
     "patience": whole(1),
     "seed": whole(0, 2**63 - 1),
+    "order_seed": whole(0, 2**63 - 1, "the same as seed"),
     "sampler": one_of(*SAMPLERS),
     "paired": TRUTH,
     "engine": one_of(*ENGINES),

@@ -1,0 +1,84 @@
+"""The command that repeats a trial of a study, given to the command line."""
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from analysis import load, load_plans
+from search import engines, repeat, tasks
+from search.cli import main
+from search.progress import Progress
+from search.study import Study
+from search.sweep import run
+from tests.test_study import SPACE, plan
+
+ECHO = {"name": "echo", "module": "tests.echo", "n_sequences": 12, "width": 4, "seed": 3}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_trial_of_a_study_repeated_has_the_same_scores(
+    tmp_path: Path, dtype: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    space = SPACE | {
+        "forget_bias": {"distribution": "uniform", "low": 0.0, "high": 2.0},
+        "peephole_o": {"distribution": "choice", "values": [True, False]},
+        "momentum_type": {"distribution": "choice", "values": ["standard", "nesterov"]},
+        "gradient_clipping": {"distribution": "choice", "values": [True, False]},
+    }
+    variants = {"cifg": {"cell": "lstm", "forget_gate": "coupled"}, "mine": {"cell": "lstm", "output_gate": "one"}}
+    settings: dict[str, Any] = {
+        "task": ECHO,
+        "variants": variants,
+        "space": space,
+        "seed": 5,
+        "epochs": 3,
+        "dtype": dtype,
+    }
+    task = tasks.load(ECHO)
+    study = Study.create(tmp_path / "s", dataclasses.replace(plan(task, trials=2), **settings))
+    with Progress(study.counts(), 3) as progress:
+        run(study, task, engines.choose("cpu"), population=4, threads=1, progress=progress, lease=60.0, trial_timeout=3600.0)
+    frame = load(tmp_path / "s")
+    for row in frame.to_dict("records")[::3]:  # one of each variant
+        made = repeat.command(load_plans(tmp_path / "s")["s"], row["variant"], row)
+        capfd.readouterr()
+        assert main(shlex.split(made)[1:]) == 0
+        again = json.loads(capfd.readouterr().out)
+        for name in ("valid_score", "test_score", "last_valid_score", "best_epoch", "epochs", "n_parameters", "seed"):
+            assert again[name] == row[name], (name, made)
+
+
+def test_what_comes_with_odyssey_is_named_and_the_rest_defined() -> None:
+    of = {"hidden_size": 8, "lr": 1e-5, "momentum": 0.5, "input_noise": 0.0, "seed": 7, "engine": "cpu"}
+    task = {"name": "jsb", "source": "boulanger", "path": "/my data/$HOME's.json"}
+    jsb = dataclasses.replace(plan(tasks.load(ECHO)), task=task)
+    words = shlex.split(repeat.command(jsb, "vanilla", of))
+    assert words[:5] == ["odyssey", "train", "variant=vanilla", "task=jsb", "task.source=boulanger"]
+    assert words[5] == "task.path='/my data/$HOME\\'s.json'"
+    assert words[6:10] == ["hidden_size=8", "lr=1e-05", "momentum=0.5", "input_noise=0.0"]
+    assert words[10:] == ["seed=7", "order_seed=0", "epochs=2", "patience=2", "engine=cpu", "dtype=float64"]
+    other = dataclasses.replace(jsb, task=ECHO, variants={"np": {"cell": "my_cells.MGU"}})
+    words = shlex.split(repeat.command(other, "np", of))
+    assert words[2:5] == ["~variant", "variant.cell='my_cells.MGU'", "~task"] and "task.width=4" in words
+    with pytest.raises(KeyError):
+        repeat.command(jsb, "vanilla", {})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, False, 0, -3, 2**62, 1e-05, 1.2345678901234567e-300, 0.1, "x", "a b", "true", "Null", "1", ""),
+        *("it's", "a\\", "a\\'b", "${oc.env:HOME}", "a,b", "[1]", "~/x", "ü", [1, "a b", None], {"k": [True, "x y"]}),
+    ],
+)
+def test_a_value_comes_through_the_command_line_unchanged(value: Any) -> None:
+    parsed = OverridesParser.create().parse_override(f"task.x={repeat._value(value)}")
+    config = OmegaConf.create({"x": parsed.value()})
+    assert OmegaConf.to_container(config, resolve=True) == {"x": value}
+    assert type(OmegaConf.to_container(config, resolve=True)["x"]) is type(value)  # type: ignore[call-overload]
