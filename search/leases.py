@@ -126,12 +126,17 @@ class Leases:
 
     Every method is one transaction; an error of the database leaves all as it was, and the call may be repeated.
 
+    Args:
+        engine: of the storage.
+        study, task: whose queue it is.
+        batch: if given, trials of a variant are begun so many at a time, once all of lower number have ended.
+
     Attributes:
         hash: of the study's plan in the storage (`search.register`), under which whoever works here has joined.
     """
 
-    def __init__(self, engine: Engine, study: str, task: str):
-        self._engine, self._study, self._sweep = engine, study, f"{study}/{task}"
+    def __init__(self, engine: Engine, study: str, task: str, batch: int | None = None):
+        self._engine, self._study, self._sweep, self._batch = engine, study, f"{study}/{task}", batch
         self.hash: str | None = None
 
     def plan(self, trials: Iterable[Planned]) -> None:
@@ -225,8 +230,9 @@ class Leases:
 
     def _claim(self, db: Connection, worker: str, want: int) -> None:
         free = select(QUEUE.c.trial_id).where(QUEUE.c.sweep == self._sweep, QUEUE.c.worker.is_(None))
+        free = free.join(TRIALS, TRIALS.c.trial_id == QUEUE.c.trial_id).where(self._open(db))
         # PostgreSQL passes over rows that another worker is claiming; SQLite has one writer at a time anyway.
-        free = free.order_by(QUEUE.c.place).with_for_update(skip_locked=True)
+        free = free.order_by(QUEUE.c.place).with_for_update(skip_locked=True, of=QUEUE)
         alone = QUEUE.c.deaths == DEATHS_UNTIL_ALONE
         held = list(db.execute(select(QUEUE.c.trial_id, alone).where(QUEUE.c.worker == worker)))
         if any(suspect for _, suspect in held):
@@ -239,6 +245,16 @@ class Leases:
             begun = sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id.in_(ids))
             start = func.coalesce(TRIALS.c.datetime_start, _utc_now())
             db.execute(begun.values(state=TrialState.RUNNING, datetime_start=start))
+
+    def _open(self, db: Connection) -> sqlalchemy.ColumnElement[bool]:
+        """Which trials may be begun: with batches, those of the first of each variant that has not ended."""
+        if self._batch is None:
+            return sqlalchemy.true()
+        first = select(TRIALS.c.study_id, func.min(TRIALS.c.number)).group_by(TRIALS.c.study_id)
+        first = first.join(QUEUE, QUEUE.c.trial_id == TRIALS.c.trial_id).where(QUEUE.c.sweep == self._sweep)
+        ends = {study_id: (number // self._batch + 1) * self._batch for study_id, number in db.execute(first)}
+        each = [(TRIALS.c.study_id == study_id) & (TRIALS.c.number < end) for study_id, end in ends.items()]
+        return sqlalchemy.or_(sqlalchemy.false(), *each)
 
     def _record(self, db: Connection, worker: str, outcome: Outcome) -> bool:
         """Whether the trial has ended with this call."""

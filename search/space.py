@@ -1,13 +1,15 @@
 """Search spaces: the distributions of a trial's settings, and how samplers draw from them."""
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 
 from search.errors import UserError, expect
 from search.randomness import derive_seed
@@ -15,6 +17,7 @@ from search.randomness import derive_seed
 REQUIRED = ("hidden_size", "lr", "momentum", "input_noise")
 # Settings of the training that a space may have, with their values; the first is otherwise used.
 OPTIONAL = {"momentum_type": ("nesterov", "standard"), "gradient_clipping": (False, True)}
+BATCH = 16  # trials of a variant that a sampler which learns draws at a time: from all that came before them
 NUMERIC = ("uniform", "log_uniform", "one_minus_log_uniform", "uniform_int", "log_uniform_int")
 
 
@@ -67,16 +70,20 @@ class Dimension:
         """The setting, from what the storage holds."""
         return 1.0 - stored if self.distribution == "one_minus_log_uniform" else stored
 
+    def unvalue(self, setting: Any) -> Any:
+        """What the storage holds of a setting: the inverse of `value`, within the bounds in spite of rounding."""
+        if self.distribution != "one_minus_log_uniform":
+            return setting
+        return min(max(1.0 - setting, self.low), self.high)
+
     def suggest(self, trial: optuna.trial.Trial) -> Any:
-        """The setting of a trial in the storage, drawn by its study's sampler unless it was before."""
+        """The stored value of one of Optuna's trials, as its study's sampler draws it."""
         match self.stored:
             case FloatDistribution(low=low, high=high, log=log):
-                stored: Any = trial.suggest_float(self.stored_name, low, high, log=log)
+                return trial.suggest_float(self.stored_name, low, high, log=log)
             case IntDistribution(low=low, high=high, log=log):
-                stored = trial.suggest_int(self.stored_name, low, high, log=log)
-            case _:
-                stored = trial.suggest_categorical(self.stored_name, self.values)
-        return self.value(stored)
+                return trial.suggest_int(self.stored_name, low, high, log=log)
+        return trial.suggest_categorical(self.stored_name, self.values)
 
     @property
     def n_points(self) -> int:
@@ -199,7 +206,7 @@ def n_grid_points(space: Space) -> int:
     return math.prod(dimension.n_points for dimension in space)
 
 
-class NumberedSampler(optuna.samplers.BaseSampler):
+class NumberedSampler:
     """Draws each trial as a function of its number, so that a plan is the same however it is run.
 
     ``random``: independent draws. ``qmc``: a scrambled Sobol sequence, by `scipy.stats.qmc`. ``grid``: the points of a
@@ -209,15 +216,6 @@ class NumberedSampler(optuna.samplers.BaseSampler):
     def __init__(self, kind: str, space: Space, seed: int):
         self._kind, self._space, self._seed = kind, {d.stored_name: d for d in space}, seed
         self._points: np.ndarray | None = None
-
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution) -> Any:
-        return self.draw(trial.number, param_name)
 
     def draw(self, number: int, stored_name: str) -> Any:
         """The stored value of one dimension for trial `number`."""
@@ -241,9 +239,37 @@ class NumberedSampler(optuna.samplers.BaseSampler):
         return self._points[number]
 
 
-def sampler(kind: str, space: Space, seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler ``sampler=kind`` for one task and variant."""
-    if kind == "tpe":
-        # The population asks for many trials before the first has ended; constant_liar keeps them apart.
-        return optuna.samplers.TPESampler(seed=seed % 2**32, multivariate=True, constant_liar=True)
-    return NumberedSampler(kind, space, seed)
+@dataclass(frozen=True)
+class Past:
+    """A trial that a sampler learns from: its settings by name, and its score, None if it diverged."""
+
+    settings: Mapping[str, Any]
+    score: float | None
+
+
+def learned(space: Space, seed: int, past: Sequence[Past]) -> list[dict[str, Any]]:
+    """The stored values of the next `BATCH` trials by name, drawn by a tree-structured Parzen estimator.
+
+    They depend on the arguments alone, so that a study is the same however it is run, and however often interrupted.
+
+    Args:
+        space: of the settings.
+        seed: of the study and variant.
+        past: all trials of the batches before, in the order of their numbers, without those that failed.
+    """
+    # Of a batch none has ended before the last is drawn; constant_liar keeps them apart.
+    with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+        own = derive_seed(seed, len(past)) % 2**32
+        tpe = optuna.samplers.TPESampler(seed=own, multivariate=True, constant_liar=True)
+        study = optuna.create_study(direction="minimize", sampler=tpe)
+    for trial in past:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.PRUNED if trial.score is None else TrialState.COMPLETE,
+                value=trial.score,
+                params={d.stored_name: d.unvalue(trial.settings[d.name]) for d in space},
+                distributions={d.stored_name: d.stored for d in space},
+            )
+        )
+    batch = [study.ask() for _ in range(BATCH)]
+    return [{d.stored_name: d.suggest(trial) for d in space} for trial in batch]

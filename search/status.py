@@ -27,8 +27,7 @@ def status_of(study: Study, tracebacks: bool = False) -> str:
         eta = timedelta(seconds=round(left / per_second))
         lines[-1] += f"; {3600 * per_second:.0f} trials/h lately, {eta} left"
     if any(row["running"] for row in counts.values()):
-        ready = "" if study.plan.learns else ", or, at most one a worker, ready to be"
-        lines.append(f"running: held by a worker, and in training{ready}")
+        lines.append("running: held by a worker, and in training, or, at most one a worker, ready to be")
     lines.append(f"draws are {study.plan.draws}")
     if peers:
         lines += ["", f"{'worker':32} {'running':>7} {'ended':>6} {'sign of life':>15} {'joined':>15}  engine"]

@@ -30,7 +30,7 @@ from search.keys import KINDS, NAME_EXPECTED, is_name, shown
 from search.leases import ENDED, Claim, Leases, Outcome, Planned, Record
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
-from search.space import OPTIONAL, REQUIRED, NumberedSampler, Space, n_grid_points, parse, sampler
+from search.space import BATCH, OPTIONAL, REQUIRED, NumberedSampler, Past, Space, learned, n_grid_points, parse
 from search.storage import (
     STATUS,
     TROUBLE,
@@ -221,7 +221,8 @@ class Study:
     def __init__(self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage | Engine):
         self.folder, self.plan, self._opened = folder, plan, storage
         self.engine = storage if isinstance(storage, Engine) else storage.engine
-        self.leases = Leases(self.engine, plan.study, plan.task["name"])
+        self.leases = Leases(self.engine, plan.study, plan.task["name"], batch=BATCH if plan.learns else None)
+        self._batches: dict[tuple[str, int], list[dict[str, Any]]] = {}
 
     @property
     def _storage(self) -> optuna.storages.RDBStorage:
@@ -426,12 +427,26 @@ class Study:
 
     def _settings(self, key: Key) -> dict[str, Any]:
         space = self.plan.space_of(key.variant)
-        own = self._samplers[key.variant]
-        if isinstance(own, NumberedSampler):
+        if not self.plan.learns:
+            own = self._samplers[key.variant]
             return {d.name: d.value(own.draw(key.number, d.stored_name)) for d in space}
-        study = optuna.load_study(study_name=self._name(key.variant), storage=self._storage, sampler=own)
-        asked = optuna.trial.Trial(study, key.trial_id)
-        return {dimension.name: dimension.suggest(asked) for dimension in space}
+        drawn = self._learned(key)[key.number % BATCH]
+        for d in space:  # for Optuna to show
+            internal = d.stored.to_internal_repr(drawn[d.stored_name])
+            self._storage.set_trial_param(key.trial_id, d.stored_name, internal, d.stored)
+        return {d.name: d.value(drawn[d.stored_name]) for d in space}
+
+    def _learned(self, key: Key) -> list[dict[str, Any]]:
+        """The stored values of a trial's batch, of which the batches before have ended."""
+        batch = key.variant, key.number // BATCH
+        if batch not in self._batches:
+            trials = self.trials()[self.plan.task["name"], key.variant]
+            before = [trial for trial in trials if trial.number < batch[1] * BATCH and trial.state != TrialState.FAIL]
+            assert all(trial.state in ENDED for trial in before)
+            results = [trial.attributes["result"] for trial in before]
+            past = [Past(r, r["valid_score"] if r["status"] == "finished" else None) for r in results]
+            self._batches[batch] = learned(self.plan.space_of(key.variant), self.plan.draw_seed(key.variant), past)
+        return self._batches[batch]
 
     def cell(self, variant: str, settings: Mapping[str, Any]) -> Cell:
         """The cell of a trial: that of its variant, with the toggles among its settings."""
@@ -509,9 +524,9 @@ class Study:
         }
 
         def drawn(variant: str, number: int) -> dict[str, tuple[float, str]]:
-            own = self._samplers[variant]
-            if not isinstance(own, NumberedSampler):
+            if self.plan.learns:
                 return {}
+            own = self._samplers[variant]
             draws = [
                 (own.draw(number, d.stored_name), d, distribution, text) for d, distribution, text in stored[variant]
             ]
@@ -539,11 +554,9 @@ class Study:
         return {self._storage.get_study_id_from_name(self._name(variant)): variant for variant in self.plan.variants}
 
     @cached_property
-    def _samplers(self) -> dict[str, optuna.samplers.BaseSampler]:
+    def _samplers(self) -> dict[str, NumberedSampler]:
         plan = self.plan
-        return {
-            variant: sampler(plan.sampler, plan.space_of(variant), plan.draw_seed(variant)) for variant in plan.variants
-        }
+        return {v: NumberedSampler(plan.sampler, plan.space_of(v), plan.draw_seed(v)) for v in plan.variants}
 
     def _checkpoint(self, key: Key) -> Path:
         return self._checkpoints / key.variant / f"{key.number:04}.npz"

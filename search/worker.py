@@ -24,6 +24,7 @@ from search.study import Key, Study
 from search.tasks.task import Task
 from search.training import Trial
 
+AHEAD = 1  # trials claimed before there is room for them
 RENEWALS = 4  # in the length of a lease
 TICK = 2.0  # seconds between looks at the storage while there is nothing to claim, and between counts for the display
 PATIENCE = 900.0  # seconds of trouble with the storage after which a worker gives up
@@ -56,9 +57,6 @@ class Worker:
         self._study, self._task, self._engine, self._lease = study, task, engine, lease
         self._note, self._show, self._pat = note, show, pat
         self._leases = study.leases
-        # A claim may be made before it is needed, but not with a sampler that learns from the trials before it.
-        self._learns = study.plan.learns
-        self._ahead = 0 if self._learns else 1
         self._change = threading.Condition()
         # Under the condition's lock:
         self._held: dict[int, Key] = {}  # what is claimed and has not come to an end
@@ -70,7 +68,6 @@ class Worker:
         self._outbox: dict[int, tuple[Outcome, Trial | None]] = {}  # what has come to an end and is not yet recorded
         self._want = 0  # how many should be ready
         self._coming = 0  # claimed, and being made ready
-        self._answered = 0  # exchanges with the storage, in vain or not
         self._remaining: int | None = None  # trials of the study that have not ended, when last heard
         self._renewed = -math.inf
         self._error: BaseException | None = None
@@ -119,7 +116,7 @@ class Worker:
             UserError: the storage has been away for too long.
         """
         with self._change:
-            asked, first = self._answered, not live
+            first = not live
             while True:
                 self._pat()
                 if self._stopped:
@@ -134,11 +131,10 @@ class Worker:
                     self._tell_hands()
                     alone = any(claim.alone for claim in self._suspects.values())
                     room = 0 if alone else population - len(live)
-                    self._want = 0 if alone and live else room + self._ahead
+                    self._want = 0 if alone and live else room + AHEAD
                     if not live and self._remaining == 0 and not self._outbox:
                         return []
-                    # A sampler that learns draws on what has just ended; and a population starts as a whole.
-                    wait = room and ((self._learns and self._answered == asked) or (first and self._coming))
+                    wait = room and first and self._coming  # a population starts as a whole
                     if live and not wait:
                         self._change.notify_all()
                         return live
@@ -258,7 +254,6 @@ class Worker:
                 self._study.forget_checkpoint(key)
         self._prepare(new)
         with self._change:
-            self._answered += 1
             self._change.notify_all()
 
     def _prepare(self, claims: list[Claim]) -> None:
@@ -365,7 +360,7 @@ class Worker:
         self._trouble = text, since
         self._observed.clear()  # while the storage was away nobody could give a sign of life
         with self._change:
-            self._answered, self._coming = self._answered + 1, 0
+            self._coming = 0
             self._change.notify_all()
             if now - since > PATIENCE:
                 raise UserError(

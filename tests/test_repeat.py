@@ -43,7 +43,16 @@ def test_a_trial_of_a_study_repeated_has_the_same_scores(
     task = tasks.load(ECHO)
     study = Study.create(tmp_path / "s", dataclasses.replace(plan(task, trials=2), **settings))
     with Progress(study.counts(), 3) as progress:
-        run(study, task, engines.choose("cpu"), population=4, threads=1, progress=progress, lease=60.0, trial_timeout=3600.0)
+        run(
+            study,
+            task,
+            engines.choose("cpu"),
+            population=4,
+            threads=1,
+            progress=progress,
+            lease=60.0,
+            trial_timeout=3600.0,
+        )
     frame = load(tmp_path / "s")
     for row in frame.to_dict("records")[::3]:  # one of each variant
         made = repeat.command(load_plans(tmp_path / "s")["s"], row["variant"], row)

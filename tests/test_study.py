@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import math
 import os
 import random
 import signal
@@ -19,6 +20,7 @@ from analysis import load, load_curves
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError
 from search.progress import Progress
+from search.space import BATCH
 from search.study import Plan, Study, find
 from search.sweep import run
 from search.tables import LAYOUT
@@ -271,6 +273,21 @@ def test_paired_trials_share_settings_and_seed(echo: Task, tmp_path: Path, sampl
     ]
     pd.testing.assert_frame_equal(drawn.loc["vanilla"], drawn.loc["rnn"])
     assert drawn.loc["rnn"].nunique().min() == 3  # over the trials
+
+
+@pytest.mark.parametrize("population", [1, 3, 40])
+def test_a_sampler_that_learns_gives_the_same_study_whatever_trains_beside_it(
+    echo: Task, tmp_path: Path, population: int
+) -> None:
+    sweep(tmp_path / "whole", echo, sampler="tpe", trials=2 * BATCH + 3, population=8)
+    sweep(tmp_path / "s", echo, sampler="tpe", trials=BATCH + 5, population=population)
+    sweep(tmp_path / "s", echo, sampler="tpe", trials=2 * BATCH + 3, population=population)  # which has grown
+    whole = load(tmp_path / "whole")
+    same(load(tmp_path / "s"), whole)
+    late = whole.query(f"trial >= {2 * BATCH}")
+    assert late.lr.nunique() == 6 and set(late.lr).isdisjoint(whole.query(f"trial < {BATCH}").lr)
+    best = whole.query(f"trial < {2 * BATCH}").nsmallest(10, "valid_score").lr
+    assert late.lr.map(math.log).mean() == pytest.approx(best.map(math.log).mean(), abs=1.2)  # it has learned
 
 
 def test_unpaired_variants_are_drawn_apart(echo: Task, tmp_path: Path) -> None:
