@@ -203,7 +203,7 @@ class Progress:
         standing = self._standing
         running = standing.sum("running")
         if standing.held is None:
-            under_way = {"training or ready": running}
+            under_way = {"held by workers" if self._over else "training or ready": running}
         else:
             mine = {"interrupted": standing.held}
             if not self._over:

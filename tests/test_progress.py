@@ -19,12 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from search import progress
-from search.cells import get
+import tests.echo
+from search import progress, tasks
+from search.cells import Cell, get
 from search.progress import Progress, Standing, said_if_slow
-from search.study import Key
+from search.study import Key, Study
+from search.sweep import run
 from search.tasks import Task
 from search.training import Round, Trial
+from tests.on_terminal import SlowEngine, plan
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = {"hidden_size": 2, "lr": 0.1, "momentum": 0.5, "input_noise": 0.0}
@@ -76,6 +79,9 @@ def test_who_only_watches_does_not_claim_to_know_what_trains() -> None:
     display = shown()
     display.show(Standing(counts(waiting=6, running=34), n_workers=2))
     assert display.summary() == "0/40 finished, 34 training or ready, 6 waiting"
+    with display:
+        pass
+    assert display.summary() == "0/40 finished, 34 held by workers, 6 waiting"
 
 
 def test_nothing_is_said_of_trials_an_hour_in_the_first_minute(clock: Clock) -> None:
@@ -161,6 +167,33 @@ def test_a_phase_is_a_line_only_if_it_lasts(monkeypatch: pytest.MonkeyPatch) -> 
     with said_if_slow("slow", said.append):
         until(lambda: bool(said))
     assert said == ["slow"]
+
+
+def test_preparing_the_data_of_a_task_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def patiently() -> str:
+        until(lambda: "task echo: preparing its data" in capsys.readouterr().err)
+        return "data"
+
+    monkeypatch.setattr(progress, "SLOW", 0.01)
+    monkeypatch.setattr(tests.echo, "load", patiently)
+    assert tasks.load({"name": "echo", "module": "tests.echo"}) == "data"  # type: ignore[comparison-overlap]
+
+
+def test_a_cell_is_named_while_it_is_compiled(echo: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SLOW", 0.01)
+    stream = io.StringIO()
+
+    class Slow(SlowEngine):
+        def compile(self, cell: Cell, dtype: str, loss: str) -> None:
+            name = {"LSTM": "vanilla", "RNN": "rnn"}[type(cell).__name__]
+            until(lambda: f"compiling {name} for engine=slow" in stream.getvalue())
+
+    study = Study.create(tmp_path / "s", dataclasses.replace(plan(echo), epochs=1))
+    with Progress(study.counts(), 1, stream=stream) as display:
+        assert run(study, echo, Slow(), population=4, threads=1, progress=display, lease=60.0)  # type: ignore[arg-type]
+    assert stream.getvalue().count("compiling") == 2 and "10/10 finished | best score" in stream.getvalue()
 
 
 def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from search.errors import UserError, expect, one_line
+from search.errors import UserError, expect, one_line, visible
 from search.progress import said_if_slow
 from search.tasks import _options
 from search.tasks.task import Split, Task
@@ -44,7 +44,7 @@ def load(definition: Mapping[str, Any]) -> Task:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def options(definition: Mapping[str, Any]) -> list[str]:
