@@ -14,6 +14,7 @@ trial is never picked, but it counts in n: it is to be given as infinite in `sel
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +49,11 @@ class Best:
     def testable(self) -> bool:
         """Whether they are enough for a standard error."""
         return len(self.picked) >= MIN_BEST
+
+    @cached_property
+    def mean(self) -> tuple[float, Floats]:
+        """`influence` of the scores themselves."""
+        return self.influence(self.report)
 
     def influence(self, values: Floats) -> tuple[float, Floats]:
         """The mean of `values` [n] over the best, and the influence [n] of each trial on it."""
@@ -124,7 +130,7 @@ def mean(of: Best) -> Estimate:
     """The mean of the best; without an error if they are fewer than `MIN_BEST`."""
     if not len(of.picked):
         return Estimate(NAN)
-    value, psi = of.influence(of.report)
+    value, psi = of.mean
     if not of.testable:
         return Estimate(value, n=len(psi))
     return Estimate(value, float((psi.var(ddof=1) / len(psi)) ** 0.5), len(of.picked) - 1, len(psi))
@@ -140,7 +146,7 @@ def difference(a: Best, b: Best, paired: bool) -> Estimate:
     n = min(len(a.report), len(b.report))
     if not len(a.picked) or not len(b.picked):
         return Estimate(NAN, n=n)
-    (mean_a, psi_a), (mean_b, psi_b) = a.influence(a.report), b.influence(b.report)
+    (mean_a, psi_a), (mean_b, psi_b) = a.mean, b.mean
     if not (a.testable and b.testable):
         return Estimate(mean_a - mean_b, n=n)
     return Estimate(mean_a - mean_b, *_error(a, b, psi_a, -psi_b, paired), n)
@@ -154,7 +160,7 @@ def effect_size(a: Best, b: Best, paired: bool, level: float = LEVEL) -> Interva
     """
     if not (a.testable and b.testable):
         return Interval(NAN, NAN, NAN)
-    (mean_a, psi_a), (mean_b, psi_b) = a.influence(a.report), b.influence(b.report)
+    (mean_a, psi_a), (mean_b, psi_b) = a.mean, b.mean
     pooled = (a.scores.var(ddof=1) + b.scores.var(ddof=1)) / 2
     if not pooled > 0:
         return Interval(NAN, NAN, NAN)
@@ -211,7 +217,7 @@ def first_probabilities(
     columns = {number: place for place, number in enumerate(dict.fromkeys(np.concatenate(numbers).tolist()))}
     means, influences = np.empty(len(ranked)), np.zeros((len(ranked), len(columns)))
     for row, place in enumerate(ranked):
-        means[row], psi = variants[place].influence(variants[place].report)
+        means[row], psi = variants[place].mean
         own = [columns[number] for number in numbers[place].tolist()]
         influences[row, own] = psi / (len(psi) * (len(psi) - 1)) ** 0.5
     rng = np.random.default_rng(seed)

@@ -282,13 +282,13 @@ def about_variants() -> list[findings.Finding]:
 def wrong_verdicts(world: World, study: Searches) -> list[bool]:
     """Whether the verdict is decisive and wrong on each published finding that is about variants, for each task."""
     evidence = study.evidence(world.truth)
-    table = findings.judge(about_variants(), dict.fromkeys(TASKS, evidence)).set_index(["finding", "task"])
+    table = findings.judge(about_variants(), dict.fromkeys(TASKS, evidence))
+    verdicts = dict(zip(zip(table["finding"], table["task"], strict=True), table["verdict"], strict=True))
     wrong = []
     for finding in about_variants():
         for task in TASKS:
             true = all(world.holds(test) for test in finding.tests if task in test.tasks)
-            verdict = table["verdict"][finding.id, task]
-            wrong.append(verdict == (findings.CONTRADICTED if true else findings.REPRODUCED))
+            wrong.append(verdicts[finding.id, task] == (findings.CONTRADICTED if true else findings.REPRODUCED))
     return wrong
 
 

@@ -28,8 +28,9 @@ errors.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,10 @@ class Evidence:
     comparison: pd.DataFrame
     importance: Importance
 
-    @property
-    def table(self) -> pd.DataFrame:
+    @cached_property
+    def rows(self) -> dict[str, dict[Hashable, Any]]:
         """The comparison by variant."""
-        return self.comparison.set_index("variant")
+        return {str(row["variant"]): row for row in self.comparison.to_dict("records")}
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def none_better(evidence: Evidence, margin: float) -> Outcome:
         sides = 1 if contrast.value > -contrast.margin else contrast.any_of
         return contrast.more_to_show(-contrast.margin, ALPHA / sides)
 
-    others = [variant for variant in evidence.table.index.astype(str) if variant != BASELINE]
+    others = [variant for variant in evidence.rows if variant != BASELINE]
     if not others:
         return Outcome(NOT_TESTABLE, f"The study has no variant but {BASELINE}.")
     return _of_variants(evidence, others, margin, holds, more)
@@ -303,7 +304,7 @@ def basin(evidence: Evidence, of: str, within: float, at_least: float, at_most: 
 
 def reference(evidence: Evidence, score: float) -> Outcome:
     """A reported best score, shown beside the best of the study."""
-    best = evidence.table["best_test_score"].min()
+    best = evidence.comparison["best_test_score"].min()
     here = f"here the best trial of a variant has {best:.2f}" if math.isfinite(best) else "here no trial has finished"
     return Outcome(REFERENCE, f"Reported: {score:g}; {here}.")
 
@@ -353,15 +354,15 @@ def _of_variants(
     holds: Callable[[_Contrast], bool | None],
     more: Callable[[_Contrast], float],
 ) -> Outcome:
-    table = evidence.table
-    absent = [variant for variant in (BASELINE, *variants) if variant not in table.index]
+    rows = evidence.rows
+    absent = [variant for variant in (BASELINE, *variants) if variant not in rows]
     if absent:
         return Outcome(NOT_TESTABLE, f"The study has no variant {', '.join(absent)}.")
-    width = margin * abs(float(table["best_mean"][BASELINE]))
-    level = ALPHA / max(1, int((table["test"] == "tested").sum()))
+    width = margin * abs(rows[BASELINE]["best_mean"])
+    level = ALPHA / max(1, sum(row["test"] == "tested" for row in rows.values()))
     outcomes = []
     for variant in variants:
-        row: Any = table.loc[variant]
+        row = rows[variant]
         if row["test"] != "tested":
             outcomes.append(Outcome(INCONCLUSIVE, f"{variant}: {row['test']}.", row["more_trials"]))
             continue

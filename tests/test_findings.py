@@ -114,18 +114,18 @@ def test_few_trials_leave_a_difference_open_and_say_how_many_more_it_takes(name:
 
 def test_a_difference_below_the_margin_counts_as_none_however_significant() -> None:
     many = evidence(n=2000, shifts={"nfg": 0.06})
-    assert bool(many.table["significant"]["nfg"])
+    assert bool(many.rows["nfg"]["significant"])
     assert contrast("no_difference", many).verdict == "reproduced"
     assert contrast("worse", many).verdict == "contradicted"
     near = evidence(n=150, shifts={"nfg": 0.09})  # at the margin
-    assert bool(near.table["significant"]["nfg"])
+    assert bool(near.rows["nfg"]["significant"])
     assert {contrast(name, near).verdict for name in ("worse", "no_difference")} == {"inconclusive"}
 
 
 def test_more_trials_are_as_many_as_the_power_of_the_test_says() -> None:
     found = evidence(n=50, score=steep, shifts={"nfg": 0.4})
-    estimate = contrast_of(found.table.loc["nfg"])
-    margin = 0.01 * found.table["best_mean"]["vanilla"]
+    estimate = contrast_of(found.rows["nfg"])
+    margin = 0.01 * found.rows["vanilla"]["best_mean"]
     assert estimate.value > margin
     beyond = best_fraction.more_to_show(estimate, margin, 0.05)
     significant = best_fraction.more_to_show(estimate, 0, 0.025)
