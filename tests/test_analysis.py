@@ -198,7 +198,9 @@ def test_studies_that_share_a_storage_are_kept_apart(tmp_path: Path) -> None:
     url = f"sqlite:///{make_study(tmp_path, 'one', variants=('vanilla',), trials=3) / 'study.db'}"
     make_study(tmp_path, "two", variants=("vanilla",), trials=2, storage=url)
     assert list(analysis.load("one", tmp_path)["status"]) == ["finished"] * 3
-    assert list(analysis.load("two", tmp_path)["status"]) == ["waiting"] * 2
+    assert list(analysis.load("two", tmp_path, url)["status"]) == ["waiting"] * 2
+    with pytest.raises(UserError, match="expected storage=URL"):
+        analysis.load("two", tmp_path)
 
 
 def test_curves_have_a_row_an_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
