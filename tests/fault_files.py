@@ -94,8 +94,7 @@ def checkpoints(folder: Path, n: int = N_FLIPS, save: Callable[[Path, Trial], No
 def curves(folder: Path, n: int = N_FLIPS) -> str:
     """In the learning curves of a new study in `folder`, as it has recorded them."""
     study = sweep(folder, echo.load(), epochs=5, patience=5)
-    name = study._name("rnn")
-    trials = study._storage.get_all_trials(study._storage.get_study_id_from_name(name))
+    trials = study.trials()["echo", "rnn"]
     refused = 0
     for trial, share in zip(trials, np.array_split(np.arange(n), len(trials)), strict=True):
         path = learning_curves.path_of(folder, "echo", "rnn", trial.number)

@@ -38,6 +38,7 @@ from search.engines import Epoch, Member
 from search.engines.cpu import CpuTrainer
 from search.launchers import job
 from search.study import Study
+from tests import fault_corpora, fault_files
 from tests.postgres import Postgres
 
 ROOT = Path(__file__).parents[1]
@@ -371,10 +372,13 @@ def workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
+PARTS = ["kills", "poison", "plans", "server", "throughput", "resume", "flips"]
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["kills", "poison", "plans", "server", "throughput", "resume"])
+    parser.add_argument("what", nargs="*", default=PARTS, help=", ".join(PARTS))
     parser.add_argument("--short", action="store_true", help="a tenth of it")
     asked = parser.parse_args()
     n, n_kills, n_stub = (40, 10, 540) if asked.short else (200, 100, 5400)
@@ -411,6 +415,12 @@ def main() -> None:
             seconds, text = resume(folder / "throughput-0.6", n_stub)
             say(f"{text} (to reach: under 10 s)")
             missed |= seconds >= 10
+        if "flips" in asked.what:
+            n_flips = 40 if asked.short else 400
+            say(fault_files.checkpoints(folder / "flips", n_flips))
+            say(fault_files.checkpoints(folder / "flips-unsealed", n_flips, save=fault_files.unsealed))
+            say(fault_files.curves(folder / "flips-curves", n_flips))
+            say(fault_corpora.corpora(n_flips))
     sys.exit(1 if missed else 0)
 
 
