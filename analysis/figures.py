@@ -64,7 +64,8 @@ def draw_curves(curves: pd.DataFrame, label: str, baseline: str) -> Figure:
     columns = min(3, len(variants))
     rows = -(-len(variants) // columns)
     reference = curves[(curves["variant"] == baseline) & (curves["place"] == 1)]
-    low, high = curves["valid_score"].min(), _fence(curves["valid_score"])
+    begins = curves.loc[curves["epoch"] == curves["epoch"].min(), "valid_score"].max()
+    low, high = curves["valid_score"].min(), min(_fence(curves["valid_score"]), begins)
     with matplotlib.rc_context(STYLE):
         figure = style.new(COLUMN if columns == 1 else WIDTH, 4.2 * rows + 0.8)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -97,7 +98,8 @@ def draw_curves(curves: pd.DataFrame, label: str, baseline: str) -> Figure:
             last = max(row for row in range(rows) if row * columns + column < len(variants))
             grid[last, column].set_xlabel("epoch")
             grid[last, column].tick_params(labelbottom=True)
-        figure.supylabel(f"validation {label}", fontsize=7)
+        style.whole_ticks(grid[0, 0].xaxis)
+        figure.supylabel(style.lines(f"validation {label}", style.room(4.2 * rows)), fontsize=7)
     return figure
 
 
@@ -135,8 +137,8 @@ def draw_expected(expected: pd.DataFrame, label: str, baseline: str) -> Figure:
                     label=variant,
                     zorder=3 if first else 2,
                 )
-            style.log_axis(axes)
-        left.set_ylim(*_with_margin(expected["low"].fillna(expected["mean"]).min(), expected["limit"].iloc[0]))
+            style.log_axis(axes, whole=column == "n")
+        left.set_ylim(*_with_margin(_lower_end(expected), expected["limit"].iloc[0]))
         left.set_xlabel("trials")
         right.set_xlabel(f"training time [{unit}]")
         left.set_ylabel(style.lines(f"expected best {label}", 40))
@@ -201,6 +203,13 @@ def _handles(axes: Axes) -> dict[str, Any]:
 def _fence(values: pd.Series) -> float:
     q1, q3 = values.quantile([0.25, 0.75])
     return float(min(values.max(), q3 + 6 * (q3 - q1)))  # a learning curve begins high
+
+
+def _lower_end(expected: pd.DataFrame) -> float:
+    """Where the axis of expected scores ends: with the bands, unless they are much wider than the curves are high."""
+    seen = expected[expected["mean"] <= expected["limit"]]
+    least, height = seen["mean"].min(), np.ptp(seen["mean"])
+    return float(max(seen["low"].fillna(seen["mean"]).min(), least - (height / 2 or np.inf)))
 
 
 def _with_margin(low: float, high: float) -> tuple[float, float]:
@@ -286,7 +295,7 @@ def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
         axes.annotate(
             f"{row['n_beyond']:d}",
             (place, row["limit"]),
-            (9, -0.5),
+            (6, -0.5),
             textcoords="offset points",
             va="top",
             fontsize=6,

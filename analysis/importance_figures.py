@@ -220,8 +220,7 @@ def _limits(of_score: pd.DataFrame) -> tuple[float, float]:
 
 
 def _named(dimensions: str) -> str:
-    names = [LABELS.get(name, name).partition(" [")[0] for name in dimensions.split(" x ")]
-    return " \N{MULTIPLICATION SIGN} ".join(names).replace("_", " ")
+    return dimensions.replace(" x ", " \N{MULTIPLICATION SIGN} ")
 
 
 def _dark(color: str) -> bool:

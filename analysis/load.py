@@ -113,7 +113,9 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
     return _categories(frame, list(tasks), list(variants))
 
 
-def load_curves(study: Studies, runs: str | Path = "runs", storage: str | None = None) -> pd.DataFrame:
+def load_curves(
+    study: Studies, runs: str | Path = "runs", storage: str | None = None, trials: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """One row an epoch of every trial that is finished or has diverged: study, task, variant, trial, epoch, train_loss,
     valid_score.
 
@@ -121,10 +123,12 @@ def load_curves(study: Studies, runs: str | Path = "runs", storage: str | None =
 
     Args:
         study, runs, storage: as of `load`.
+        trials: rows of `load`, to return the curves of these trials alone.
 
     Raises:
         UserError: as `load`, or a curve is not what its trial has recorded.
     """
+    chosen = None if trials is None else set(zip(*(trials[name] for name in KEYS[:4]), strict=True))
     parts = []
     tasks: dict[str, None] = {}
     variants: dict[str, None] = {}
@@ -132,6 +136,8 @@ def load_curves(study: Studies, runs: str | Path = "runs", storage: str | None =
         tasks |= {plan.task["name"]: None}
         variants |= dict.fromkeys(plan.variants)
         for task, variant, number, table in read_all(folder, _read_trials(folder, storage)):
+            if chosen is not None and (plan.study, task, variant, number) not in chosen:
+                continue
             curve = table.to_pandas()
             key: tuple[Any, ...] = (place, plan.study, task, variant, number)
             for position, (name, value) in enumerate(zip(("place", *CURVE[:4]), key, strict=True)):

@@ -1,16 +1,24 @@
 """How every figure looks: sizes, type, colours, axes; and how it becomes a file."""
 
 import io
+import multiprocessing
+import os
+import signal
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 CM = 1 / 2.54
@@ -20,7 +28,8 @@ PLAIN, BLUE, GREY, BAR, RULE = "#222222", "#0072b2", "#666666", "#e3e3e3", "#b8b
 MUTED = ("#332288", "#cc6677", "#117733", "#ddaa33", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
 DASHES: Any = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 MARKERS = "osD^vPX<>"
-KINDS = ("png", "pdf", "svg")
+CANVASES = {"png": FigureCanvasAgg, "pdf": FigureCanvasPdf, "svg": FigureCanvasSVG}
+KINDS, DPI = tuple(CANVASES), 200
 
 STYLE: Any = {
     "font.size": 7,
@@ -49,14 +58,12 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "odyssey",
 }
+# Settings are called what one types, in text as on axes; units where there are any.
 LABELS = {
-    "hidden_size": "hidden size [units]",
-    "lr": "learning rate",
-    "momentum": "momentum",
-    "input_noise": "input noise [std. dev.]",
+    "hidden_size": "hidden_size [units]",
+    "input_noise": "input_noise [std. dev.]",
     "n_parameters": "trained parameters",
     "train_seconds": "training time",
-    "variant": "variant",
 }
 TIME_UNITS = (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
@@ -70,6 +77,7 @@ class Dimension:
         label: of its axis.
         log: whether the axis is logarithmic.
         complement: whether 1 less the value is drawn.
+        whole: whether it is a whole number.
         values: of a categorical setting, in order.
     """
 
@@ -77,6 +85,7 @@ class Dimension:
     label: str
     log: bool = False
     complement: bool = False
+    whole: bool = False
     values: tuple[str, ...] = ()
 
     @staticmethod
@@ -84,12 +93,12 @@ class Dimension:
         """From the definition of a search space, as of a plan."""
         spec = space.get(name, {})
         distribution = str(spec.get("distribution", ""))
-        label = LABELS.get(name, name.replace("_", " "))
+        label = LABELS.get(name, name)
         if distribution == "one_minus_log_uniform":
             return Dimension(name, f"1 \N{MINUS SIGN} {label}", log=True, complement=True)
         if distribution == "choice":
             return Dimension(name, label, values=tuple(str(value) for value in spec["values"]))
-        return Dimension(name, label, log="log" in distribution)
+        return Dimension(name, label, log="log" in distribution, whole=distribution.endswith("_int"))
 
     def places(self, values: Any) -> NDArray[np.float64]:
         """Where on the axis `values` are drawn."""
@@ -104,7 +113,7 @@ class Dimension:
         if self.values:
             (axes.set_xticks if which == "x" else axes.set_yticks)(range(len(self.values)), self.values)
         elif self.log:
-            log_axis(axes, which)
+            log_axis(axes, which, whole=self.whole)
 
 
 def new(width: float, height: float) -> Figure:
@@ -119,13 +128,49 @@ def files(figure: Figure, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
     undated: Mapping[str, Any] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None, "Creator": None}}
     contents = {}
     with matplotlib.rc_context(STYLE):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for all
+        lay_out(figure)
         for kind in kinds:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=200, metadata=undated[kind])
+            figure.dpi = DPI  # print_pdf and print_svg leave another
+            # Not savefig, which draws twice: once to lay out what is laid out.
+            getattr(CANVASES[kind](figure), f"print_{kind}")(buffer, metadata=undated[kind])
             contents[kind] = buffer.getvalue()
     return contents
+
+
+def lay_out(figure: Figure) -> None:
+    """Gives all that is in the figure its place, for good."""
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
+def drawn(figures: Mapping[str, Figure]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Of each of the figures its name and its `files`, in order.
+
+    They are being drawn once this returns, as many at a time as there are cores, whatever goes on meanwhile.
+    """
+    processes = min(len(figures), len(os.sched_getaffinity(0)))
+    if processes < 2:
+        return ((name, files(figure)) for name, figure in figures.items())
+    # Forked, for not all figures can be pickled; what runs there is drawing alone.
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _inherit, (figures,))
+    made = pool.map(_files_of, figures)
+    pool.shutdown(wait=False)
+    return zip(figures, made, strict=True)
+
+
+_inherited: Mapping[str, Figure] = {}
+
+
+def _inherit(figures: Mapping[str, Figure]) -> None:
+    global _inherited
+    _inherited = figures
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that waits
+
+
+def _files_of(name: str) -> dict[str, bytes]:
+    return files(_inherited[name])
 
 
 def series(variants: Sequence[str], baseline: str) -> dict[str, dict[str, Any]]:
@@ -139,13 +184,14 @@ def series(variants: Sequence[str], baseline: str) -> dict[str, dict[str, Any]]:
     return {baseline: {"color": "#000000", "linestyle": "-", "marker": "o"}} | looks
 
 
-def log_axis(axes: Axes, which: str = "x", bounds: tuple[float, float] | None = None) -> None:
+def log_axis(axes: Axes, which: str = "x", bounds: tuple[float, float] | None = None, whole: bool = False) -> None:
     """A logarithmic axis whose ticks are numbers, in powers of ten where those are too long.
 
     Args:
         axes: of a panel in which everything is drawn.
         which: x or y.
         bounds: of the axis; by default the data's, with a margin.
+        whole: whether only whole numbers are ticks.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
@@ -157,8 +203,13 @@ def log_axis(axes: Axes, which: str = "x", bounds: tuple[float, float] | None = 
     powers = decades >= 1.9 and (low < 1e-3 or high >= 1e6)
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_minor_locator(LogLocator(subs=np.arange(1.0, 10.0).tolist(), numticks=99))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: number(x, powers)))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: "" if whole and x % 1 else number(x, powers)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Ticks at whole numbers alone, of a linear axis."""
+    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
 
 
 def legend(figure: Figure, handles: Mapping[str, Any], columns: int = 9) -> None:
@@ -196,6 +247,11 @@ def time_unit(seconds: ArrayLike) -> tuple[str, float]:
     array = np.asarray(seconds, dtype=float)
     longest = float(np.max(array[np.isfinite(array)], initial=0.0))
     return next(((unit, size) for unit, size in TIME_UNITS if longest >= 2 * size), TIME_UNITS[-1])
+
+
+def room(length: float) -> int:
+    """Characters of 7 pt that have room on `length` cm."""
+    return int(length / 0.14)
 
 
 def lines(label: str, width: int = 36) -> str:

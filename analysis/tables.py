@@ -2,19 +2,19 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from analysis.compare import BASELINE, sampled
-from analysis.findings import NOT_TESTABLE
-from analysis.style import LABELS
+from analysis.findings import VERDICTS
 
 ABSENT = "\N{EN DASH}"
 NEGLIGIBLE = 0.0005  # shares below it are only in the CSV file
 MINUS = "\N{MINUS SIGN}"
+SCORES = {"test_score": "test score", "train_seconds": "training time"}
 Write = Callable[[Any], str]
 
 
@@ -39,54 +39,183 @@ class Table:
     marked: frozenset[int] = frozenset()
 
 
-def comparison(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
-    """Of the rows of `compare` of one study and task."""
-    columns: dict[str, tuple[str, str, Write]] = {
-        "variant": ("", "variant", str),
-        "n_planned": ("trials", "planned", _fixed(0)),
-        "n_finished": ("trials", "finished", _fixed(0)),
-        "n_diverged": ("trials", "diverged", _fixed(0)),
-        "n_failed": ("trials", "failed", _fixed(0)),
-        "n_unfinished": ("trials", "unfinished", _fixed(0)),
-        "best_test_score": ("score", "best trial", _fixed(3)),
-        "n_best": ("best 10 %", "n", _fixed(0)),
-        "best_mean": ("best 10 %", "mean", _fixed(3)),
-        "best_sd": ("best 10 %", "sd", _fixed(3)),
-        "rank": ("best 10 %", "rank", _fixed(0)),
-        "p_first": ("best 10 %", "P(first)", _fixed(2)),
-        "difference": (f"less {BASELINE}", "difference [95 %]", str),
-        "effect_size": (f"less {BASELINE}", "effect size [95 %]", str),
-        "improvement": (f"less {BASELINE}", "P(better) [95 %]", str),
-        "p_adjusted": (f"less {BASELINE}", "p, adjusted", p_value),
-        "p_as_paper": (f"less {BASELINE}", "p, as the paper tests", p_value),
-        "best_n_parameters": ("cost", "parameters", _fixed(0)),
-        "train_seconds": ("cost", "train seconds", _fixed(1)),
-    }
+@dataclass(frozen=True)
+class Column:
+    """A column of `compare` as the page shows it: the group and heading it stands under, how it is written, and what
+    has to be said of it. A column with an interval is an estimate: NAME, NAME_low and NAME_high."""
+
+    group: str
+    heading: str
+    write: Write
+    says: str = ""
+    interval: bool = False
+
+
+def fixed(digits: int) -> Write:
+    """Writes a number with so many decimals."""
+    return lambda x: f"{x:,.{digits}f}".replace("-", MINUS)
+
+
+def signed(digits: int) -> Write:
+    """Writes a number with its sign."""
+    return lambda x: f"{x:+.{digits}f}".replace("-", MINUS)
+
+
+def p_value(x: float) -> str:
+    """Writes a p."""
+    return "< 0.001" if x < 0.001 else f"{x:.3f}"
+
+
+def more_trials(x: float) -> str:
+    """Writes how many more trials of each variant it takes, to two digits."""
+    if _absent(x):
+        return ABSENT
+    if x > 1e6:
+        return "over a million"
+    return f"{float(f'{math.ceil(x):.2g}'):,.0f}"
+
+
+BEST, CONTRAST = "best 10 %", f"difference from {BASELINE}"
+# What is shown of a comparison: first what it comes to, then the rest.
+COMPARISON = {
+    "variant": Column("", "variant", str),
+    "n_best": Column(BEST, "n", fixed(0)),
+    "best_mean": Column(BEST, "mean", fixed(3)),
+    "best_test_score": Column(BEST, "first", fixed(3), "First: of the trial picked first."),
+    "rank": Column(
+        BEST, "rank", fixed(0), "Rank: in brackets those that tests of all pairs leave open.", interval=True
+    ),
+    "p_first": Column(BEST, "P(first)", fixed(2), "P(first): how probable it is that the true mean is the lowest."),
+    "difference": Column(CONTRAST, "[95 %]", signed(3), interval=True),
+    "p_adjusted": Column(CONTRAST, "p, adjusted", p_value),
+    "n_diverged": Column("cost", "diverged", fixed(0), "Diverged: trials that did."),
+    "best_n_parameters": Column("cost", "parameters", fixed(0), "Parameters: mean over the best."),
+}
+COMPARISON_MORE = {
+    "variant": Column("", "variant", str),
+    "n_planned": Column("trials", "planned", fixed(0)),
+    "n_finished": Column("trials", "finished", fixed(0)),
+    "n_failed": Column("trials", "failed", fixed(0)),
+    "best_sd": Column(BEST, "sd", fixed(3), "Sd: of the scores of the best."),
+    "best_se": Column(BEST, "se", fixed(3), "Se: of their mean, as an estimate of what the search finds."),
+    "effect_size": Column(
+        CONTRAST, "effect size [95 %]", signed(2), "Effect size: in standard deviations of the best.", interval=True
+    ),
+    "improvement": Column(
+        CONTRAST,
+        "P(better) [95 %]",
+        fixed(2),
+        f"P(better): probability that one of the best trials is better than one of {BASELINE}'s.",
+        interval=True,
+    ),
+    "equivalent_within": Column(
+        CONTRAST, "none within", fixed(3), "None within: the smallest margin within which there is shown to be none."
+    ),
+    "more_trials": Column(
+        CONTRAST,
+        "more trials",
+        more_trials,
+        "More trials: of each variant, until the difference as observed is significant with a power of 80 %, or until "
+        "it can be tested.",
+    ),
+    "p_as_paper": Column(
+        CONTRAST,
+        "p, as the paper tests",
+        p_value,
+        "As the paper tests: Welch, which takes the best trials for independent draws and finds differences where "
+        "there are none.",
+    ),
+    "divergence": Column("divergence", "rate [95 %]", fixed(2), interval=True),
+    "p_divergence": Column(
+        "divergence", "p, adjusted", p_value, f"Divergence is tested against {BASELINE}'s, exactly."
+    ),
+    "train_seconds": Column("cost", "train seconds", fixed(1), "Train seconds: mean over the finished trials."),
+}
+
+
+def of_columns(
+    table: pd.DataFrame, columns: Mapping[str, Column], name: str, title: str, note: str = "", marks: str = ""
+) -> Table:
+    """Of a frame, these columns, with what is to be said of them.
+
+    Args:
+        table: has every column; one with an interval also its NAME_low and NAME_high.
+        marks: a column that says which rows are set off.
+    """
     rows = []
     for record in table.to_dict("records"):
-        for estimate, write in (("difference", signed(3)), ("effect_size", signed(2)), ("improvement", _fixed(2))):
-            low, high = record[f"{estimate}_low"], record[f"{estimate}_high"]
-            record[estimate] = None if _absent(record[estimate]) else interval(record[estimate], low, high, write)
-        row = {name: ABSENT if _absent(record[name]) else write(record[name]) for name, (*_, write) in columns.items()}
-        if record["variant"] == BASELINE:
-            row["difference"] = ABSENT
-        elif record["test"] != "tested":
-            row["p_adjusted"] = record["test"]
-        rows.append(list(row.values()))
-    marked = frozenset(i for i, significant in enumerate(table["significant"]) if significant)
-    return Table(name, title, [(group, heading) for group, heading, _ in columns.values()], rows, note, marked)
+        cells = []
+        for key, column in columns.items():
+            value = record[key]
+            if column.interval:
+                cells.append(interval(value, record[f"{key}_low"], record[f"{key}_high"], column.write))
+            else:
+                cells.append(or_absent(value, column.write))
+        rows.append(cells)
+    marked = frozenset(i for i, mark in enumerate(table[marks] if marks else ()) if mark)
+    says = " ".join([*([note] if note else []), *(column.says for column in columns.values() if column.says)])
+    return Table(name, title, [(c.group, c.heading) for c in columns.values()], rows, says, marked)
+
+
+def comparison(table: pd.DataFrame, columns: Mapping[str, Column], name: str, title: str, note: str) -> Table:
+    """Of the rows of `compare` of one study and task, these columns: of the baseline no difference from itself, and of
+    what is not tested, why."""
+    made = of_columns(table, columns, name, title, note, marks="significant")
+    rows = []
+    for cells, variant, test in zip(made.rows, table["variant"], table["test"], strict=True):
+        own = dict(zip(columns, cells, strict=True))
+        for key, column in columns.items():
+            if column.group == CONTRAST and variant == BASELINE:
+                own[key] = ABSENT
+            elif key == "p_adjusted" and test != "tested":
+                own[key] = str(test)
+        rows.append(list(own.values()))
+    return replace(made, rows=rows)
+
+
+def ped_anova(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
+    """Of `Importance.ped_anova`: a row a variant, a column a setting."""
+    names = list(dict.fromkeys(table["dimension"]))
+    rows = []
+    for variant, own in table.groupby("variant", sort=False):
+        of = own.set_index("dimension")
+        cells = [f"{100 * of['share'][one]:.0f}" + (" *" if of["matters"][one] else "") for one in names]
+        rows.append([str(variant), *cells])
+    share_of = "share of the divergences in %"
+    return Table(name, title, [("", "variant"), *((share_of, one) for one in names)], rows, note)
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+ABLATION = {
+    "variant": Column("", "to", str),
+    "step": Column("", "step", str),
+    "dimension": Column("", "changed", lambda name: name or "start"),
+    "before": Column("", "from", _value),
+    "after": Column("", "to", _value),
+    "mean": Column("predicted", "score", fixed(3)),
+    "change": Column("predicted", "change", signed(3)),
+    "change_sd": Column("predicted", "sd", fixed(3), "Sd: of the change, over the trees."),
+}
+TUNABILITY = {
+    "variant": Column("", "variant", str),
+    "dimension": Column("", "tuned", str),
+    "default": Column("", "default", _value),
+    "best": Column("", "best", _value),
+    "gain": Column("predicted", "gain", signed(3)),
+    "sd": Column("predicted", "sd", fixed(3), "Sd: over the trees."),
+}
 
 
 def settings(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
     """The best trial of each variant, from the rows of `compare` of one study and task."""
-    columns: dict[str, tuple[str, Write]] = {"variant": ("variant", str), "trial": ("trial", _fixed(0))}
-    columns |= {"best_test_score": ("test score", _fixed(3))}
+    columns: dict[str, tuple[str, Write]] = {"variant": ("variant", str), "trial": ("trial", fixed(0))}
+    columns |= {"best_test_score": ("test score", fixed(3))}
     own = [column for column in sampled_of(table) if table[column].notna().any()]
-    columns |= {column: (LABELS.get(column, column).partition(" [")[0], _setting(column)) for column in own}
-    rows = [
-        [ABSENT if _absent(record[column]) else write(record[column]) for column, (_, write) in columns.items()]
-        for record in table.to_dict("records")
-    ]
+    columns |= {column: (column, _setting(column)) for column in own}
+    rows = [[or_absent(row[key], write) for key, (_, write) in columns.items()] for row in table.to_dict("records")]
     return Table(name, title, [("", heading) for heading, _ in columns.values()], rows, note)
 
 
@@ -105,12 +234,13 @@ def shares(table: pd.DataFrame, name: str, title: str, note: str, kind: tuple[st
         pairs, higher = own.loc[own["order"] == 2, mean], own[own["order"] > 2]
         cells.append(share(pairs.sum(min_count=1), None))
         cells.append(share(higher[mean].sum(min_count=1), higher[uncertainty].iloc[0] if len(higher) == 1 else None))
-        what = LABELS.get(str(score), str(score)).replace("_", " ")
-        rows.append([what, str(variant), f"{own['n'].iloc[0]}", _or_absent(own["r2"].iloc[0], _fixed(2)), *cells])
+        cells += [share(own["noise"].iloc[0], own["noise_se"].iloc[0])]
+        what = SCORES[str(score)]
+        rows.append([what, str(variant), f"{own['n'].iloc[0]}", or_absent(own["r2"].iloc[0], fixed(2)), *cells])
     headings = [("", "of"), ("", "variant"), ("forest", "n"), ("forest", "R²")]
     share_of = f"share of the variance in % ({uncertainty})"
-    headings += [(share_of, LABELS.get(s, s).partition(" [")[0]) for s in singles]
-    headings += [(share_of, text) for text in ("pairs", "higher orders")]
+    headings += [(share_of, single) for single in singles]
+    headings += [(share_of, "pairs"), (share_of, "higher orders"), ("noise", "% (se)")]
     return Table(name, title, headings, rows, note)
 
 
@@ -130,9 +260,14 @@ def architecture(table: pd.DataFrame, name: str, title: str, note: str) -> Table
     return Table(name, title, headings, rows, note)
 
 
-def judged(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
-    """Of `findings.judge`, what could be tested first."""
-    table = table.sort_values("verdict", key=lambda verdict: verdict == NOT_TESTABLE, kind="stable")
+def judged(table: pd.DataFrame, name: str, title: str, note: str, tasks: Sequence[str]) -> Table:
+    """Of `findings.judge`, what is decided first; what is about other tasks than these is but counted."""
+    elsewhere = table[~table["task"].isin(tasks)]
+    if len(elsewhere):
+        others = ", ".join(dict.fromkeys(elsewhere["task"]))
+        note = f"Not testable here: {len(elsewhere)} statements about tasks that are not in it ({others}). {note}"
+    table = table[table["task"].isin(tasks)]
+    table = table.sort_values("verdict", key=lambda verdict: verdict.map(VERDICTS.index), kind="stable")
     with_study = "study" in table
     rows = [
         [
@@ -146,6 +281,22 @@ def judged(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
     return Table(name, title, [("", heading) for heading in titles], rows, note)
 
 
+def trials(table: pd.DataFrame, settings: Sequence[str], name: str, title: str, note: str) -> Table:
+    """Trials one by one.
+
+    Args:
+        table: rows of `analysis.load`, with a column ``command``.
+        settings: columns of what was sampled.
+    """
+    columns: dict[str, tuple[str, Write]] = {"variant": ("variant", str), "trial": ("trial", fixed(0))}
+    columns |= {"status": ("status", str), "valid_score": ("validation", fixed(3)), "test_score": ("test", fixed(3))}
+    columns |= {"best_epoch": ("best epoch", fixed(0)), "epochs": ("epochs", fixed(0))}
+    columns |= {setting: (setting, _setting(setting)) for setting in settings if table[setting].notna().any()}
+    columns |= {"command": ("command", str)}
+    rows = [[or_absent(row[key], write) for key, (_, write) in columns.items()] for row in table.to_dict("records")]
+    return Table(name, title, [("", heading) for heading, _ in columns.values()], rows, note)
+
+
 def between_studies(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
     """Of `compare_studies`."""
     rows = [
@@ -155,11 +306,11 @@ def between_studies(table: pd.DataFrame, name: str, title: str, note: str) -> Ta
             str(row["study"]),
             str(row["against"]),
             f"{row['n_best']}, {row['n_against']}",
-            _or_absent(row["best_mean"], _fixed(3)),
-            _or_absent(row["against_mean"], _fixed(3)),
+            or_absent(row["best_mean"], fixed(3)),
+            or_absent(row["against_mean"], fixed(3)),
             interval(row["difference"], row["difference_low"], row["difference_high"], signed(3)),
             interval(row["effect_size"], row["effect_size_low"], row["effect_size_high"], signed(2)),
-            _or_absent(row["p_adjusted"], p_value),
+            or_absent(row["p_adjusted"], p_value),
         ]
         for row in table.to_dict("records")
     ]
@@ -183,10 +334,8 @@ def markdown(table: Table) -> str:
     """A Markdown table, the first column to the left and the others to the right."""
     headings = [f"{group}: {heading}" if group else heading for group, heading in table.headings]
     marks = [":--", *["--:"] * (len(headings) - 1)]
-    return (
-        "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in (headings, marks, *table.rows))
-        + "\n"
-    )
+    rows = ("| " + " | ".join(map(plain_markdown, row)) + " |\n" for row in (headings, marks, *table.rows))
+    return "".join(rows)
 
 
 def latex(table: Table) -> str:
@@ -217,16 +366,6 @@ def interval(estimate: float, low: float, high: float, write: Write) -> str:
     return write(estimate) if _absent(low) else f"{write(estimate)} [{write(low)}, {write(high)}]"
 
 
-def signed(digits: int) -> Write:
-    """Writes a number with its sign."""
-    return lambda x: f"{x:+.{digits}f}".replace("-", MINUS)
-
-
-def p_value(x: float) -> str:
-    """Writes a p."""
-    return "< 0.001" if x < 0.001 else f"{x:.3f}"
-
-
 def share(mean: Any, sd: Any) -> str:
     """Writes a share in percent, with its standard deviation if it has one."""
     if _absent(mean):
@@ -234,23 +373,10 @@ def share(mean: Any, sd: Any) -> str:
     return f"{100 * mean:.1f}" + ("" if _absent(sd) else f" ({100 * sd:.1f})")
 
 
-def more_trials(x: float) -> str:
-    """Writes how many more trials of each variant it takes, to two digits."""
-    if _absent(x):
-        return ABSENT
-    if x > 1e6:
-        return "over a million"
-    return f"{float(f'{math.ceil(x):.2g}'):,.0f}"
-
-
 def number_of(text: str) -> float | None:
     """The number that a cell begins with, for sorting; None if it is text."""
     match = re.match(r"[<\s]*([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)(?=$|[\s\]\[(,])", text.replace(MINUS, "-"))
     return float(match[1].replace(",", "")) if match else None
-
-
-def _fixed(digits: int) -> Write:
-    return lambda x: f"{x:,.{digits}f}".replace("-", MINUS)
 
 
 def _setting(name: str) -> Write:
@@ -264,7 +390,8 @@ def sampled_of(table: pd.DataFrame) -> list[str]:
     return sampled(table.assign(seed=0))
 
 
-def _or_absent(value: Any, write: Write) -> str:
+def or_absent(value: Any, write: Write) -> str:
+    """Writes a value, or a dash where there is none."""
     return ABSENT if _absent(value) else write(value)
 
 
@@ -279,8 +406,10 @@ def groups(headings: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
     return spans
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+def plain_markdown(text: str) -> str:
+    """A text as Markdown that shows it as it is: neither markup nor HTML."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"[\\`*|]|(?<=\])\(", r"\\\g<0>", text)
 
 
 _TEX = {

@@ -1,8 +1,9 @@
-"""The command that trains one trial of a study again."""
+"""The commands that make a study again, or one trial of it."""
 
 import re
 import shlex
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -15,7 +16,22 @@ from search.study import Plan
 OWN = "cache"  # where a user keeps data, which no plan and no repetition says
 
 
-def command(plan: Plan, variant: str, trial: Mapping[str, Any]) -> str:
+def sweep(plan: Plan) -> str:
+    """``odyssey sweep ...`` with all that a study's numbers depend on, quoted for a shell.
+
+    Variants are given by name: where one does not come with Odyssey, the command asks for the folder it is in.
+    """
+    shipped = all(_shipped("variant", name) == definition for name, definition in plan.variants.items())
+    words = [] if shipped else ["--config-dir", "FOLDER"]
+    words += [f"study={_value(plan.study)}", *_group("task", plan.task["name"], plan.task)]
+    keys = ("trials", "epochs", "patience", "seed", "sampler", "paired", "dtype", "storage")
+    given = {"variants": list(plan.variants)} | {key: getattr(plan, key) for key in keys}
+    words += [f"{key}={_value(value)}" for key, value in given.items()]
+    words += [f"space.{name}={_value(distribution)}" for name, distribution in plan.space.items()]
+    return shlex.join(["odyssey", "sweep", *words])
+
+
+def train(plan: Plan, variant: str, trial: Mapping[str, Any]) -> str:
     """``odyssey train ...`` with all that a trial's numbers depend on, quoted for a shell: it gives the same scores.
 
     A variant or a task that does not come with Odyssey is given by its definition, so that no ``--config-dir`` is
@@ -39,11 +55,17 @@ def command(plan: Plan, variant: str, trial: Mapping[str, Any]) -> str:
     return shlex.join(["odyssey", "train", *words, *(f"{name}={_value(value)}" for name, value in last.items())])
 
 
+@cache
+def _shipped(group: str, name: str) -> Mapping[str, Any]:
+    """What a file of a config group that comes with Odyssey says; nothing if there is none of that name."""
+    file = resources.files("configs") / group / f"{name}.yaml"
+    known = yaml.safe_load(file.read_text(encoding="utf-8")) if name.isidentifier() and file.is_file() else {}
+    return {key: value for key, value in known.items() if key != OWN}
+
+
 def _group(group: str, name: str, definition: Mapping[str, Any]) -> list[str]:
     """Overrides that choose a file of a config group, and of its keys those that it has otherwise; or all keys."""
-    shipped = resources.files("configs") / group / f"{name}.yaml"
-    known = yaml.safe_load(shipped.read_text(encoding="utf-8")) if name.isidentifier() and shipped.is_file() else {}
-    given = {key: value for key, value in known.items() if key != OWN}
+    given = _shipped(group, name)
     if given and given.keys() <= definition.keys():
         chosen = f"{group}={name}"
     else:

@@ -55,7 +55,7 @@ def test_a_trial_of_a_study_repeated_has_the_same_scores(
         )
     frame = load(tmp_path / "s")
     for row in frame.to_dict("records")[::3]:  # one of each variant
-        made = repeat.command(load_plans(tmp_path / "s")["s"], row["variant"], row)
+        made = repeat.train(load_plans(tmp_path / "s")["s"], row["variant"], row)
         capfd.readouterr()
         assert main(shlex.split(made)[1:]) == 0
         again = json.loads(capfd.readouterr().out)
@@ -63,20 +63,36 @@ def test_a_trial_of_a_study_repeated_has_the_same_scores(
             assert again[name] == row[name], (name, made)
 
 
+def test_a_study_is_found_complete_by_the_command_that_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = tasks.load(ECHO)
+    variants = {"cifg": {"cell": "lstm", "forget_gate": "coupled"}, "rnn": {"cell": "rnn"}}
+    made = dataclasses.replace(plan(task, trials=1, study="a b"), task=ECHO, variants=variants, seed=3, paired=True)
+    study = Study.create(tmp_path / "runs" / "a b", made)
+    with Progress(study.counts(), 2) as progress:
+        run(study, task, engines.choose("cpu"), population=4, threads=1, progress=progress, lease=60.0)
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(repeat.sweep(made))[1:]) == 0, capfd.readouterr().err
+    assert "2/2 finished" in capfd.readouterr().err
+    other = dataclasses.replace(made, variants={"cifg": {"cell": "rnn"}})
+    assert shlex.split(repeat.sweep(other))[:4] == ["odyssey", "sweep", "--config-dir", "FOLDER"]
+
+
 def test_what_comes_with_odyssey_is_named_and_the_rest_defined() -> None:
     of = {"hidden_size": 8, "lr": 1e-5, "momentum": 0.5, "input_noise": 0.0, "seed": 7, "engine": "cpu"}
     task = {"name": "jsb", "source": "boulanger", "path": "/my data/$HOME's.json"}
     jsb = dataclasses.replace(plan(tasks.load(ECHO)), task=task)
-    words = shlex.split(repeat.command(jsb, "vanilla", of))
+    words = shlex.split(repeat.train(jsb, "vanilla", of))
     assert words[:5] == ["odyssey", "train", "variant=vanilla", "task=jsb", "task.source=boulanger"]
     assert words[5] == "task.path='/my data/$HOME\\'s.json'"
     assert words[6:10] == ["hidden_size=8", "lr=1e-05", "momentum=0.5", "input_noise=0.0"]
     assert words[10:] == ["seed=7", "order_seed=0", "epochs=2", "patience=2", "engine=cpu", "dtype=float64"]
     other = dataclasses.replace(jsb, task=ECHO, variants={"np": {"cell": "my_cells.MGU"}})
-    words = shlex.split(repeat.command(other, "np", of))
+    words = shlex.split(repeat.train(other, "np", of))
     assert words[2:5] == ["~variant", "variant.cell='my_cells.MGU'", "~task"] and "task.width=4" in words
     with pytest.raises(KeyError):
-        repeat.command(jsb, "vanilla", {})
+        repeat.train(jsb, "vanilla", {})
 
 
 @pytest.mark.parametrize(

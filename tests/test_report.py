@@ -17,6 +17,7 @@ import analysis
 from analysis import figures, importance_figures, style, summaries, tables
 from analysis.importance import Importance
 from analysis.report import main
+from search import repeat
 from search.errors import UserError, masked
 from tests.test_analysis import VARIANTS, ended, make_study, outcome, under_way
 
@@ -25,7 +26,14 @@ FIGURES = [
     *("architecture_jsb", "boxes", "curves_jsb", "expected_jsb", "marginals_jsb", "marginals_variants_jsb"),
     *("parameters_jsb", "shares_jsb", "surface_jsb", "time_jsb"),
 ]
-TABLES = ["comparison_jsb", "fanova_architecture_jsb", "fanova_debiased_jsb", "fanova_jsb", "findings", "settings_jsb"]
+PAGE = [
+    *("boxes", "expected_jsb", "curves_jsb", "parameters_jsb", "time_jsb"),
+    *("shares_jsb", "marginals_jsb", "marginals_variants_jsb", "architecture_jsb", "surface_jsb"),
+]
+TABLES = [
+    *("ablation_jsb", "comparison_jsb", "comparison_more_jsb", "fanova_architecture_jsb", "fanova_debiased_jsb"),
+    *("fanova_jsb", "findings", "settings_jsb", "tunability_jsb"),
+]
 
 
 def add_curves(folder: Path, variants: tuple[str, ...], trials: int) -> None:
@@ -34,9 +42,8 @@ def add_curves(folder: Path, variants: tuple[str, ...], trials: int) -> None:
             best = outcome(variant, number, "finished")["valid_score"]
             path = folder / "curves" / "jsb" / variant / f"{number:04}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            epochs = np.arange(1, 20 if ended(variant, number) == "diverged" else 21)
-            scores = best + np.abs(epochs - 17) / 10
-            pd.DataFrame({"epoch": epochs, "train_loss": scores, "valid_score": scores}).to_parquet(path)
+            scores = best + np.abs(np.arange(1, 21) - 17) / 10
+            pd.DataFrame({"epoch": range(1, 21), "train_loss": scores, "valid_score": scores}).to_parquet(path)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +76,9 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_report_writes_every_figure_and_table_in_every_format(written: Path) -> None:
     names = [f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf", "svg", "csv")]
     names += [f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")]
-    assert sorted(path.name for path in written.iterdir()) == sorted([*names, "captions.md", "index.html"])
+    names.remove("comparison_more_jsb.csv")  # all columns are in the other
+    names += ["trials.csv", "captions.md", "index.html"]
+    assert sorted(path.name for path in written.iterdir()) == sorted(names)
     for name in FIGURES:
         assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (written / f"{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -93,8 +102,10 @@ def test_page_says_what_there_is(page: str) -> None:
     assert "57 of 60 planned trials finished; 2 diverged, 1 failed." in page
     assert "Left out of the boxes: 2 diverged, 1 failed, 0 unfinished." in page
     assert "picked by validation score" in page
-    assert "of the variance of the test score over all variants, single dimensions explain: " in page
-    assert "Findings by task: " in page and "The study has no task timit." in page
+    assert "of what settings and variant explain of the test score, single dimensions explain: lr" in page
+    assert "not shown of what the best have in common: vanilla, noaf, np: best trials=2: expected at least 5" in page
+    assert "The draws are unpaired: the settings of every variant are drawn apart." in page
+    assert re.search(r"Trained [\d :-]+( to [\d :-]+)? UTC. Report made [\d :-]+ UTC.", page)
     assert "OSError: disk &lt;full&gt;" in page
     assert "9f" * 32 in page and "2.13.0" in page and "scikit-learn 1." in page
 
@@ -108,6 +119,7 @@ def test_written_tables_are_those_of_python(written: Path, runs: Path) -> None:
     drawn = summaries.boxes(frame, table)
     pd.testing.assert_frame_equal(pd.read_csv(written / "boxes.csv"), drawn, check_dtype=False, rtol=1e-12)
     assert len((written / "comparison_jsb.md").read_text().splitlines()) == 2 + 3
+    assert set(tables.COMPARISON) | set(tables.COMPARISON_MORE) < set(table.columns)
     latex = (written / "comparison_jsb.tex").read_text()
     assert latex.count("\\\\\n") == 2 + 3 and "\\toprule" in latex and "best 10 \\%" in latex
     forest = analysis.fanova.fit(frame[frame["variant"] == "vanilla"], analysis.load_plans("bach", runs)["bach"])
@@ -115,6 +127,108 @@ def test_written_tables_are_those_of_python(written: Path, runs: Path) -> None:
     assert shares["mean"]["test_score", "vanilla", "lr"] == pytest.approx(forest.share("lr")[0])
     shares = pd.read_csv(written / "fanova_debiased_jsb.csv").set_index(["score", "variant", "dimensions"])
     assert shares["debiased"]["test_score", "vanilla", "lr"] == pytest.approx(forest.debiased("lr")[0])
+
+
+def test_page_opens_with_the_figure_and_three_sentences(page: str) -> None:
+    places = [
+        page.index(text) for text in ("<svg", "the best 10 % of", "Of the published findings", "57 of 60 planned")
+    ]
+    places += [page.index(f'<section id="{name}">') for name in ("findings", "importance", "figures", "tables")]
+    assert places == sorted(places)
+    opening = page[page.index("</figure>") : page.index('<section id="findings">')]
+    assert opening.count("<p>") == 3
+    after = {name: page.index(f'<section id="{name}">') for name in ("findings", "importance", "figures")}
+    assert page.index("<svg", after["findings"]) > after["importance"]
+    assert after["importance"] < page.index('aria-label="jsb: marginals, vanilla') < after["figures"]
+
+
+def test_findings_of_other_tasks_are_one_line(page: str, written: Path) -> None:
+    assert page.count("tasks that are not in it (timit, iamondb)") == 1
+    assert "The study has no task" not in page and '<td class="word">timit' not in page
+    every = pd.read_csv(written / "findings.csv")
+    elsewhere = (every["task"] != "jsb").sum()
+    assert f"Not testable here: {elsewhere} statements about tasks" in page
+    shown = [line for line in (written / "findings.md").read_text().splitlines() if "| jsb |" in line]
+    assert len(shown) == len(every) - elsewhere
+
+
+def test_a_comparison_is_read_without_scrolling(page: str) -> None:
+    assert len(tables.COMPARISON) <= 10
+    rows = re.findall(r"<tr>(.*?)</tr>", page[page.index("jsb: variants") :], flags=re.DOTALL)
+    assert rows[0].count("<th") == len(tables.COMPARISON)
+    assert "less vanilla" not in page and "difference from vanilla" in page
+
+
+def test_a_setting_has_one_name(page: str, written: Path) -> None:
+    shown = re.sub(r"<td class=.long.*?</td>", "", page)  # the words of a paper are its own
+    assert not re.search(r"hidden size|input noise|learning rate", shown)
+    for path in written.glob("*.svg"):
+        assert not re.search(r"hidden size|input noise|learning rate", path.read_text())
+
+
+def test_every_trial_that_began_has_the_command_that_repeats_it(page: str, written: Path, runs: Path) -> None:
+    frame, plan = analysis.load("bach", runs), analysis.load_plans("bach", runs)["bach"]
+    listed = pd.read_csv(written / "trials.csv")
+    assert len(listed) == 60 and listed["command"].notna().all()
+    row: Any = frame.iloc[21]
+    assert listed["command"][21] == repeat.train(plan, row["variant"], row.to_dict())
+    assert listed["command"][21].startswith("odyssey train variant=noaf '~task' task.name=jsb task.source=")
+    assert page.count("<summary>show</summary>") == 3 * 2 + 3  # the best of each variant, and what did not finish
+    assert len(re.findall(r'<td class="word">diverged</td>', page)) == 2
+    assert "odyssey sweep study=bach &#39;~task&#39; task.name=jsb" in page and "odyssey report study=bach" in page
+
+
+def test_texts_are_large_enough_on_a_small_screen(page: str, written: Path) -> None:
+    for name, least in re.findall(r'viewBox="0 0 ([\d.]+) [^>]*min-width:([\d.]+)cm', page):
+        assert float(least) / 2.54 * 72 / float(name) * 6 * 96 / 72 > 7.5  # px of the smallest type, 6 pt
+    assert "@media screen and (prefers-color-scheme: dark) {\n  .sheet { background: #171717; } figure svg" in page
+
+
+def test_progress_names_each_figure(runs: Path, undrawn: None) -> None:
+    said: list[str] = []
+    analysis.report("bach", runs, note=said.append)
+    assert [text for text in said if text.startswith("figure")] == [
+        f"figure {place} of 10: {name}" for place, name in enumerate(PAGE, 1)
+    ]
+    assert said[:3] == ["trials", "comparison of the variants", "learning curves"]
+
+
+def test_figures_drawn_beside_each_other_are_those_drawn_alone(frame: pd.DataFrame) -> None:
+    def made() -> dict[str, Figure]:
+        points = summaries.trade_off(frame, "n_parameters")
+        alone = figures.draw_trade_off(points, "n_parameters", LABEL, "vanilla")
+        return {"a": alone, "b": figures.draw_expected(summaries.expected_best(frame), LABEL, "vanilla")}
+
+    assert dict(style.drawn(made())) == {name: style.files(figure) for name, figure in made().items()}
+
+
+@pytest.mark.parametrize("variants", [1, 2, 3, 4])
+def test_no_label_of_the_learning_curves_is_cut_and_epochs_are_whole(variants: int) -> None:
+    long = "negative log-likelihood of all that is to be predicted [nats per step]"
+    rows = [(f"v{v}", 0, 1, 3, epoch, 1 / epoch) for v in range(variants) for epoch in range(1, 5)]
+    curves = pd.DataFrame(rows, columns=["variant", "trial", "place", "best_epoch", "epoch", "valid_score"])
+    figure = figures.draw_curves(curves, long, "v0")
+    style.lay_out(figure)
+    label = figure.findobj(lambda artist: "validation" in str(getattr(artist, "get_text", str)()))[
+        0
+    ].get_window_extent()
+    assert figure.bbox.y0 <= label.y0 and label.y1 <= figure.bbox.y1 and label.x0 >= figure.bbox.x0
+    assert {float(tick) % 1 for tick in figure.axes[0].get_xticks()} == {0.0}
+
+
+def test_a_wide_band_does_not_squeeze_the_curves(frame: pd.DataFrame) -> None:
+    expected = summaries.expected_best(frame)
+    expected.loc[expected["variant"] == "np", "low"] = -1000.0
+    low, high = figures.draw_expected(expected, LABEL, "vanilla").axes[0].get_ylim()
+    assert np.ptp(expected["mean"][expected["mean"] <= expected["limit"]]) > 0.5 * (high - low)
+
+
+def test_trials_are_counted_in_whole_numbers(frame: pd.DataFrame) -> None:
+    few = frame[frame["trial"] < 5]
+    figure = figures.draw_expected(summaries.expected_best(few), LABEL, "vanilla")
+    style.lay_out(figure)
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert shown and all(float(text) % 1 == 0 for text in shown)
 
 
 @pytest.fixture(scope="module")
@@ -193,10 +307,10 @@ def test_marginals_are_drawn_on_the_scale_they_were_sampled_on(importance: Impor
     assert draws(figure, of_lr["value"].astype(float), of_lr["mean"])
     scales = {axes.get_xlabel(): axes.get_xscale() for axes in figure.axes}
     assert scales == {
-        "hidden size [units]": "log",
-        "learning rate": "log",
+        "hidden_size [units]": "log",
+        "lr": "log",
         "1 \N{MINUS SIGN} momentum": "log",
-        "input noise [std. dev.]": "linear",
+        "input_noise [std. dev.]": "linear",
     }
     labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert labels == [style.lines(LABEL, 30), "training time [s]"]
@@ -254,6 +368,9 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "hunter2" not in page and "mysql://***@db.example/odyssey" in page
     assert "not tested: no vanilla" in page
     assert "\\$\\textbackslash{}frac\\{|$<$b$>$" in (folder / "comparison_jsb.tex").read_text()
+    captions = (folder / "captions.md").read_text()
+    assert "<" not in captions and "$\\\\frac{\\|&lt;b>" in captions
+    assert "hunter2" not in (folder / "trials.csv").read_text()
 
 
 def test_studies_are_compared_with_each_other(tmp_path: Path, undrawn: None) -> None:
@@ -324,7 +441,7 @@ def test_cells_cannot_break_a_table() -> None:
         "| a\\|b | g_1: 50 % |",
         "| :-- | --: |",
         "| x y | &lt;i> |",
-        "| a_b&c | \N{MINUS SIGN}1.5 |",
+        "| a_b&amp;c | \N{MINUS SIGN}1.5 |",
     ]
     assert tables.latex(table).splitlines()[2:-1] == [
         "\\toprule",
