@@ -6,12 +6,13 @@ The numbers of ``odyssey report study=mine`` from Python::
 
     frame = analysis.load("mine")  # a row a trial: settings, scores, times, versions
     plan = analysis.load_plans("mine")["mine"]  # what was to be computed, with the search space
-    table = analysis.compare(frame)  # a row a variant: best 10 %, difference from vanilla with interval, p, g, rank
+    table = analysis.compare(frame)  # a row a variant: best 10 %, difference from vanilla, p, effect size
     ours = frame[frame["variant"] == "vanilla"]
     forest = analysis.fanova.fit(ours, plan)  # Hutter et al. 2014
     print(forest.shares(), forest.marginal("lr"), forest.interaction("lr", "hidden_size"), *forest.notes, sep="\\n")
     print(analysis.fanova.fit(frame, plan, by="variant").share("variant"))  # against forest.share("lr")
     print(analysis.load_curves("mine"), analysis.report("mine") / "index.html")
+    table = analysis.compare(analysis.simulate())  # of a study drawn from a known truth
 """
 
 from analysis import fanova

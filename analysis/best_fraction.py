@@ -198,8 +198,9 @@ def first_probabilities(
 ) -> Floats:
     """How probable it is of each of V variants that its mean over the best is the lowest, given what was seen.
 
-    The means are drawn around the estimates with the covariance of their influences, over trials of one number where
-    draws are paired: a multiplier bootstrap with Student's tails.
+    The true means are taken to be drawn from a normal distribution, whose spread is as probable, before the data, at
+    any value: what stands out of many variants has had luck, and is drawn towards the rest. The errors have the
+    covariance of the influences, over trials of one number where draws are paired, and Student's tails.
 
     Args:
         variants: those with fewer than `MIN_BEST` are not ranked.
@@ -220,13 +221,22 @@ def first_probabilities(
         means[row], psi = variants[place].mean
         own = [columns[number] for number in numbers[place].tolist()]
         influences[row, own] = psi / (len(psi) * (len(psi) - 1)) ** 0.5
+    # Differences from the average are all that counts: the average of all means may be anything.
+    contrasts = np.linalg.svd(np.eye(len(ranked)) - 1 / len(ranked)).U[:, :-1]
+    variances, axes = np.linalg.eigh(contrasts.T @ influences @ influences.T @ contrasts)
+    variances = np.maximum(variances, 1e-12 * max(float(variances.max()), 1e-300))
+    seen = axes.T @ contrasts.T @ means
+    spreads = np.linspace(0, 3 * max(float(abs(seen).max()), 1e-300), 200)[:, None] ** 2
+    logs = -0.5 * (np.log(variances + spreads) + seen**2 / (variances + spreads)).sum(axis=1)
+    weights = np.exp(logs - logs.max())
     rng = np.random.default_rng(seed)
-    root = np.linalg.svd(influences, full_matrices=False)
+    spread = spreads[rng.choice(len(spreads), n_draws, p=weights / weights.sum())]
     freedom = min(len(one.picked) for one in variants if one.testable)
-    tails = np.sqrt(freedom / rng.chisquare(freedom, n_draws))
-    normal = rng.standard_normal((n_draws, len(root.S))) * root.S
-    draws = means + tails[:, None] * (normal @ root.U.T)
-    found[ranked] = np.bincount(draws.argmin(axis=1), minlength=len(ranked)) / n_draws
+    tails = (freedom / rng.chisquare(freedom, (n_draws, 1))) ** 0.5
+    kept = spread / (spread + variances)
+    draws = kept * seen + tails * (kept * variances) ** 0.5 * rng.standard_normal((n_draws, len(seen)))
+    first = (draws @ axes.T @ contrasts.T).argmin(axis=1)
+    found[ranked] = np.bincount(first, minlength=len(ranked)) / n_draws
     return found
 
 
@@ -239,7 +249,9 @@ def power_to_show(estimate: Estimate, bound: float, alpha: float) -> float:
     if not estimate.error > 0:
         return NAN
     critical = -special.stdtrit(estimate.freedom, alpha)
-    return float(1 - special.nctdtr(estimate.freedom, abs(estimate.value - bound) / estimate.error, critical))
+    shift = abs(estimate.value - bound) / estimate.error
+    missed = float(special.nctdtr(estimate.freedom, shift, critical))
+    return float(shift > critical) if np.isnan(missed) else 1 - missed  # too far out for the function
 
 
 def power_of_equivalence(estimate: Estimate, margin: float, alpha: float) -> float:
@@ -276,14 +288,22 @@ def min_trials(fraction: float = 0.1) -> int:
 def _more(estimate: Estimate, power_of: Callable[[Estimate], float], power: float) -> float:
     if not estimate.error > 0:
         return NAN
+    # The error is an estimate too: the power is averaged over what the true one may be, or it would be too low.
+    quantiles = (np.arange(16) + 0.5) / 16
+    errors = estimate.error * (estimate.freedom / special.chdtri(estimate.freedom, quantiles)) ** 0.5
+    possible = [replace(estimate, error=float(error)) for error in errors]
+
+    def reached(n: int) -> bool:
+        return sum(power_of(one.of(n)) for one in possible) >= power * len(possible)
+
     low, high, most = estimate.n, estimate.n + 1, 1_000_000
-    if power_of(estimate.of(most)) < power:
+    if not reached(most):
         return float("inf")
-    while power_of(estimate.of(high)) < power:
+    while not reached(high):
         low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power_of(estimate.of(middle)) >= power else (middle, high)
+        low, high = (low, middle) if reached(middle) else (middle, high)
     return float(high - estimate.n)
 
 

@@ -326,7 +326,7 @@ def calibrate(studies: int = 1000, workers: int | None = None) -> pd.DataFrame:
     """
     jobs = [
         (name, paired, n, JOB, number)
-        for name in worlds()
+        for name in worlds()  # which forked processes then have
         for n in reversed(SIZES)
         for paired in (True, False)
         for number in range(math.ceil(studies / JOB / (4 if name == "half" else 1)))

@@ -68,7 +68,7 @@ class Truth:
     noise_cost: float = 0.7
     momentum_cost: float = 0.0
     interaction: float = 0.3
-    luck: float = 0.115
+    luck: float = 0.1
     luck_growth: float = 4.0
     luck_shared: float = 0.2
     score_noise: float = 0.02

@@ -132,7 +132,11 @@ def test_power_by_the_textbook() -> None:
     assert best_fraction.power_to_show(estimate, 0, 0.025) == pytest.approx(0.8, abs=0.005)
     assert best_fraction.power_to_show(estimate, 1.0, 0.025) == pytest.approx(0.8, abs=0.005)
     assert best_fraction.power_to_show(Estimate(0.0, 1.0, 20, 50), 0, 0.05) == pytest.approx(0.05)
-    assert best_fraction.more_to_show(Estimate(0.5, np.sqrt(2 / 50), 98, 50), 0, 0.025) == 14
+    sure = Estimate(0.5, np.sqrt(2 / 50), 1e6, 50)
+    assert best_fraction.more_to_show(sure, 0, 0.025) == 13  # 63 by the normal distribution
+    more = [best_fraction.more_to_show(Estimate(0.5, 0.2, freedom, 50), 0, 0.025) for freedom in (5, 10, 40, 1e6)]
+    assert more == sorted(more, reverse=True) and more[0] > 1.5 * more[-1]  # the less is known of the error
+    assert best_fraction.more_to_show(Estimate(5.0, 0.001, 10, 50), 0, 0.025) == 1
     assert best_fraction.more_to_show(Estimate(0.0, 1.0, 20, 50), 0, 0.025) == np.inf
     assert np.isnan(best_fraction.more_to_show(Estimate(0.5), 0, 0.025))
     assert best_fraction.more_to_equivalence(Estimate(0.6, 0.1, 20, 50), 0.5, 0.05) == np.inf

@@ -130,7 +130,7 @@ def test_more_trials_are_as_many_as_the_power_of_the_test_says() -> None:
     beyond = best_fraction.more_to_show(estimate, margin, 0.05)
     significant = best_fraction.more_to_show(estimate, 0, 0.025)
     assert contrast("worse", found).more == max(beyond, significant)
-    assert best_fraction.power_to_show(estimate.of(50 + int(beyond)), margin, 0.05) == pytest.approx(0.8, abs=0.01)
+    assert best_fraction.power_to_show(estimate.of(50 + int(beyond)), margin, 0.05) > 0.8
 
 
 def test_all_variants_must_agree_and_one_can_contradict() -> None:
