@@ -236,7 +236,7 @@ def undisturbed(runs: Path, n: int) -> Scene:
     return scene
 
 
-def until(condition: Callable[[], bool], scene: Scene, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], scene: Scene, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"it takes too long; said so far: {scene.said()[-2000:]}"

@@ -26,7 +26,7 @@ STUDY = ["variants=[vanilla,no_forgetting]", "trials=6", "epochs=80", "patience=
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     scene = Scene(tmp_path_factory.mktemp("whole"), STUDY)
-    assert scene.sweep().wait(120) == 0, scene.said()
+    assert scene.sweep().wait(600) == 0, scene.said()
     return scene
 
 
@@ -56,7 +56,7 @@ def peers(scene: Scene, n: int) -> list[Peer]:
 
 
 def complete(scene: Scene, process: subprocess.Popen[bytes], whole: Scene) -> None:
-    assert process.wait(180) == 0, scene.said()
+    assert process.wait(600) == 0, scene.said()
     same(load("s", scene.runs), load("s", whole.runs), exact=True)
     assert "Traceback" not in scene.said(), scene.said()
 
@@ -76,7 +76,7 @@ def test_interrupting_a_sweep_interrupts_its_local_workers(whole: Scene, tmp_pat
     process = launched(scene, "launcher.workers=2")
     pids = [peer.pid for peer in peers(scene, 2)]
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130 and "the same command goes on" in scene.said()
+    assert process.wait(120) == 130 and "the same command goes on" in scene.said()
     assert scene.study().leases.peers() == [] and not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert list((tmp_path / "s" / "checkpoints").glob("*/*/*.npz"))
     complete(scene, launched(scene, "launcher.workers=2"), whole)

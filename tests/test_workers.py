@@ -581,9 +581,9 @@ def test_a_signal_saves_and_leaves_and_no_epoch_is_trained_again(tmp_path: Path,
     process = scene.sweep()
     begun(scene, process)
     process.send_signal(number)
-    assert process.wait(10) == 130
+    assert process.wait(120) == 130
     assert scene.study().leases.peers() == [] and "the same command goes on" in scene.said()
-    assert scene.sweep().wait(120) == 0
+    assert scene.sweep().wait(600) == 0
     ended = [line.split()[3].split(",") for line in scene.log.read_text().splitlines() if line.startswith("end")]
     epochs = [seed for seeds in ended for seed in seeds]
     # An epoch that a signal cut short may have been computed, but it does not count.
