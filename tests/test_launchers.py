@@ -75,6 +75,7 @@ def test_interrupting_a_sweep_interrupts_its_local_workers(whole: Scene, tmp_pat
     scene = Scene(tmp_path, STUDY)
     process = launched(scene, "launcher.workers=2")
     pids = [peer.pid for peer in peers(scene, 2)]
+    until(lambda: list((tmp_path / "s" / "curves").glob("*/*/*.parquet")) != [], scene)  # they have trained
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 130 and "the same command goes on" in scene.said()
     assert scene.study().leases.peers() == [] and not any(Path(f"/proc/{pid}").exists() for pid in pids)

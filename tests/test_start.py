@@ -20,6 +20,11 @@ def test_modules_load_no_heavy_package_before_it_is_needed() -> None:
     assert loaded_by("import search.status, search.sweep, search.launchers.watch, search.bench, search.tasks") == ""
 
 
+def test_the_status_of_a_study_needs_no_display() -> None:
+    code = "import sys, search.status; assert not {'rich', 'search.progress'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_the_cpu_engine_trains_without_torch() -> None:
     code = """
 from search.cells import get

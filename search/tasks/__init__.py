@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from search.errors import UserError, expect, one_line, visible
-from search.progress import said_if_slow
 from search.tasks import _options
 from search.tasks.task import Split, Task
 
@@ -28,6 +27,8 @@ def load(definition: Mapping[str, Any]) -> Task:
     """
     name, module, function = _found(definition)
     given = {key: value for key, value in definition.items() if key not in ("name", "module")}
+    from search.progress import said_if_slow  # which loads rich; who reads a study needs neither
+
     _options.check(function, given)
     try:
         with said_if_slow(f"task {definition['name']}: preparing its data", _say):
