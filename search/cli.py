@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from search import keys
-from search.errors import INTERRUPTED, USER_ERROR, UserError, masked
+from search.errors import INTERRUPTED, USER_ERROR, UserError, masked, visible
 
 if TYPE_CHECKING:
     from search.composition import Composer
@@ -24,7 +24,7 @@ COMMANDS = {
     "sweep": ("search.commands:sweep", "run a study, or what it still lacks"),
     "worker": ("search.commands:worker", "help with a study that a sweep has begun, from anywhere"),
     "train": ("search.commands:train", "train one trial and print its result as JSON"),
-    "status": ("search.commands:status", "how far a study is"),
+    "status": ("search.status:main", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
     "bench": ("search.commands:bench", "measure the engines on this machine"),
     "data": ("search.commands:data", "prepare the data of a task"),
@@ -91,7 +91,7 @@ def _run(words: list[str]) -> int:
 
     from search.composition import Composer  # Hydra, which completion and errors above do without
 
-    with Composer(options.config_dir) as composer:
+    with Composer(options.config_dir, masked(shlex.join(["odyssey", *words]))) as composer:
         if options.help:
             print(_help(composer, command, arguments), end="")
         elif options.cfg:
@@ -193,5 +193,5 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
 
 def fail(text: str) -> int:
     """Prints what is wrong with the input; returns the exit code."""
-    print(f"odyssey: {text}", file=sys.stderr)
+    print(f"odyssey: {visible(text)}", file=sys.stderr)
     return USER_ERROR

@@ -20,7 +20,6 @@ from search.launchers import Job, local
 from search.launchers.job import with_cache, work
 from search.launchers.watch import watch
 from search.space import OPTIONAL, REQUIRED, check_setting
-from search.status import status_of
 from search.storage import kept
 from search.study import PLAN_FILE, Plan, Study, find, read_plan, refuse_unless_grown, result_of, storage_url
 from search.sweep import run
@@ -57,7 +56,7 @@ def sweep(composed: Composed, composer: Composer) -> int:
     study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
     launcher = settings["launcher"]
     if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
-        with progress.Progress(study.counts(), plan.epochs) as display:
+        with progress.Progress(study.counts(), plan.epochs, plan.score, composer.line) as display:
             display.note(f"study {folder}, engine {engine.name} on {engine.device}")
             complete = run(
                 study,
@@ -71,7 +70,7 @@ def sweep(composed: Composed, composer: Composer) -> int:
             )
     else:
         workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
-        with progress.Progress(study.counts(), plan.epochs) as display:
+        with progress.Progress(study.counts(), plan.epochs, plan.score, composer.line) as display:
             display.note(f"study {folder}, {workers.described}")
             complete = watch(study, workers, display)
     return _ended(study, settings) if complete else INTERRUPTED
@@ -97,7 +96,8 @@ def worker(composed: Composed, composer: Composer) -> int:
     """``odyssey worker``: helps with a study that a sweep has begun."""
     settings = composed.settings
     named = None if settings["storage"] is None else kept(settings["storage"])
-    return work(_job(settings, find(settings["study"], settings["runs"]), settings["cache"], named))
+    job = _job(settings, find(settings["study"], settings["runs"]), settings["cache"], named)
+    return work(job, composer.line)
 
 
 def train(composed: Composed, composer: Composer) -> None:
@@ -132,13 +132,6 @@ def train(composed: Composed, composer: Composer) -> None:
     result = {"task": task.name, "variant": composed.choices.get("variant")}  # none if it is given by its definition
     result |= result_of(trial, settings["dtype"], task.hash, engine.name, engine.device)
     print(json.dumps(result, allow_nan=False))
-
-
-def status(composed: Composed, composer: Composer) -> None:
-    """``odyssey status``: trials of a study by variant and status, its workers, and what failed trials said."""
-    settings = composed.settings
-    study = Study.open(find(settings["study"], settings["runs"]), storage=settings["storage"])
-    print(status_of(study, tracebacks=settings["tracebacks"]))
 
 
 def data(composed: Composed, composer: Composer) -> None:

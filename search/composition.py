@@ -44,12 +44,14 @@ class Composer:
 
     Args:
         folders: of the user's, laid out like ``configs``.
+        line: the command as it was typed, without passwords.
 
     Raises:
         UserError: one is no folder, or has a file by the name of one of the project's, which would be ambiguous.
     """
 
-    def __init__(self, folders: Sequence[str] = ()):
+    def __init__(self, folders: Sequence[str] = (), line: str = "odyssey"):
+        self.line = line
         self._folders = [Path(folder).resolve() for folder in folders]
         for folder in self._folders:
             text = "a folder with config groups in it, e.g. FOLDER/variant/mine.yaml"

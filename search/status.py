@@ -2,13 +2,24 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from search.errors import visible
-from search.study import Study
+from search.study import Study, find
+
+if TYPE_CHECKING:
+    from search.composition import Composed, Composer
 
 RECENT = timedelta(minutes=10)  # over which the pace is measured
 ENOUGH = 60.0  # seconds before which a pace says nothing
 ENDED = ("finished", "diverged", "failed")
+
+
+def main(composed: "Composed", composer: "Composer") -> None:
+    """``odyssey status``: trials of a study by variant and status, its workers, and what failed trials said."""
+    settings = composed.settings
+    study = Study.open(find(settings["study"], settings["runs"]), storage=settings["storage"])
+    print(status_of(study, tracebacks=settings["tracebacks"]))
 
 
 def status_of(study: Study, tracebacks: bool = False) -> str:

@@ -39,8 +39,12 @@ class Job:
     storage: str | None = None
 
 
-def work(job: Job) -> int:
+def work(job: Job, again: str = "") -> int:
     """Joins a study as a worker until it is complete; returns the exit code.
+
+    Args:
+        job: what to do.
+        again: the command line that goes on with it, for people.
 
     Raises:
         UserError: the study cannot be worked on here; says why.
