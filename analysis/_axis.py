@@ -53,8 +53,15 @@ class Axis:
         return self._scaled(np.floor(threshold) + 0.5) if self._integer else threshold
 
     def code(self, quantiles: Floats) -> Floats:
-        """[n] of what the trees split, from quantiles."""
-        return self.encode([self.dimension.value(self.dimension.at(u)) for u in quantiles])
+        """[n] of what the trees split, from quantiles in [0, 1)."""
+        if self._codes:
+            return np.floor(quantiles * len(self._codes))
+        if not self._integer:
+            return quantiles
+        low, high = self.dimension.low - 0.5, self.dimension.high + 0.5
+        log = "log" in self.dimension.distribution
+        numbers = low * (high / low) ** quantiles if log else low + (high - low) * quantiles
+        return np.clip(np.rint(numbers), self.dimension.low, self.dimension.high)
 
     def grid(self, points: int) -> list[Any]:
         """Values to draw the dimension at, in ascending order; categories in their own."""

@@ -49,7 +49,7 @@ MIN_TRIALS = 8
 # With fewer features than all, trees must split on settings of no effect, which costs the main effects most. Leaves of
 # one trial learn all of its noise; larger leaves blur what is there. Without the bootstrap all trees are the same.
 FOREST: dict[str, Any] = {"min_samples_leaf": 2, "max_features": 1.0, "bootstrap": True}
-LEAVES = (2, 4, 8, 16)  # sizes of the smallest leaf that forests of half of the trials choose from
+LEAVES = (2, 6)  # sizes of the smallest leaf that forests of half of the trials choose from
 HIGHER = "higher order"
 N_POINTS = 13  # two to the power of this, at which a forest's variance over all dimensions is measured
 
