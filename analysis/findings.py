@@ -278,7 +278,9 @@ def diminishing(evidence: Evidence, of: str, score: fanova.Score) -> Outcome:
 
 def basin(evidence: Evidence, of: str, within: float, at_least: float, at_most: float) -> Outcome:
     """The values of a setting whose marginal is within a fraction of its range above its lowest point span a number of
-    orders of magnitude between two bounds. The widths that the trials allow are those of draws of the marginal."""
+    orders of magnitude between two bounds. The widths that the trials allow are those of draws of the marginal.
+
+    It is described and not judged: simulated, the interval of 98 % holds the true width in 62 to 75 % of studies."""
     spec = evidence.importance.plan.space.get(of, {})
     if "log" not in str(spec.get("distribution")) or not math.log10(spec["high"] / spec["low"]) > at_most:
         return Outcome(NOT_TESTABLE, f"{of} was not searched over more than {at_most:g} orders of magnitude.")
@@ -293,13 +295,10 @@ def basin(evidence: Evidence, of: str, within: float, at_least: float, at_most: 
     widths = np.array([_width(orders, draw, within) for draw in draws])
     low, high = np.quantile(widths, [WRONG, 1 - WRONG])
     text = f"{of} within {_percent(within)} of the best: {width:.1f} orders of magnitude ({low:.1f} to {high:.1f}, "
-    text += f"n = {fitted.n})."
-    if low >= at_least and high <= at_most:
-        return Outcome(REPRODUCED, text)
-    if high < at_least or low > at_most:
-        return Outcome(CONTRADICTED, text)
-    bound = at_least if low < at_least else at_most
-    return Outcome(INCONCLUSIVE, text, _more_for(width - bound, (high - low) / 2 / _sure(fitted.n), fitted.n))
+    text += (
+        f"n = {fitted.n}), for a finding of {at_least:g} to {at_most:g}. Shown, not judged: in simulated studies such "
+    )
+    return Outcome(INCONCLUSIVE, text + "widths read low, and their intervals hold the true one too rarely.")
 
 
 def reference(evidence: Evidence, score: float) -> Outcome:

@@ -182,7 +182,6 @@ def both_at_once(trials: pd.DataFrame) -> Any:
             lambda t: 200 / t["hidden_size"],
             lambda t: -((t["hidden_size"] / 50) ** 3),
         ),
-        (lambda e: findings.basin(e, "lr", 0.1, 1.0, 2.5), lr_only, lambda t: np.sign(np.log10(t["lr"]) + 5.5)),
     ],
 )
 def test_shares_and_marginals_are_judged_by_their_errors_over_the_trials(
@@ -192,6 +191,12 @@ def test_shares_and_marginals_are_judged_by_their_errors_over_the_trials(
     assert test(evidence(score=fails)).verdict == "contradicted"
     nothing = test(evidence(n=9, score=lambda trials: np.resize([0, 1], len(trials))))
     assert nothing.verdict == "inconclusive"
+
+
+def test_a_basin_is_described_and_not_judged() -> None:
+    for score in (lr_only, lambda t: np.sign(np.log10(t["lr"]) + 5.5)):
+        outcome = findings.basin(evidence(score=score), "lr", 0.1, 1.0, 2.5)
+        assert outcome.verdict == "inconclusive" and "orders of magnitude" in outcome.evidence
 
 
 def test_a_share_near_its_bound_is_open_and_says_how_many_more_trials_it_takes() -> None:
