@@ -92,8 +92,8 @@ def report(
     expect(select in words.PICKED, "select", select, "valid or test")
     expect(adjust in words.ADJUSTED, "adjust", adjust, f"one of {', '.join(ADJUSTMENTS)}")
     published = judging.read(judging.PUBLISHED if findings is None else findings)
-    note("trials")
     studies = find_all(study, runs)
+    note("trials")
     plans = {plan.study: plan for _, plan in studies}
     frame = load(study, runs, storage)
     for (folder, _), name in zip(studies, plans, strict=True):

@@ -283,10 +283,11 @@ def test_a_study_of_which_all_trials_fail_ends_in_an_error(tmp_path: Path) -> No
         "from search.cells import Cell\nfrom search.ops import tanh\n\n\nclass Bad(Cell):\n"
         "    def affine(self):\n        return {'a': 'W x + R y + b'}\n\n"
         "    def step(self, past, pre, p):\n        return {'y': tanh(pre('a'))}\n\n"
-        "    def initial(self, name, normal):\n        return normal if len(normal) < 5 else 1 / 0\n"
+        "    def initial(self, name, normal):\n        return normal if len(normal) < 30 else 1 / 0\n"
     )
     own = own_config(tmp_path / "own", variant_bad="cell: bad_cell.Bad")
     words = ["sweep", *CONF, *own, *ECHO[2:], f"runs={tmp_path}", "study=s", "variants=bad", "trials=2", "epochs=1"]
+    words.append("space.hidden_size={distribution: uniform_int, low: 30, high: 40}")
     done = odyssey(*words, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 1 and "all 2 trials failed" in done.stderr and "division by zero" in done.stderr
     assert "Traceback" not in done.stderr

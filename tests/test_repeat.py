@@ -71,7 +71,16 @@ def test_a_study_is_found_complete_by_the_command_that_made_it(
     made = dataclasses.replace(plan(task, trials=1, study="a b"), task=ECHO, variants=variants, seed=3, paired=True)
     study = Study.create(tmp_path / "runs" / "a b", made)
     with Progress(study.counts(), 2) as progress:
-        run(study, task, engines.choose("cpu"), population=4, threads=1, progress=progress, lease=60.0)
+        run(
+            study,
+            task,
+            engines.choose("cpu"),
+            population=4,
+            threads=1,
+            progress=progress,
+            lease=60.0,
+            trial_timeout=3600.0,
+        )
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(repeat.sweep(made))[1:]) == 0, capfd.readouterr().err
     assert "2/2 finished" in capfd.readouterr().err
