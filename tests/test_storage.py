@@ -82,7 +82,7 @@ def test_a_name_in_a_shared_storage_belongs_to_one_folder(echo: Task, tmp_path: 
     assert not (tmp_path / "b" / "s").exists()
     os.rename(tmp_path / "a", tmp_path / "c")  # the same folder, moved
     run(tmp_path / "c" / "s", echo, storage=shared)
-    assert Study.open(tmp_path / "c" / "s", read_only=False, storage=url).counts()["rnn"]["finished"] == 3
+    assert Study.open(tmp_path / "c" / "s", read_only=False, storage=shared).counts()["rnn"]["finished"] == 3
 
 
 def test_a_lost_study_yaml_is_made_again_from_the_same_plan_alone(echo: Task, tmp_path: Path, url: str | None) -> None:

@@ -280,7 +280,7 @@ def test_trials_of_a_worker_elsewhere_are_taken_over_when_its_lease_is_over(
     _, notes = run(tmp_path / "s", echo, lease=2.0, storage=url)
     assert time.monotonic() - start >= 2.0
     assert notes.about("gone", "no sign of life for 2 s")
-    same(load(tmp_path / "s", storage=url), load(whole, storage=url))
+    same(load(tmp_path / "s", storage=url), load(whole))
 
 
 def test_trials_of_a_dead_process_here_are_taken_over_at_once(echo: Task, tmp_path: Path, whole: Path) -> None:
