@@ -60,4 +60,4 @@ if __name__ == "__main__":
     task = load()
     study = Study.create(Path(sys.argv[1]), plan(task))
     with progress.Progress(study.counts(), study.plan.epochs, task.score, "odyssey sweep study=s") as display:
-        run(study, task, SlowEngine(), population=4, threads=1, progress=display, lease=60.0)  # type: ignore[arg-type]
+        run(study, task, SlowEngine(), population=4, threads=1, progress=display, lease=60.0, trial_timeout=600.0)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 def launched(scene: Scene, *more: str) -> subprocess.Popen[bytes]:
     """A sweep that launches workers, outside the harness that records epochs."""
-    conf = ["--config-dir", str(ROOT / "tests" / "conf"), "task=echo", "study=s", f"runs={scene.runs}"]
+    conf = ["--config-dir", str(ROOT / "tests" / "conf"), "task=echo", "study=s", f"runs={scene.runs}", "paired=false"]
     with open(scene.runs / "said", "ab") as said:
         command = [sys.executable, "-m", "search", "sweep", *conf, *STUDY, "population=2", "lease=4", *more]
         return subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)

@@ -172,13 +172,15 @@ def test_a_phase_is_a_line_only_if_it_lasts(monkeypatch: pytest.MonkeyPatch) -> 
 def test_preparing_the_data_of_a_task_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def patiently() -> str:
+    made = tests.echo.load()
+
+    def patiently() -> Task:
         until(lambda: "task echo: preparing its data" in capsys.readouterr().err)
-        return "data"
+        return made
 
     monkeypatch.setattr(progress, "SLOW", 0.01)
     monkeypatch.setattr(tests.echo, "load", patiently)
-    assert tasks.load({"name": "echo", "module": "tests.echo"}) == "data"  # type: ignore[comparison-overlap]
+    assert tasks.load({"name": "echo", "module": "tests.echo"}) is made
 
 
 def test_a_cell_is_named_while_it_is_compiled(echo: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +194,7 @@ def test_a_cell_is_named_while_it_is_compiled(echo: Task, tmp_path: Path, monkey
 
     study = Study.create(tmp_path / "s", dataclasses.replace(plan(echo), epochs=1))
     with Progress(study.counts(), 1, stream=stream) as display:
-        assert run(study, echo, Slow(), population=4, threads=1, progress=display, lease=60.0)  # type: ignore[arg-type]
+        assert run(study, echo, Slow(), population=4, threads=1, progress=display, lease=60.0, trial_timeout=600.0)  # type: ignore[arg-type]
     assert stream.getvalue().count("compiling") == 2 and "10/10 finished | best score" in stream.getvalue()
 
 
