@@ -337,6 +337,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
 
 def test_a_sweep_removes_stale_files_at_its_start_and_all_once_it_is_complete(tmp_path: Path, echo: Task) -> None:
     folder = tmp_path / "s"
+    Study.create(folder, plan(echo))
     left = [folder / "checkpoints/echo/rnn/.0000.npz.abcdefg1", folder / "curves/echo/rnn/.0001.parquet.abcdefg_"]
     for path in left:
         path.parent.mkdir(parents=True)
