@@ -257,7 +257,8 @@ def kills(whole: Scene, runs: Path, n: int, n_kills: int, n_workers: int = 4, st
     start = time.monotonic()
     study = begin(scene)
     workers = [scene.worker() for _ in range(n_workers)]
-    for share in sorted(random.uniform(0, 0.9) for _ in range(n_kills - 1)):
+    latest = 1 - 15 / n  # thereafter all that is left is under way, and may end before a worker is killed
+    for share in sorted(random.uniform(0, latest) for _ in range(n_kills - 1)):
         until(lambda share=share: scene.ended(study) >= share * n, scene)
         time.sleep(random.uniform(0, 0.5))
         k = random.randrange(n_workers)
