@@ -16,9 +16,17 @@ from search.cli import main
 from search.progress import Progress
 from search.study import Study
 from search.sweep import run
+from search.tasks import Task
 from tests.test_study import SPACE, plan
 
 ECHO = {"name": "echo", "module": "tests.echo", "n_sequences": 12, "width": 4, "seed": 3}
+
+
+def train(study: Study, task: Task) -> None:
+    """All that a study lacks."""
+    with Progress(study.counts(), study.plan.epochs) as progress:
+        settings = {"population": 4, "threads": 1, "lease": 60.0, "trial_timeout": 3600.0}
+        run(study, task, engines.choose("cpu"), progress=progress, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -42,17 +50,7 @@ def test_a_trial_of_a_study_repeated_has_the_same_scores(
     }
     task = tasks.load(ECHO)
     study = Study.create(tmp_path / "s", dataclasses.replace(plan(task, trials=2), **settings))
-    with Progress(study.counts(), 3) as progress:
-        run(
-            study,
-            task,
-            engines.choose("cpu"),
-            population=4,
-            threads=1,
-            progress=progress,
-            lease=60.0,
-            trial_timeout=3600.0,
-        )
+    train(study, task)
     frame = load(tmp_path / "s")
     for row in frame.to_dict("records")[::3]:  # one of each variant
         made = repeat.train(load_plans(tmp_path / "s")["s"], row["variant"], row)
@@ -70,17 +68,7 @@ def test_a_study_is_found_complete_by_the_command_that_made_it(
     variants = {"cifg": {"cell": "lstm", "forget_gate": "coupled"}, "rnn": {"cell": "rnn"}}
     made = dataclasses.replace(plan(task, trials=1, study="a b"), task=ECHO, variants=variants, seed=3, paired=True)
     study = Study.create(tmp_path / "runs" / "a b", made)
-    with Progress(study.counts(), 2) as progress:
-        run(
-            study,
-            task,
-            engines.choose("cpu"),
-            population=4,
-            threads=1,
-            progress=progress,
-            lease=60.0,
-            trial_timeout=3600.0,
-        )
+    train(study, task)
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(repeat.sweep(made))[1:]) == 0, capfd.readouterr().err
     assert "2/2 finished" in capfd.readouterr().err
