@@ -138,7 +138,7 @@ def load_curves(
         for task, variant, number, table in read_all(folder, _read_trials(folder, storage)):
             if chosen is not None and (plan.study, task, variant, number) not in chosen:
                 continue
-            curve = table.to_pandas()
+            curve = table.to_pandas(use_threads=False)
             key: tuple[Any, ...] = (place, plan.study, task, variant, number)
             for position, (name, value) in enumerate(zip(("place", *CURVE[:4]), key, strict=True)):
                 curve.insert(position, name, value)

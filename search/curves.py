@@ -64,7 +64,8 @@ def read(path: Path, trial: Record) -> "pa.Table | None":
     if checksum(content) != trial.attributes.get(CHECKSUM, checksum(content)):
         raise UserError(f"{path}: expected the curve that its trial has recorded, by its SHA-256; {_REMEDY}")
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
+        # A thread of Arrow's that still held the buffer while the interpreter ends would abort the process.
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         same = table.schema.equals(pa.schema(COLUMNS))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: expected a trial's curve ({one_line(error)}); {_REMEDY}") from error

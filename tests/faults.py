@@ -187,7 +187,8 @@ class Scene:
         assert len(ours) == n and set(ours.status) <= {"finished", "diverged"}, ours.status.value_counts()
         volatile = ["study", "train_seconds", "started", "finished"]
         pd.testing.assert_frame_equal(ours.drop(columns=volatile), theirs.drop(columns=volatile), check_exact=True)
-        pd.testing.assert_frame_equal(load_curves("s", self.runs), load_curves("s", whole.runs), check_exact=True)
+        curves = load_curves("s", self.runs, self.storage)
+        pd.testing.assert_frame_equal(curves, load_curves("s", whole.runs, whole.storage), check_exact=True)
         study = self.study()
         stored = [trial for trials in study.trials().values() for trial in trials]
         assert len(stored) == n and all(trial.state.is_finished() for trial in stored)
