@@ -192,10 +192,9 @@ def sampled(frame: pd.DataFrame) -> list[str]:
 def upper_limit(scores: pd.Series) -> float:
     """A limit to scores that a few far worse trials do not move: NaN without data.
 
-    It is the highest score, or Tukey's far-out fence, q3 + 3 (q3 - q1) over all variants, if that is below.
+    It is the highest score, or `stats.fence` over all variants, if that is below.
     """
-    summary = stats.box(scores)
-    return min(summary["high"], summary["q3"] + 3 * (summary["q3"] - summary["q1"]))
+    return min(stats.box(scores)["high"], stats.fence(scores))
 
 
 @dataclass(frozen=True)

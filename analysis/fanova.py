@@ -374,8 +374,8 @@ def fit(
             the cells of the variants differ. Toggles that always differ together cannot be told apart and make one
             dimension, such as ``peephole_i/f/o``. All combinations of toggles weigh the same, also those of which
             there is no trial: a note says of how many there is one.
-        cutoff: worse scores are set to it. By default Tukey's far-out fence, q3 + 3 (q3 - q1) of the finished trials,
-            or their worst score if that is below.
+        cutoff: worse scores are set to it. By default the far-out fence of the finished trials (see `stats.fence`), or
+            their worst score if that is below.
         n_trees: of the forest.
         seed: of the forest.
         diverged: what trials that diverged count as: the ``cutoff``, or ``left out``.
@@ -546,9 +546,9 @@ def _cutoff(scores: pd.Series) -> tuple[float, str]:
     """The default cutoff, and what it is."""
     box = stats.box(scores)
     expect(box["n"] > 0, "trials", "0 finished", "finished trials, or a cutoff for those that diverged")
-    fence = box["q3"] + 3 * (box["q3"] - box["q1"])
+    fence = stats.fence(scores)
     if box["q1"] < box["q3"] and fence < box["high"]:  # where most are equal, a fence would cut all others
-        return fence, "Tukey's far-out fence"
+        return fence, "Tukey's far-out fence" if fence > box["q3"] else "the far-out fence of the better half"
     return box["high"], "the worst that finished"
 
 

@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
+RUNAWAY = 10.0
 NAN = float("nan")
 
 
@@ -146,6 +147,19 @@ def box(values: ArrayLike) -> dict[str, float]:
     names = ("low", "q1", "median", "q3", "high")
     numbers = np.percentile(x, [0, 25, 50, 75, 100]) if len(x) else np.full(5, np.nan)
     return {"n": len(x), **dict(zip(names, numbers.tolist(), strict=True)), "mean": mean(x)}
+
+
+def fence(values: ArrayLike) -> float:
+    """What lies above it is far worse than the rest: Tukey's far-out fence, q3 + 3 (q3 - q1).
+
+    Where more than a quarter of the values ran away, so that they carry q3 with them, the fence is that of the better
+    half, median + 7 (median - q1), which for normal values is the same: it holds against up to a half. It is taken
+    where it is at least `RUNAWAY` times as near to the lowest value. NaN if there are no finite values.
+    """
+    of = box(values)
+    tukey, better = of["q3"] + 3 * (of["q3"] - of["q1"]), of["median"] + 7 * (of["median"] - of["q1"])
+    carried = of["q1"] < of["median"] and tukey - of["low"] > RUNAWAY * (better - of["low"])
+    return better if carried else tukey
 
 
 def mean(values: ArrayLike) -> float:

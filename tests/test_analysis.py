@@ -311,6 +311,9 @@ def test_an_axis_is_cut_only_above_the_bulk_and_the_count_above_it_is_kept(frame
     assert upper_limit(outlier) == 13  # q3 = 10, q1 = 9
     assert axis_end(outlier) == 10
     assert axis_end(pd.Series([0.0, 9.0, 9.5, 10.0, 13.5])) == 13.5  # the fence is at 13, but would spare little
+    runaways = pd.Series([*np.linspace(9, 12, 14), *np.geomspace(100, 13_000, 6)])  # of which Tukey's fence is at 600
+    assert axis_end(runaways) == 12
+    assert axis_end(pd.Series([0.001] * 3 + [0.003] * 8 + [0.16] * 9)) == 0.16  # what did not learn is no runaway
     assert np.isnan(axis_end(pd.Series(dtype=float)))
     assert np.isnan(upper_limit(pd.Series(dtype=float)))
     frame = frame.copy()

@@ -655,6 +655,13 @@ def test_worse_scores_are_cut_and_diverged_trials_count_as_the_cutoff() -> None:
     assert "Tukey's far-out fence): 2 worse trials are set to it, 1 diverged count as it." in fitted.notes[1]
     assert fitted.marginal("lr")["mean"].max() <= fitted.cutoff
 
+    runaway = frame.copy()
+    runaway.loc[:9, ["status", "test_score"]] = ["finished", 1e5]
+    q1, median = np.percentile(runaway["test_score"], [25, 50])
+    fitted = fit(runaway, plan)  # a third of the trials, which carry Tukey's fence with them
+    assert fitted.cutoff == pytest.approx(median + 7 * (median - q1))
+    assert "better half): 10 worse trials" in fitted.notes[1]
+
     fitted = fit(frame, plan, cutoff=9.0)
     assert fitted.cutoff == 9.0 and fitted.notes[1].startswith("Cutoff 9 (given)")
     assert f"{(kept > 9).sum()} worse" in fitted.notes[1]
