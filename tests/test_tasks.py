@@ -245,6 +245,7 @@ def test_bad_csv_file_is_one_line_that_says_where(tmp_path: Path, content: str |
         ("def load():\n    return 1 / 0", "own_task.py, line 2: ZeroDivisionError: division by zero"),
         ("def load():\n    return open('a\\nb')", "own_task.py, line 2: FileNotFoundError: "),
         ("import json\ndef load():\n    return json.loads('{')", "own_task.py, line 3: JSONDecodeError: "),
+        ("from tests.echo import load", "task=mine: name of the Task of own_task.load=echo: expected mine"),
         ("def load(path, size=3): pass", "task.path: expected a value, there is none by default"),
         ("def load(path, /): pass", "expected own_task.load to make a task; TypeError: "),
         ("def load(a: int, b: float, c: 'str | None' = None): pass", "task.a: expected a value"),
@@ -273,7 +274,7 @@ def test_annotations_of_own_tasks_are_checked(tmp_path: Path, monkeypatch: pytes
         "def load(n: int, x: float = 0.5, on: bool = False, kind: Literal['a', 2] = 'a', file: Path | None = None,\n"
         "         free: list[int] = [], bare=None, **others): return echo()",
     )
-    own = {"name": "mine", "module": "own_task", "n": 3}
+    own = {"name": "echo", "module": "own_task", "n": 3}
     task = tasks.load(own | {"x": 2, "on": True, "kind": 2, "file": "a", "free": [1], "bare": "?", "more": 1})
     assert task.name == "echo"
     for key, value, expected in [
@@ -294,7 +295,7 @@ def test_annotations_that_only_a_type_checker_can_read_say_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_module(tmp_path, monkeypatch, "from tests.echo import load as echo\ndef load(n: 'Unknown'): return echo()")
-    assert tasks.load({"name": "mine", "module": "own_task", "n": []}).name == "echo"
+    assert tasks.load({"name": "echo", "module": "own_task", "n": []}).name == "echo"
 
 
 # The check of arrays
@@ -443,6 +444,12 @@ def test_illegal_array_is_one_line_that_names_split_sequence_and_step(
 def test_illegal_number_of_classes_is_told(loss: str, n_classes: Any) -> None:
     with pytest.raises(UserError, match="t: n_classes: expected"):
         made(loss, n_classes=n_classes)
+
+
+@pytest.mark.parametrize("score", ["", " ", "a\nb", "\x1b[31mred", None])
+def test_illegal_name_of_a_score_is_told(score: Any) -> None:
+    with pytest.raises(UserError, match="expected a line of text"):
+        Task("t", made("ctc").splits, "ctc", score, n_classes=made("ctc").n_classes)
 
 
 def test_unknown_loss_is_told() -> None:

@@ -156,14 +156,14 @@ class Cell:
         """What `initial` gives.
 
         Raises:
-            UserError: that is not an array of finite numbers of the same shape.
+            UserError: that is not an array of the same shape, of finite numbers in the range of float32.
         """
         with explained(type(self), "initial"):
             shape = normal.shape
             value = self.initial(name, normal)
-            if not isinstance(value, np.ndarray) or value.shape != shape or not np.isfinite(value).all():
+            if not isinstance(value, np.ndarray) or value.shape != shape or not (np.abs(value) <= _MOST).all():
                 got = f"an array {list(value.shape)}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-                raise CellError(f"gives {got} for {name}; expected an array {list(shape)} of finite numbers")
+                raise CellError(f"gives {got} for {name}; expected an array {list(shape)} of finite numbers of float32")
             return value
 
     def parameters(self, n_inputs: int, n_units: int) -> dict[str, tuple[int, ...]]:
@@ -190,6 +190,9 @@ def _fixed_normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return initial_normal(0, name, shape)
 
 
+_MOST = float(np.finfo(np.float32).max)  # of what may be trained in either dtype
+
+
 def toggles(cell: type[Cell] | Cell) -> tuple[str, ...]:
     """Names of the toggles of a cell."""
     return tuple(field.name for field in dataclasses.fields(cell))
@@ -205,8 +208,8 @@ def _check_toggle(name: str, value: object, hint: Any) -> None:
     elif hint is int:
         expect(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
     elif hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-        expect(number, name, value, "a finite number")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and -_MOST <= value <= _MOST
+        expect(number, name, value, "a finite number in the range of float32")
     else:
         raise CellError(f"toggle {name} is declared as {hint}; expected bool, int, float or Literal[...]")
 

@@ -41,6 +41,7 @@ def load(definition: Mapping[str, Any]) -> Task:
         raise UserError(f"task={name}: expected {module}.load to make a task; {_where(error)}") from error
     found = type(task).__name__
     expect(isinstance(task, Task), f"task={name}: {module}.load", found, "to return a search.tasks.Task")
+    expect(task.name == name, f"task={name}: name of the Task of {module}.load", task.name, name)
     return task
 
 

@@ -60,6 +60,8 @@ class Task:
 
     def __post_init__(self) -> None:
         where = f"task={self.name}"
+        printable = isinstance(self.score, str) and bool(self.score.strip()) and self.score.isprintable()
+        expect(printable, f"{where}: score", self.score, "a line of text, with a unit")
         expect(self.loss in _check.TARGETS, f"{where}: loss", self.loss, f"one of {', '.join(_check.TARGETS)}")
         expect(set(self.splits) == set(SPLITS), f"{where}: splits", list(self.splits), f"{', '.join(SPLITS)}")
         train = self.splits["train"]
