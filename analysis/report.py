@@ -93,7 +93,6 @@ def report(
     expect(adjust in words.ADJUSTED, "adjust", adjust, f"one of {', '.join(ADJUSTMENTS)}")
     published = judging.read(judging.PUBLISHED if findings is None else findings)
     studies = find_all(study, runs)
-    note("trials")
     plans = {plan.study: plan for _, plan in studies}
     frame = load(study, runs, storage)
     for (folder, _), name in zip(studies, plans, strict=True):

@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from search import keys
-from search.errors import INTERRUPTED, USER_ERROR, UserError, masked, visible
+from search.errors import FAILED, INTERRUPTED, USER_ERROR, UserError, masked, one_line, visible
 
 if TYPE_CHECKING:
     from search.composition import Composer
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         setproctitle.setproctitle(masked(shlex.join(["odyssey", *words])))  # passwords are not for `ps` to show
     try:
         code = _run(words)
+        if sys.stdout:  # which may have been closed
+            sys.stdout.flush()
     except UserError as error:
         return fail(str(error))
     except KeyboardInterrupt:
@@ -56,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that has gone
+        print(f"odyssey: {one_line(error)}", file=sys.stderr)
+        return FAILED
     except Exception:  # a fault of ours: all of it, less the secrets that may stand in it
         print(masked(traceback.format_exc()), end="", file=sys.stderr)
         print("odyssey: this is a fault in odyssey itself; please report it with the lines above", file=sys.stderr)

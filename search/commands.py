@@ -14,7 +14,7 @@ from typing import Any
 from search import cells, engines, files, launchers, progress, tasks
 from search.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
 from search.composition import Composed, Composer
-from search.errors import FAILED, INTERRUPTED, expect
+from search.errors import FAILED, INTERRUPTED, expect, visible
 from search.keys import NAME_EXPECTED, is_name, shown
 from search.launchers import Job, local
 from search.launchers.job import with_cache, work
@@ -56,7 +56,7 @@ def sweep(composed: Composed, composer: Composer) -> int:
     study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
     launcher = settings["launcher"]
     if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
-        with progress.Progress(study.counts(), plan.epochs, plan.score, composer.line) as display:
+        with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
             display.note(f"study {folder}, engine {engine.name} on {engine.device}")
             complete = run(
                 study,
@@ -70,7 +70,7 @@ def sweep(composed: Composed, composer: Composer) -> int:
             )
     else:
         workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
-        with progress.Progress(study.counts(), plan.epochs, plan.score, composer.line) as display:
+        with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
             display.note(f"study {folder}, {workers.described}")
             complete = watch(study, workers, display)
     return _ended(study, settings) if complete else INTERRUPTED
@@ -140,7 +140,7 @@ def data(composed: Composed, composer: Composer) -> None:
     for name, split in task.splits.items():
         print(f"{name}: {len(split.inputs)} sequences of {split.n_steps} steps, {split.n_predicted} to predict")
     for key, value in task.source.items():
-        print(f"{key}: {value}")
+        print(visible(f"{key}: {value}"))
     print(f"sha256: {task.hash}")
 
 

@@ -20,6 +20,7 @@ from search import keys
 from search.errors import UserError, expect, masked, one_line
 
 _EXPERIMENT = "experiment@_global_"  # as Hydra is told, so that a file of the group needs no `# @package _global_`
+_GROUPS = ("variant", "space", "task", "launcher", "experiment")
 _OPEN = ("variant", "space", "task", "launcher")  # groups that take keys which their files do not have
 
 
@@ -47,17 +48,22 @@ class Composer:
         line: the command as it was typed, without passwords.
 
     Raises:
-        UserError: one is no folder, or has a file by the name of one of the project's, which would be ambiguous.
+        UserError: one is no folder, or has a file by the name of one of the project's, which would be ambiguous, or one
+            that cannot be named or read.
     """
 
     def __init__(self, folders: Sequence[str] = (), line: str = "odyssey"):
         self.line = line
         self._folders = [Path(folder).resolve() for folder in folders]
+        expect(all(folders), "--config-dir", "", "a folder")
         for folder in self._folders:
             text = "a folder with config groups in it, e.g. FOLDER/variant/mine.yaml"
             expect(folder.is_dir(), "--config-dir", folder, text)
             for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]):
                 place = path.relative_to(folder)
+                ours = place.parent.name in _GROUPS and not path.name.startswith(".")
+                if ours and not (keys.is_name(path.stem) and path.is_file()):
+                    raise UserError(f"{path}: expected a file, called {keys.NAME_EXPECTED}, and .yaml")
                 if resources.files("configs").joinpath(str(place)).is_file():
                     raise UserError(
                         f"{path}: expected another name; {place.with_suffix('')} is one of the project's own"
@@ -115,9 +121,13 @@ class Composer:
         """The configuration of a command as Hydra composes it, and the words as Hydra understands them."""
         for word in words:
             group, _, name = word.partition("=")
-            legal = self.options(group) if group in keys.groups(command) else [name]
-            if name not in legal and (group, name) != ("experiment", "null"):
-                raise UserError(f"{group}={keys.shown(name)}: expected one of {', '.join(legal)}")
+            if group not in keys.groups(command) or (group, name) == ("experiment", "null"):
+                continue
+            legal = self.options(group)
+            expect(name in legal, group, keys.shown(name), f"one of {', '.join(legal)}")
+            for key, value in self._raw(group, name).items():  # Hydra would name another file that it does not fit
+                fits = group != "space" or key == "defaults" or isinstance(value, dict)
+                expect(fits, f"{group}/{name}.yaml: {key}", keys.shown(value), "a distribution")
         try:
             overrides = OverridesParser.create().parse_overrides([_override(command, word) for word in words])
         except OverrideParseException as error:
@@ -152,7 +162,6 @@ class Composer:
         """
         legal = self.options("variant")
         expect(name in legal, "variants", keys.shown(name), f"names among {', '.join(legal)}")
-        expect(keys.is_name(name), "variants", keys.shown(name), keys.NAME_EXPECTED)
         found, _ = self.parsed("train", [f"variant={name}"])
         definition = self._plain("train", found, ["variant"]).get("variant")
         if not isinstance(definition, dict):
@@ -181,10 +190,14 @@ class Composer:
 
     def _explained(self, command: str, error: Exception) -> str:
         """One line that names the key and what was expected."""
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first, *rest = str(error if str(error) else error.__cause__ or type(error).__name__).splitlines()
+        if first.endswith(":") and rest:  # where it is, and on the next line what
+            first = f"{first} {rest[0]}"
         if isinstance(error, OverrideParseException):
             word = re.sub(r"^\++", "", str(error.override))
             return f"{masked(word)}: expected key=value; a value with a comma or a bracket needs quotes, key='\"...\"'"
+        if isinstance(error, UnicodeDecodeError):
+            return f"expected UTF-8 in every config file ({one_line(error)})"
         if isinstance(error, yaml.YAMLError):
             return f"expected YAML in every config file ({one_line(error)})"
         if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -209,7 +222,8 @@ def options(group: str, folders: Sequence[Path] = ()) -> list[str]:
     own = resources.files("configs").joinpath(group)
     found = [entry.name for entry in own.iterdir()] if own.is_dir() else []
     found += [path.name for folder in folders for path in (folder / group).glob("*.yaml")]
-    return sorted({name.removesuffix(".yaml") for name in found if name.endswith(".yaml")})
+    names = {name.removesuffix(".yaml") for name in found if name.endswith(".yaml") and not name.startswith(".")}
+    return sorted(names)
 
 
 def _overridden(content: dict[str, Any]) -> set[str]:
@@ -225,20 +239,31 @@ def _override(command: str, word: str) -> str:
     name = key.lstrip("+~")
     if not (equals and name) and not key.startswith("~"):
         raise UserError(f"{masked(keys.shown(word))}: expected key=value")
+    if key.startswith("~") and "." not in name:
+        raise UserError(f"{masked(keys.shown(word))}: expected key=value; ~ leaves out what a group has, ~space.NAME")
+    if re.match(r"hydra\b", name):
+        raise UserError(_unknown(name, keys.legal_keys(command)))
     kind = keys.kind(command, name)
-    if kind and kind.text and value != "null" and value[:1] not in ("'", '"', "["):
+    plain = value != "null" and value[:1] not in ("'", '"', "[")
+    if kind and kind.many and value and plain:
+        parts = [part.strip() for part in value.split(",")]
+        expect(all(parts), name, keys.shown(value), kind.expected)
+        typed = [f"'{_quoted(part)}'" if kind.text else part for part in parts]
+        return f"{key}=[{','.join(typed)}]"
+    if kind and kind.text and plain:
         return f"{key}='{_quoted(value)}'"
-    if kind and kind.many and value and value != "null" and not value.startswith("["):
-        return f"{key}=[{value}]"
     if name == "experiment":
-        return f"~{_EXPERIMENT}" if value == "null" else f"{_EXPERIMENT}={value}"
+        return f"~{_EXPERIMENT}" if value == "null" else f"{_EXPERIMENT}='{_quoted(value)}'"
+    if key in keys.groups(command):
+        return f"{key}='{_quoted(value)}'"
     # Keys of a group that takes more than its file has are checked by us, and better: Hydra lets them pass.
     return f"++{word}" if key == name and name.partition(".")[0] in _OPEN and "." in name else word
 
 
 def _quoted(value: str) -> str:
     """Text within single quotes, in Hydra's grammar; nothing in it is a reference to another key."""
-    return re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", value))
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", value))
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", escaped)
 
 
 def _unknown(name: str, legal: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -32,7 +33,7 @@ class Kind:
         legal: whether a value is one.
         expected: what is, in words.
         values: all of them, if they are few.
-        text: whether a value is taken as it is typed, whatever signs are in it.
+        text: whether a value, or each of a list, is taken as it is typed, whatever signs are in it.
         many: whether a value is a list, for which ``a,b`` is short.
     """
 
@@ -59,7 +60,9 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a finite number, and within the range of float64."""
+    most = sys.float_info.max  # which math.isfinite does not compare whole numbers with, but fails
+    return isinstance(value, int | float) and not isinstance(value, bool) and -most <= value <= most
 
 
 def whole(low: int, high: int = 2**31 - 1, null: str = "") -> Kind:
@@ -112,6 +115,7 @@ _STUDY = text("the name of a study, or the path of its folder")
 _NAMES = Kind(
     lambda v: isinstance(v, list) and bool(v) and all(isinstance(each, str) for each in v),
     "a list of names, e.g. vanilla,cifg",
+    text=True,
     many=True,
 )
 KINDS: Mapping[str, Kind] = {
@@ -148,6 +152,7 @@ SPECIAL: Mapping[tuple[str, str], Kind] = {
     ("report", "study"): Kind(
         lambda v: _STUDY.legal(v) or (isinstance(v, list) and bool(v) and all(map(_STUDY.legal, v))),
         "the name of a study or the path of its folder, or several as a,b",
+        text=True,
         many=True,
     ),
     ("status", "study"): _STUDY,
@@ -199,6 +204,9 @@ def check(command: str, settings: Mapping[str, Any]) -> None:
             elif key != "name" and not (launcher["name"] == "slurm" and key.startswith("slurm_")):
                 more = ", or slurm_..., which submitit takes" if launcher["name"] == "slurm" else ""
                 raise UserError(f"launcher.{key}: no such key; expected one of {', '.join(legal)}{more}")
+        for key in legal:  # launcher.name=ray alone chooses no file
+            if key not in launcher:
+                raise UserError(f"launcher.{key}: expected a value, which launcher={launcher['name']} gives")
 
 
 @cache

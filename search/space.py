@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from search.errors import UserError, expect
+from search.keys import is_number
 from search.randomness import derive_seed
 
 REQUIRED = ("hidden_size", "lr", "momentum", "input_noise")
@@ -141,15 +142,15 @@ def check_setting(key: str, name: str, value: Any) -> None:
     """Raises UserError unless `value` is possible for the setting `name`; `key` is what the user typed."""
     if name in OPTIONAL:
         legal = ", ".join(str(each).lower() for each in OPTIONAL[name])
-        expect(value in OPTIONAL[name], key, value, f"values among {legal}")
+        alike = [each for each in OPTIONAL[name] if each == value and type(each) is type(value)]  # 1 is not true
+        expect(bool(alike), key, value, f"values among {legal}")
     if name not in _LIMITS:
         return
     low, low_in, high, high_in = _LIMITS[name]
     kind = "a whole number" if name == "hidden_size" else "a number"
     above = f"of at least {low}" if low_in else f"above {low}"
     below = "" if high == math.inf else f" and below {high}"
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    whole = name != "hidden_size" or value == int(value) if number else False
+    whole = is_number(value) and (name != "hidden_size" or value == int(value))
     inside = whole and (value > low or (low_in and value == low)) and (value < high or (high_in and value == high))
     expect(bool(inside), key, value, f"{kind} {above}{below}")
 
@@ -168,14 +169,14 @@ def _dimension(name: str, spec: dict[str, Any]) -> Dimension:
         expect(field in fields, key, field, f"keys among distribution, {', '.join(fields)}")
     if distribution == "choice":
         values = spec.get("values") or []
-        expect(isinstance(values, list) and bool(values), f"{key}.values", values, "a list of values")
+        single = isinstance(values, list) and all(isinstance(value, str | int | float) for value in values)
+        once = single and 0 < len(values) == len(set(values))
+        expect(once, f"{key}.values", values, "a list of values, each once")
         for value in values:
             check_setting(f"{key}.values", name, value)
         return Dimension(name, distribution, values=tuple(values))
     for field in ("low", "high"):
-        value = spec.get(field)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        expect(number, f"{key}.{field}", value, "a number")
+        expect(is_number(spec.get(field)), f"{key}.{field}", spec.get(field), "a number")
     dimension = Dimension(name, distribution, spec["low"], spec["high"], points=spec.get("points") or 0)
     low, high = dimension.low, dimension.high
     expect(low <= high, f"{key}.low", low, f"at most {key}.high={high}")
@@ -187,8 +188,9 @@ def _dimension(name: str, spec: dict[str, Any]) -> Dimension:
             expect(value == int(value), f"{key}.{field}", value, "a whole number")
     if isinstance(dimension.points, bool) or not isinstance(dimension.points, int) or dimension.points < 0:
         raise UserError(f"{key}.points={dimension.points}: expected a whole number of at least 1")
+    complement = "1 - " if distribution == "one_minus_log_uniform" else ""
     for field, value in (("low", low), ("high", high)):
-        check_setting(f"{key}.{field}", name, dimension.value(value))
+        check_setting(f"{complement}{key}.{field}", name, dimension.value(value))
     return dimension
 
 

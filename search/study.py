@@ -623,6 +623,7 @@ def _read(folder: Path) -> tuple[int, Plan]:
 
 def _checked(where: str, values: Any) -> tuple[int, Plan]:
     """The layout and the plan that are kept in `where`. Before there was a key for it, the layout was 1 or 2."""
+    expect(isinstance(values, dict), where, shown(values), "the plan of a study, a mapping")
     try:
         layout = values.pop("layout", REGISTERED - 1)
         newer = layout > tables.LAYOUT

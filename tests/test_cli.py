@@ -115,6 +115,20 @@ def odyssey(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         (["report", "study=absent,other"], "study=absent", "study"),
         (["report", "select=luck"], "select=luck", "valid"),
         (["data", "timitt"], "timitt", "jsb"),
+        (["sweep", *ECHO, "~variants"], "~variants", "key=value"),
+        (["sweep", *ECHO, "~study"], "~study", "key=value"),
+        (["sweep", *ECHO, "hydra.run.dir=x"], "hydra.run.dir", "no such key"),
+        (["sweep", *ECHO, "hydra/launcher=x"], "hydra/launcher", "no such key"),
+        (["sweep", *ECHO, "variants=rnn,"], "variants=rnn,", "a list of names"),
+        (["sweep", *ECHO, "variants=rnn,ünï"], "variants=ünï", "names among"),
+        (["sweep", *ECHO, f"space.lr.high={'9' * 400}"], "space.lr.high=999", "a number"),
+        (["sweep", *ECHO, "space.momentum.high=2"], "1 - space.momentum.high=-1", "at least 0"),
+        (["sweep", *ECHO, "space.lr={distribution: choice, values: [0.1, 0.1]}"], "space.lr.values", "once"),
+        (["sweep", *ECHO, "space.lr={distribution: choice, values: [[0.1]]}"], "space.lr.values", "a list of values"),
+        (["sweep", *ECHO, "launcher.name=ray"], "launcher.address", "launcher=ray"),
+        (["train", "gradient_clipping=1"], "gradient_clipping=1", "false, true"),
+        (["train", "--config-dir="], "--config-dir=", "a folder"),
+        (["train", "variant.forget_bias=1e39"], "forget_bias=1e+39", "range of float32"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_key(
@@ -154,7 +168,7 @@ def test_sweep_status_and_report_from_the_command_line(tmp_path: Path) -> None:
     sweep = ["sweep", *ECHO, f"runs={tmp_path}", "study=s", "variants=[vanilla,np]", "trials=2", "epochs=1"]
     done = odyssey(*sweep, "space.hidden_size.high=25")
     assert done.returncode == 0, done.stderr
-    assert "4/4 finished" in done.stderr and "report study=s" in done.stderr
+    assert "4/4 finished | best negative log-likelihood" in done.stderr and "report study=s" in done.stderr
     status = odyssey("status", "study=s", f"runs={tmp_path}")
     assert "4 of 4 planned trials have ended" in status.stdout
     report = odyssey("report", "study=s", f"runs={tmp_path}")
@@ -244,6 +258,39 @@ def test_a_broken_file_is_one_line(text: str, tmp_path: Path, capsys: pytest.Cap
     assert err.startswith("odyssey: ") and err.count("\n") == 1, err
 
 
+@pytest.mark.parametrize(
+    "place, content, named, expected",
+    [
+        ("variant/latin.yaml", "cell: lstm # \xe9".encode("latin-1"), "latin.yaml", "expected YAML ('utf-8'"),
+        ("variant/a,b.yaml", b"cell: lstm", "a,b.yaml", "a name of letters"),
+        ("space/mine.yaml", b"- a", "space/mine.yaml", "a mapping"),
+        ("space/mine.yaml", b"lr: [1, 2]", "space/mine.yaml: lr=[1, 2]", "a distribution"),
+        ("experiment/mine.yaml", b"", "experiment/mine.yaml", "a mapping"),
+        ("experiment/mine.yaml", b"study: s\nspace: [a]", "experiment/mine", "Cannot merge"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named(
+    place: str, content: bytes, named: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group, _, name = place.removesuffix(".yaml").partition("/")
+    (tmp_path / group).mkdir()
+    (tmp_path / place).write_bytes(content)
+    choice = ["train", f"{group}={name}"] if group == "variant" else ["sweep", f"{group}={name}"]
+    assert main([*choice, "--config-dir", str(tmp_path), "task=adding"]) == 2
+    err = capsys.readouterr().err
+    assert named in err and expected in err and err.count("\n") == 1, err
+
+
+def test_names_of_any_letters_are_taken_as_they_are_typed(tmp_path: Path) -> None:
+    own = own_config(tmp_path / "own", **{"variant_ünï": "cell: rnn", "variant_a = b": "cell: gru"})
+    (tmp_path / "own" / "variant" / ".#gone.yaml").symlink_to("nowhere")  # of an editor
+    assert composed(*own, "variants=ünï,a = b")["variants"] == ["ünï", "a = b"]
+    assert composed("runs=a${seed}", "study=s")["runs"] == "a${seed}"
+    for variant in ("ünï", "a = b"):
+        with Composer([str(tmp_path / "own")]) as composer:
+            assert composer.variant(variant)["cell"] in ("rnn", "gru")
+
+
 def test_a_study_goes_on_and_grows_by_its_name_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*words: str) -> tuple[int, str]:
         code = main(["sweep", *CONF, f"runs={tmp_path}", "engine=reference", *words])
@@ -291,6 +338,14 @@ def test_a_study_of_which_all_trials_fail_ends_in_an_error(tmp_path: Path) -> No
     done = odyssey(*words, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert done.returncode == 1 and "all 2 trials failed" in done.stderr and "division by zero" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["sweep", "--help"], ["data", "adding", "task.length=20"]])
+def test_an_output_that_cannot_be_written_is_one_line(words: list[str]) -> None:
+    command = [sys.executable, "-m", "search", *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left" in done.stderr, done.stderr
 
 
 def test_no_command_lists_the_commands() -> None:
