@@ -96,6 +96,9 @@ class Composer:
         for name in names:
             if name not in legal:
                 raise UserError(_unknown(name, legal))
+        for name in legal:
+            if name not in names:
+                raise UserError(f"~{name}: expected values of its own, {name}.KEY=VALUE")
         settings = self._plain(command, config, names)
         chosen = [o.key_or_group for o in overrides if o.key_or_group in keys.groups(command)]
         experiment = choices.get(_EXPERIMENT)
@@ -239,7 +242,7 @@ def _override(command: str, word: str) -> str:
     name = key.lstrip("+~")
     if not (equals and name) and not key.startswith("~"):
         raise UserError(f"{masked(keys.shown(word))}: expected key=value")
-    if key.startswith("~") and "." not in name:
+    if key.startswith("~") and name.partition(".")[0] not in keys.groups(command):
         raise UserError(f"{masked(keys.shown(word))}: expected key=value; ~ leaves out what a group has, ~space.NAME")
     if re.match(r"hydra\b", name):
         raise UserError(_unknown(name, keys.legal_keys(command)))

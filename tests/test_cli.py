@@ -117,6 +117,7 @@ def odyssey(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         (["data", "timitt"], "timitt", "jsb"),
         (["sweep", *ECHO, "~variants"], "~variants", "key=value"),
         (["sweep", *ECHO, "~study"], "~study", "key=value"),
+        (["sweep", *ECHO, "~launcher"], "~launcher", "launcher.KEY"),
         (["sweep", *ECHO, "hydra.run.dir=x"], "hydra.run.dir", "no such key"),
         (["sweep", *ECHO, "hydra/launcher=x"], "hydra/launcher", "no such key"),
         (["sweep", *ECHO, "variants=rnn,"], "variants=rnn,", "a list of names"),
