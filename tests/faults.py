@@ -36,7 +36,7 @@ from search import cli, engines, sweep
 from search.cells import Cell
 from search.engines import Epoch, Member
 from search.engines.cpu import CpuTrainer
-from search.launchers import job
+from search.launchers import job, ray
 from search.study import Study
 from tests import fault_corpora, fault_files
 from tests.postgres import Postgres
@@ -82,7 +82,23 @@ class StubTrainer:
 def act(words: list[str]) -> int:
     put_under_test()
     job.command = lambda job: [sys.executable, "-m", "tests.faults", "work", json.dumps(dataclasses.asdict(job))]
+    ray.work_on_ray = on_ray()  # type: ignore[assignment]
     return cli.main(words)
+
+
+def on_ray() -> Callable[[job.Job], int]:
+    """What a task of Ray does, which starts with the environment of its node and not that of the command."""
+    mine = {name: value for name, value in os.environ.items() if name.startswith("ODYSSEY_TEST_")}
+
+    def work(task: job.Job) -> int:
+        from search.launchers.ray import work_on_ray
+        from tests import faults
+
+        os.environ.update(mine)
+        faults.put_under_test()
+        return work_on_ray(task)
+
+    return work
 
 
 def put_under_test() -> None:
@@ -223,6 +239,15 @@ def simultaneous(log: Path, deaths: dict[int, float]) -> list[tuple[str, ...]]:
     return found
 
 
+def died(log: Path) -> set[str]:
+    """The processes that ended in an epoch."""
+    under_way: set[str] = set()
+    for line in log.read_text().splitlines():
+        what, pid, *_ = line.split(" ")
+        (under_way.add if what == "begin" else under_way.remove)(pid)
+    return under_way
+
+
 def settings(n: int, *more: str) -> list[str]:
     """A study of n short trials of two variants."""
     return [
@@ -278,13 +303,14 @@ def kills(whole: Scene, runs: Path, n: int, n_kills: int, n_workers: int = 4, st
 POISONABLE = ["population=16"]
 
 
-def poison(whole: Scene, runs: Path, deed: str, epoch: int, n_workers: int) -> str:
+def poison(whole: Scene, runs: Path, deed: str, epoch: int, n_workers: int, launcher: Sequence[str] = ()) -> str:
     """One trial of 18 kills whoever trains it. With one worker, which is the command, it is given again."""
     scene = Scene(runs, settings(18, *POISONABLE))
     scene.poison(whole.study(), "vanilla", 2, deed, epoch)
     codes = []
     while 0 not in codes:
-        codes.append(scene.sweep(*([f"launcher.workers={n_workers}"] if n_workers > 1 else [])).wait(timeout=600))
+        many = [*launcher, f"launcher.workers={n_workers}"] if n_workers > 1 else []
+        codes.append(scene.sweep(*many).wait(timeout=600))
         assert len(codes) <= (1 if n_workers > 1 else 4), f"exit codes {codes}; said: {scene.said()}"
     ours, theirs = load("s", runs), load("s", whole.runs)
     failed = (ours.variant == "vanilla") & (ours.trial == 2)
@@ -295,6 +321,8 @@ def poison(whole: Scene, runs: Path, deed: str, epoch: int, n_workers: int) -> s
     curves = load_curves("s", whole.runs).query("not (variant == 'vanilla' and trial == 2)").reset_index(drop=True)
     pd.testing.assert_frame_equal(load_curves("s", runs), curves, check_exact=True)
     error = ours.loc[failed, "error"].item()
+    n_deaths = len(died(scene.log))
+    assert n_deaths == 3, f"{n_deaths} processes have died"
     return (
         f"1 of 18 trials does {deed} in epoch {epoch + 1}, {n_workers} workers: it failed (“{error}”), "
         f"the others are as undisturbed"

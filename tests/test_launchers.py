@@ -16,6 +16,7 @@ from search.errors import UserError
 from search.launchers import Job, start
 from search.launchers.local import n_workers
 from search.leases import Peer
+from tests import faults
 from tests.faults import Scene, until
 from tests.test_study import same
 
@@ -134,6 +135,48 @@ def test_ray_workers_on_two_nodes_and_the_death_of_one(whole: Scene, tmp_path: P
     cluster.remove_node(second, allow_graceful=False)
     complete(scene, process, whole)
     assert "2 workers on Ray" in scene.said() and "is dead" in scene.said()
+
+
+@pytest.mark.slow
+def test_a_trial_that_kills_its_process_fails_on_ray_too(tmp_path: Path, cluster: Any) -> None:
+    calm = Scene(tmp_path / "calm", faults.settings(18, *faults.POISONABLE))
+    calm.wait([calm.sweep()])
+    launcher = ["launcher=ray", f"launcher.address={cluster.address}", "launcher.num_cpus=0.5"]
+    said = faults.poison(calm, tmp_path / "poisoned", "SIGSEGV", 5, n_workers=2, launcher=launcher)
+    assert "died 3 times in a row, the last time with this trial alone (segmentation fault)" in said
+
+
+SLEEPER = """
+import os, sys, time
+from search.launchers import Job, ray, start
+
+ray.RESTARTS = 1
+ray.work_on_ray = lambda job: time.sleep(1000)
+settings = {"name": "ray", "address": sys.argv[1], "num_cpus": 1, "num_gpus": 0, "workers": 1}
+workers = start(Job("s", os.getcwd(), "cpu", "cpu", 1, 1, 60.0, 600.0, None), settings)
+while workers.alive():
+    time.sleep(0.1)
+print(*workers.last_words())
+"""
+
+
+@pytest.mark.slow
+def test_ray_does_not_start_a_worker_without_end_for_which_there_is_no_memory() -> None:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    scarce = {"memory_usage_threshold": 0.001, "memory_monitor_refresh_ms": 100}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": scarce}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    clean = {name: value for name, value in os.environ.items() if name != "RAY_task_oom_retries"}
+    try:
+        command = [sys.executable, "-c", SLEEPER, cluster.address]
+        done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, timeout=120)
+    finally:
+        cluster.shutdown()
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("worker 0: ")]
+    assert "low on memory" in said
 
 
 @pytest.mark.parametrize(

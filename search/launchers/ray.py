@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -40,8 +41,10 @@ class RayWorkers:
                 self._told.add(k)
                 try:
                     ray.get(task)
-                except Exception as error:  # of the worker, or Ray's own
+                except ray.exceptions.RayTaskError as error:  # the worker's
                     words.append(f"worker {k}: {str(error).strip().splitlines()[-1]}")
+                except Exception as error:  # Ray's own, which ends in advice
+                    words.append(f"worker {k}: {str(error).strip().splitlines()[0]}")
         return words
 
     def revive(self) -> dict[int, str]:
@@ -54,7 +57,15 @@ class RayWorkers:
             ray.cancel(task, force=False)  # reaches the worker as SIGINT
 
 
+def work_on_ray(job: Job) -> int:
+    """What a task of Ray does: the work of `search.launchers.job.work`, which see."""
+    faulthandler.disable()  # Ray's tells its own log of a fatal signal; `search.locks` is to tell other workers
+    return work(job)
+
+
 def start(job: Job, settings: Mapping[str, Any]) -> RayWorkers:
+    # Those that Ray itself ends for want of memory it would start again without end. It reads this when it is loaded.
+    os.environ.setdefault("RAY_task_oom_retries", str(RESTARTS))
     try:
         import ray
     except ImportError:
@@ -79,5 +90,5 @@ def start(job: Job, settings: Mapping[str, Any]) -> RayWorkers:
     # A worker that dies, or its node, is started again; one that raises has its reasons.
     path = os.pathsep.join(filter(None, [job.directory, os.environ.get("PYTHONPATH")]))
     environment = {"env_vars": {"PYTHONPATH": path}}
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RESTARTS, runtime_env=environment)(work)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RESTARTS, runtime_env=environment)(work_on_ray)
     return RayWorkers([task.remote(share) for _ in range(workers)])
