@@ -39,10 +39,11 @@ class Lock:
             os.lseek(descriptor, len(line), os.SEEK_SET)  # where a report would go on
 
     def release(self) -> None:
-        """Removes the file; nothing is to be learned from it."""
+        """Removes the file, if the folder can still be written to; nothing is to be learned from it."""
         if self._reports:
             faulthandler.disable()
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.unlink()
         self._file.close()
 
 

@@ -171,6 +171,24 @@ def test_a_living_worker_is_seen_to_live(tmp_path: Path) -> None:
     assert not lock.path.exists()
 
 
+def test_a_lock_is_let_go_in_a_folder_that_has_become_read_only(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            os.chdir(tmp_path)
+            if os.geteuid() == 0:  # who may write everywhere
+                os.chown(tmp_path, 54321, 54321)
+                os.setuid(54321)
+            lock = Lock(Path("w.lock"))
+            os.chmod(".", 0o500)
+            lock.release()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert is_free(tmp_path / "w.lock")
+
+
 # Processes.
 
 
