@@ -1,18 +1,26 @@
 """Odyssey: search-space experiments over recurrent architectures."""
 
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from search import cells
-from search.cells import Cell
-
-if TYPE_CHECKING:  # torch takes a second to load, which commands that need none of it should not wait for
+if TYPE_CHECKING:  # torch takes a second to load, NumPy half of one, which commands should not begin with
     import torch
+
+    from search import cells
+    from search.cells import Cell
 
 __all__ = ["cells", "unroll"]
 
 
+def __getattr__(name: str) -> ModuleType:
+    if name == "cells":
+        return import_module("search.cells")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def unroll(
-    cell: Cell, params: "dict[str, torch.Tensor]", x: "torch.Tensor", engine: str = "reference"
+    cell: "Cell", params: "dict[str, torch.Tensor]", x: "torch.Tensor", engine: str = "reference"
 ) -> "torch.Tensor":
     """Runs one recurrent layer over a batch of sequences, differentiably in `params` and `x`.
 

@@ -25,6 +25,12 @@ def test_the_status_of_a_study_needs_no_display() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_little_is_loaded_before_a_password_is_hidden() -> None:
+    """Until then the command line stands in the list of processes."""
+    code = "import sys, search.cli; assert not {'numpy', 'hydra', 'optuna', 'sqlalchemy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_the_cpu_engine_trains_without_torch() -> None:
     code = """
 from search.cells import get
