@@ -4,7 +4,6 @@
 import argparse
 import os
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from search import keys
-from search.errors import FAILED, INTERRUPTED, USER_ERROR, UserError, masked, one_line, visible
+from search.errors import FAILED, INTERRUPTED, USER_ERROR, UserError, masked, masked_command, one_line, visible
 
 if TYPE_CHECKING:
     from search.composition import Composer
@@ -43,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         the exit code: 0; 1 if what was to be computed failed; 2 after bad input; 130 if interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if masked(" ".join(words)) != " ".join(words):
+    if any(masked(word) != word for word in words):
         import setproctitle
 
-        setproctitle.setproctitle(masked(shlex.join(["odyssey", *words])))  # passwords are not for `ps` to show
+        setproctitle.setproctitle(masked_command(["odyssey", *words]))  # passwords are not for `ps` to show
     try:
         code = _run(words)
         if sys.stdout:  # which may have been closed
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         again = ""
         if words and words[0] in ("sweep", "worker"):
-            again = f"; the same command goes on:\n  odyssey {masked(shlex.join(words))}"
+            again = f"; the same command goes on:\n  odyssey {masked_command(words)}"
         print(f"interrupted{again}", file=sys.stderr)
     return code
 
@@ -88,7 +87,7 @@ def _run(words: list[str]) -> int:
         print(parser.format_help(), end="")
         return 0 if options.help else USER_ERROR
     if command not in COMMANDS:
-        raise UserError(f"{command}: no such command; expected one of {', '.join(COMMANDS)}")
+        raise UserError(f"{masked(command)}: no such command; expected one of {', '.join(COMMANDS)}")
     if command == "data" and arguments and "=" not in arguments[0]:
         arguments[0] = f"task={arguments[0]}"  # odyssey data jsb
     if command in _TRAIN and os.getcwd() not in sys.path:
@@ -96,7 +95,7 @@ def _run(words: list[str]) -> int:
 
     from search.composition import Composer  # Hydra, which completion and errors above do without
 
-    with Composer(options.config_dir, masked(shlex.join(["odyssey", *words]))) as composer:
+    with Composer(options.config_dir, masked_command(["odyssey", *words])) as composer:
         if options.help:
             print(_help(composer, command, arguments), end="")
         elif options.cfg:
@@ -104,7 +103,7 @@ def _run(words: list[str]) -> int:
 
             config, _ = composer.parsed(command, arguments)
             shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            print(OmegaConf.to_yaml(shown), end="")
+            print(masked(OmegaConf.to_yaml(shown)), end="")
         else:
             composed = composer.compose(command, arguments)
             return resolve_name(COMMANDS[command][0])(composed, composer) or 0
@@ -117,7 +116,8 @@ class _Parser(argparse.ArgumentParser):
         if unknown and unknown[1] in ("-m", "--multirun"):
             raise UserError(f"{unknown[1]}: a sweep is of one study; for several variants give variants=[a,b]")
         if unknown:
-            raise UserError(f"{unknown[1]}: no such option; expected key=value, or one of {', '.join(self._options())}")
+            expected = f"key=value, or one of {', '.join(self._options())}"
+            raise UserError(f"{masked(unknown[1])}: no such option; expected {expected}")
         raise UserError(masked(message))
 
     def _options(self) -> list[str]:

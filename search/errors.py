@@ -1,8 +1,11 @@
 """The one exception whose text is meant for a user, and what makes texts fit to be shown."""
 
 import re
+import shlex
+from collections.abc import Iterable
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130  # exit codes; 130 is 128 + SIGINT: what was interrupted can go on
+_SECRET = r"(?:user|\w*passw\w*|pwd|token|secret)"
 
 
 class UserError(Exception):
@@ -28,9 +31,19 @@ def expect_whole(where: str, value: object, low: int, otherwise: str = "") -> No
 
 
 def masked(text: str) -> str:
-    """`text` with user names and passwords of URLs replaced by ``***``."""
-    text = re.sub(r"(?<=://)[^\s'\"]*@", "***@", text)
-    return re.sub(r"(?i)((?:user|\w*passw\w*|pwd|token|secret)=)[^&\s'\"]+", r"\1***", text)
+    """`text` with user names and passwords of URLs, and values of keys such as password, replaced by ``***``.
+
+    A password may have any sign in it but a line's end: rather too much is replaced than too little.
+    """
+    text = re.sub(r"(?<=://)([^\s'\"/:@]*:(?:(?!://).)*|[^\s'\"]*)@", "***@", text)
+    text = re.sub(r"(?<=\bstorage=)(?!\S*://)\S*@", "***@", text)  # a URL that is mistyped
+    text = re.sub(rf"(?i)([?&]{_SECRET}=)[^&\n]+", r"\1***", text)
+    return re.sub(rf"(?i)((?<![?&\w]){_SECRET}=)('[^'\n]*'|\"[^\"\n]*\"|[^&\s'\"]+)", r"\1***", text)
+
+
+def masked_command(words: Iterable[str]) -> str:
+    """A command line, as a shell takes it, each of its words `masked`."""
+    return shlex.join(map(masked, words))
 
 
 def one_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from search.errors import UserError, expect
+from search.errors import UserError, expect, masked
 
 ENGINES = ("auto", "reference", "cpu", "cuda")
 DEVICES = ("auto", "cpu", "cuda")
@@ -49,9 +49,9 @@ class Kind:
 
 
 def shown(value: Any) -> str:
-    """A value as it is typed on the command line, cut to a length that leaves an error one line."""
+    """A value as it is typed on the command line, without secrets, cut to a length that leaves an error one line."""
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else None
-    text = " ".join(str(value).split()) if text is None else text
+    text = masked(" ".join(str(value).split())) if text is None else text
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 

@@ -76,7 +76,7 @@ def parsed(url: str) -> sqlalchemy.URL:
         found = sqlalchemy.make_url(url)
         backend = found.get_backend_name()
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, ValueError):
-        raise UserError(f"storage={masked(url)}: expected {expected}") from None
+        raise UserError(f"{masked(f'storage={url}')}: expected {expected}") from None
     expect(backend in BACKENDS and bool(found.database), "storage", masked(url), expected)
     if backend == "postgresql":
         return found

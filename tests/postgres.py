@@ -6,13 +6,19 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from urllib.parse import quote
 
 PASSWORD = "open sesame/@:%"
 
 
 def installed() -> bool:
     return _program("initdb") is not None
+
+
+def dump(url: str) -> bytes:
+    """All that is in a database of a server that runs."""
+    program = _program("pg_dump")
+    assert program is not None
+    return subprocess.run([program, url], check=True, stdout=subprocess.PIPE).stdout
 
 
 class Postgres:
@@ -52,11 +58,10 @@ class Postgres:
         """As after a loss of power, unless `mode` says otherwise."""
         self._run("pg_ctl", f"--pgdata={self._folder / 'data'}", "-w", "-m", mode, "stop", check=False)
 
-    def database(self, name: str, password: bool = False) -> str:
-        """Makes a database; returns its URL, if asked with the password."""
+    def database(self, name: str) -> str:
+        """Makes a database; returns its URL, without the password."""
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", "odyssey", name)
-        secret = f":{quote(PASSWORD, safe='')}" if password else ""
-        return f"postgresql://odyssey{secret}@127.0.0.1:{self._port}/{name}"
+        return f"postgresql://odyssey@127.0.0.1:{self._port}/{name}"
 
     def _run(self, name: str, *arguments: str, check: bool = True) -> None:
         program = _program(name)

@@ -17,7 +17,7 @@ from analysis import figures, importance_figures, style, summaries, tables
 from analysis.importance import Importance
 from search import repeat
 from search.cli import main
-from search.errors import UserError, masked
+from search.errors import UserError
 from tests.test_analysis import VARIANTS, ended, make_study, outcome, under_way
 
 LABEL = "test negative log-likelihood [nats per step]"
@@ -428,12 +428,6 @@ def test_bad_settings_are_one_line(runs: Path, tmp_path: Path) -> None:
     (folder / "report").write_text("in the way")
     with pytest.raises(UserError, match="report: cannot be written"):
         analysis.report("bach", tmp_path)
-
-
-def test_passwords_are_masked() -> None:
-    assert masked("postgresql://me:p@ss/w@host:5432/db") == "postgresql://***@host:5432/db"
-    assert masked("mysql://host/db?password=a b&ssl=1") == "mysql://host/db?password=*** b&ssl=1"
-    assert masked("sqlite:////tmp/study.db") == "sqlite:////tmp/study.db"
 
 
 def test_cells_cannot_break_a_table() -> None:

@@ -30,7 +30,6 @@ from search.leases import LeaseLost, Leases, Outcome
 from search.locks import LastWords
 from search.progress import Progress
 from search.status import status_of
-from search.storage import kept
 from search.study import Key, Study
 from search.tables import QUEUE, WORKERS
 from search.tasks import Task
@@ -38,7 +37,7 @@ from search.training import Trial
 from search.worker import Worker
 from tests import faults
 from tests.faults import Scene
-from tests.postgres import PASSWORD, Postgres
+from tests.postgres import Postgres
 from tests.test_study import plan, same
 
 N_TRIALS = 6  # of the plan of test_study
@@ -650,41 +649,6 @@ def test_the_server_goes_and_comes(scenes: Scene, tmp_path: Path, postgres: Post
 def test_many_workers_and_short_trials_lock_nothing(tmp_path: Path) -> None:
     faults.throughput(tmp_path, 200)
     faults.resume(tmp_path, 200)
-
-
-# Secrets.
-
-
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
-def test_a_password_reaches_no_file_no_log_and_no_process_title(tmp_path: Path, postgres: Postgres) -> None:
-    url = postgres.database("secrets", password=True)
-    secret = url.split(":")[2].partition("@")[0]
-    settings = [f"runs={tmp_path}", "study=s", "variants=[rnn]", "trials=2", "epochs=40", "patience=40"]
-    conf = ["--config-dir", str(Path(__file__).parent / "conf"), "task=echo"]
-    command = [sys.executable, "-m", "search", "sweep", *conf, f"storage={url}", *settings, "task.n_sequences=2000"]
-    clean = {name: value for name, value in os.environ.items() if name != "PGPASSWORD"}
-    process = subprocess.Popen(command, env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    titles = []
-    while process.poll() is None:
-        titles.append(Path(f"/proc/{process.pid}/cmdline").read_bytes())
-        time.sleep(0.05)
-    assert process.stdout is not None
-    said = process.stdout.read()
-    assert process.returncode == 0, said
-    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()) + said.encode()
-    for form in (secret, PASSWORD):
-        assert form.encode() not in written
-        assert form.encode() not in titles[len(titles) // 2]  # the first are from before the program began
-    assert b"***@" in titles[len(titles) // 2]
-
-
-def test_a_password_is_kept_out_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PGPASSWORD", "")
-    assert kept("postgresql://me:a%2Fb@host:5/db?sslmode=require") == ("postgresql://me@host:5/db?sslmode=require")
-    assert os.environ["PGPASSWORD"] == "a/b"
-    assert kept("sqlite:////tmp/x.db") == "sqlite:////tmp/x.db"
-    with pytest.raises(UserError, match="expected sqlite:"):
-        kept("not a url")
 
 
 def test_optuna_reads_what_is_written_past_it(whole: Path) -> None:
