@@ -25,7 +25,7 @@ from sqlalchemy import Engine
 
 from search import cells, checkpoint, curves, files, register, tables
 from search.cells import Cell
-from search.errors import UserError, expect, masked, one_line
+from search.errors import UserError, expect, expect_whole, masked, one_line
 from search.keys import KINDS, NAME_EXPECTED, is_name, shown
 from search.leases import ENDED, Claim, Leases, Outcome, Planned, Record
 from search.provenance import git_revision, versions
@@ -625,11 +625,13 @@ def _checked(where: str, values: Any) -> tuple[int, Plan]:
     """The layout and the plan that are kept in `where`. Before there was a key for it, the layout was 1 or 2."""
     expect(isinstance(values, dict), where, shown(values), "the plan of a study, a mapping")
     try:
+        expect(isinstance(values, dict), "it", shown(values), "a mapping")
         layout = values.pop("layout", REGISTERED - 1)
+        expect_whole("layout", layout, 1)
         newer = layout > tables.LAYOUT
         if not newer:
             return layout, Plan(**values)
-    except (AttributeError, TypeError, ValueError, UserError) as error:
+    except (TypeError, ValueError, UserError) as error:
         raise UserError(f"{where}: expected the plan of a study ({one_line(error)})") from error
     raise UserError(f"{where}: of layout {layout}, from a newer odyssey; this one reads up to {tables.LAYOUT}")
 
