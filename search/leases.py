@@ -26,7 +26,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Connection, DateTime, Engine, func, select
 
-from search.errors import UserError
+from search.errors import UserError, one_line
 from search.locks import LastWords
 from search.tables import ATTRIBUTES, PARAMS, PLANS, QUEUE, STUDIES, TRIALS, VALUES, WORKERS, writing
 
@@ -206,7 +206,8 @@ class Leases:
 
         Raises:
             LeaseLost: nothing was done.
-            UserError: nothing was done, for the plan in the storage is not the one under which the worker has joined.
+            UserError: nothing was done, for the plan in the storage is not the one under which the worker has joined, or
+                there are results of trials that have not ended.
         """
         with writing(self._engine) as db:
             self._check_plan(db)
@@ -214,7 +215,11 @@ class Leases:
             renewal = sqlalchemy.update(WORKERS).where(WORKERS.c.worker == worker).values(sign_of_life)
             if not db.execute(renewal).rowcount:
                 raise LeaseLost
-            recorded = sum(self._record(db, worker, outcome) for outcome in outcomes)
+            try:
+                recorded = sum(self._record(db, worker, outcome) for outcome in outcomes)
+            except sqlalchemy.exc.IntegrityError as error:
+                what = "holds results already of trials that are under way: it is damaged, or mixed with another"
+                raise UserError(f"study={self._study}: its storage {what} ({one_line(error)})") from error
             if recorded:
                 more = sqlalchemy.update(WORKERS).where(WORKERS.c.worker == worker)
                 db.execute(more.values(ended=WORKERS.c.ended + recorded))

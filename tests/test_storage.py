@@ -245,6 +245,19 @@ def test_a_storage_that_is_lost_while_a_sweep_runs_ends_it_with_one_line(
         assert not (tmp_path / "s" / "study.db").exists()
 
 
+def test_a_storage_that_is_mixed_with_another_is_told_in_one_line(echo: Task, tmp_path: Path, url: str | None) -> None:
+    """As where a copy was put in the place of a database whose log of changes stayed."""
+    study = Study.create(tmp_path / "s", plan(echo, storage=url))
+    study.leases.join("w", "host", "boot", 1, "device")
+    (claim,), _ = study.leases.exchange("w", want=1)
+    with tables.writing(study.engine) as db:
+        row = {"trial_id": claim.trial_id, "key": "result", "value_json": "{}"}
+        db.execute(sqlalchemy.insert(tables.ATTRIBUTES).values(row))
+    outcome = study.failure(study.key(claim), UserError("x"))
+    refused(lambda: study.leases.exchange("w", [outcome]), "study=s", "mixed with another")
+    assert study.counts()["vanilla"]["failed"] == 0
+
+
 def test_trials_that_are_gone_from_the_storage_are_no_complete_study(echo: Task, tmp_path: Path) -> None:
     def act(members: Sequence[Member]) -> None:
         with sqlite3.connect(tmp_path / "s" / "study.db", timeout=60) as db:
