@@ -206,8 +206,8 @@ class Leases:
 
         Raises:
             LeaseLost: nothing was done.
-            UserError: nothing was done, for the plan in the storage is not the one under which the worker has joined, or
-                there are results of trials that have not ended.
+            UserError: nothing was done, for the plan in the storage is not the one under which the worker has joined,
+                or there are results of trials that have not ended.
         """
         with writing(self._engine) as db:
             self._check_plan(db)
