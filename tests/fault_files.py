@@ -88,7 +88,8 @@ def checkpoints(folder: Path, n: int = N_FLIPS, save: Callable[[Path, Trial], No
             assert loaded is None or same(loaded, trial), "accepted as another state"
             assert path.exists() == (loaded is not None)
             set_aside += loaded is None
-    return f"{n} bit flips in checkpoints: {set_aside} set aside, 0 accepted as another state"
+    kind = "older checkpoints" if save is unsealed else "checkpoints"
+    return f"{n} bit flips in {kind}: {set_aside} set aside, 0 accepted as another state"
 
 
 def curves(folder: Path, n: int = N_FLIPS) -> str:

@@ -1,7 +1,7 @@
 """The promise under fault: whatever dies, the study ends with exactly the planned trials and the same numbers.
 
-``python -m tests.faults [kills] [poison] [plans] [server] [throughput] [resume] [--short]`` prints what it measures,
-and fails where the promise is broken or a figure is not reached; ``make test`` runs the short form.
+``python -m tests.faults [PART ...] [--short]``, of the parts `PARTS`, prints what it measures, and fails where
+the promise is broken or a figure is not reached; ``make test`` runs the short form.
 
 As ``python -m tests.faults act COMMAND ...`` it is ``odyssey COMMAND ...`` under test: checkpoints at every epoch, a
 record of who trains what in $ODYSSEY_TEST_LOG, and, where $ODYSSEY_TEST_STUB gives the seconds of an epoch of a trial,
