@@ -1,7 +1,9 @@
-"""What must not be waited for before a command can answer."""
+"""What must be there for a command to start, and what it must not wait for."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -48,3 +50,16 @@ rounds = list(train(listed([trial]), trainer, len(task.splits["train"].inputs), 
 assert rounds[-1].ended[0].status == "finished"
 """
     assert loaded_by(code) == "llvmlite"
+
+
+def test_every_package_that_may_be_needed_has_the_version_that_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    names = {re.split(r"[\[<>=]", each)[0].lower() for each in needed} - {project["name"]}
+    pinned = {
+        line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
+    assert names - pinned == set()
