@@ -1,49 +1,43 @@
-"""A cell's step as a small expression graph, and its derivative by reverse-mode differentiation.
+"""Equations as a small expression graph: run once on symbols they leave a record of what they do.
 
-`trace` runs the equations of a cell once on symbols and records what they do. `differentiate`
-appends to the graph the expressions of the backward step. What a compiled engine prints is this
-graph; nothing here knows of any particular cell.
+Cells (`search.cells.trace`) and update rules (`search.rules.trace`) are traced to such graphs, which is what compiled
+engines print. `derivatives` is the chain rule on them.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol, Union
+from typing import Any, NoReturn, Union
 
 import numpy as np
 
 from search import ops
 
 Operand = Union["Expr", float, int]
-OPERATIONS = f"numbers, + - * /, ** 2 and {', '.join(ops.__all__)} of search.ops"
+LEGAL = f"numbers, + - * /, ** 2 and {', '.join(ops.__all__)} of search.ops"
 
 
-class CellError(ValueError):
-    """The equations of a cell contradict one another, or do what a step cannot."""
-
-
-class Traceable(Protocol):
-    """What `trace` needs of a cell."""
-
-    @property
-    def preactivations(self) -> Mapping[str, Any]: ...
-    @property
-    def units(self) -> tuple[str, ...]: ...
-    def step(self, past: Any, pre: Any, p: Any) -> dict[str, Any]: ...
+class EquationError(ValueError):
+    """Equations contradict one another, or do what a step cannot."""
 
 
 @dataclass(frozen=True)
 class Node:
     """One value of the step.
 
-    `op` is an operation on the nodes `args` (``add sub mul div neg sigmoid tanh relu exp positive``),
-    ``const`` (its `value`), or a leaf read from outside:
+    `op` is an operation of `OPERATIONS` on the nodes `args`, ``const`` (its `value`), or a leaf read from outside. The
+    leaves of a cell's step:
 
     - ``past`` NAME: the state at t - 1
     - ``pre`` NAME: a pre-activation; `args` are the operands that the step passes to it
     - ``unit`` NAME: a per-unit parameter
     - ``adjoint`` NAME: d loss / d state at t, everything after t included (backward only)
     - ``fed`` NAME.OPERAND: matrix^T @ d loss / d pre NAME, for an operand that the step passes (backward only)
+
+    Those of an update rule:
+
+    - ``gradient``, ``weight``, ``slot`` NAME: of the weight that is updated
+    - ``hyper`` NAME, ``time``, ``scale``: numbers that all weights share
     """
 
     op: str
@@ -52,7 +46,7 @@ class Node:
     value: float = 0.0
 
 
-LEAVES = ("const", "past", "pre", "unit", "adjoint", "fed")
+LEAVES = ("const", "past", "pre", "unit", "adjoint", "fed", "gradient", "weight", "slot", "hyper", "time", "scale")
 
 
 @dataclass
@@ -73,22 +67,22 @@ class Graph:
 
     def const(self, value: float) -> "Expr":
         if not math.isfinite(value):
-            raise CellError(f"makes the constant {value}; expected a finite number")
+            raise EquationError(f"makes the constant {value}; expected a finite number")
         return self.add(Node("const", value=float(value)))
 
     def operand(self, value: Operand) -> "Expr":
         """`value` as a node of this graph.
 
         Raises:
-            CellError: it is neither a node of this graph nor a finite number.
+            EquationError: it is neither a node of this graph nor a finite number.
         """
         if isinstance(value, Expr):
             if value.graph is not self:
-                raise CellError("a value that was kept from an earlier call of step; only `past` reaches back")
+                raise EquationError("a value that was kept from an earlier call of step; only `past` reaches back")
             return value
         if not isinstance(value, int | float | np.integer | np.floating):
             kind = "None" if value is None else f"a {type(value).__name__}"
-            raise CellError(f"expected a value of the step or a number, not {kind}; a step may use {OPERATIONS}")
+            raise EquationError(f"expected a value of the step or a number, not {kind}; a step may use {LEGAL}")
         return self.const(float(value))
 
 
@@ -103,7 +97,7 @@ class Expr:
     __array_ufunc__ = None
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise CellError(f"a step is not for NumPy; it may use {OPERATIONS}")
+        raise EquationError(f"a step is not for NumPy; it may use {LEGAL}")
 
     @property
     def node(self) -> Node:
@@ -144,11 +138,13 @@ class Expr:
 
     def __pow__(self, exponent: object) -> "Expr":
         if not isinstance(exponent, int | float) or exponent != 2:
-            raise CellError(f"write a power as a product; a step may use {OPERATIONS}")
+            raise EquationError(f"write a power as a product; a step may use {LEGAL}")
         return self * self
 
     def __neg__(self) -> "Expr":
         return self._unary("neg")
+
+    # What `search.ops` asks of its arguments.
 
     def sigmoid(self) -> "Expr":
         return self._unary("sigmoid")
@@ -162,12 +158,48 @@ class Expr:
     def exp(self) -> "Expr":
         return self._unary("exp")
 
-    def _positive(self) -> "Expr":
-        """1 where the value is above 0, else 0; for derivatives alone, for it has none of its own"""
+    def log(self) -> "Expr":
+        return self._unary("log")
+
+    def sqrt(self) -> "Expr":
+        return self._unary("sqrt")
+
+    def sin(self) -> "Expr":
+        return self._unary("sin")
+
+    def cos(self) -> "Expr":
+        return self._unary("cos")
+
+    def abs(self) -> "Expr":
+        return self._unary("abs")
+
+    def floor(self) -> "Expr":
+        return self._unary("floor")
+
+    def sign(self) -> "Expr":
+        return self.positive() - (-self).positive()
+
+    def positive(self) -> "Expr":
+        """1 where the value is above 0, else 0; its derivative is 0"""
         return self._unary("positive")
 
+    def maximum(self, other: Operand) -> "Expr":
+        return self._binary("max", other)
+
+    def minimum(self, other: Operand) -> "Expr":
+        return self._binary("min", other)
+
+    def choose(self, a: Operand, b: Operand) -> "Expr":
+        """`a` where the value is above 0, else `b`"""
+        args = (self.index, self.graph.operand(a).index, self.graph.operand(b).index)
+        return self.graph.add(Node("where", args))
+
+    def new_full(self, size: tuple[()], value: float) -> "Expr":
+        """A number of the same graph, as of torch's tensors."""
+        return self.graph.const(value)
+
     def _branch(self, other: object = None) -> NoReturn:
-        raise CellError(f"a step cannot branch on a value; it may use {OPERATIONS}")
+        raise EquationError(f"a step cannot branch on a value; it may use {LEGAL}")
 
     __bool__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _branch
 
@@ -192,7 +224,7 @@ def _simplify(op: str, a: Expr, b: Expr) -> Expr | None:
     return None
 
 
-class _Attributes:
+class Attributes:
     """Leaves by attribute, as `leaf` makes them."""
 
     __leaf: Callable[[str], Expr]
@@ -206,134 +238,16 @@ class _Attributes:
         return self.__leaf(name)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise CellError("it can only be read; the state at t is what step returns")
+        raise EquationError("it can only be read; the state at t is what step returns")
 
 
-@dataclass(frozen=True)
-class Step:
-    """The forward step of a cell.
-
-    Attributes:
-        graph: its nodes.
-        state: names that must be carried from one step to the next, ``y`` first.
-        out: for each name of `state` the node of its value at t.
-        fed: for each pre-activation the operands that the step passes to it, ``{name: {operand: node}}``.
-    """
-
-    graph: Graph
-    state: tuple[str, ...]
-    out: dict[str, int]
-    fed: dict[str, dict[str, int]]
+def _share(a: Expr, b: Expr) -> Expr:
+    """1 where a is the larger, 0 where b is, and a half where they are equal."""
+    return 0.5 * (1.0 + (a - b).positive() - (b - a).positive())
 
 
-@dataclass(frozen=True)
-class Backward:
-    """The backward step, appended to the graph of the forward step.
-
-    Attributes:
-        pre: for each pre-activation the node of d loss / d pre-activation.
-        past: for each name of the state the node of the elementwise part of d loss / d state at t - 1
-            (what flows back through the matrix products is not in it).
-        units: for each per-unit parameter the node of this step's part of its gradient.
-        n_forward: nodes below this index belong to the forward step.
-    """
-
-    pre: dict[str, int]
-    past: dict[str, int]
-    units: dict[str, int]
-    n_forward: int
-
-
-def trace(cell: Traceable) -> Step:
-    """Records the step of a cell.
-
-    Raises:
-        CellError: the step uses a name that is not declared, leaves out one that is, or does what a step cannot.
-    """
-    graph = Graph()
-    read: dict[str, None] = {}
-    fed: dict[str, dict[str, int]] = {}
-
-    def past(name: str) -> Expr:
-        if name == "x":
-            raise CellError("x is the input, which only `affine` hears; call the state otherwise")
-        read[name] = None
-        return graph.leaf("past", name)
-
-    def unit(name: str) -> Expr:
-        if name not in cell.units:
-            raise CellError(f"not declared in `units`, which has: {', '.join(cell.units) or 'nothing'}")
-        return graph.leaf("unit", name)
-
-    def pre(name: str, /, **operands: Operand) -> Expr:
-        if name not in cell.preactivations:
-            raise CellError(f"not declared in `affine`, which has: {', '.join(cell.preactivations) or 'nothing'}")
-        if "x" in operands:
-            raise CellError("x is the input; call what the step passes otherwise")
-        unused = operands.keys() - {term.operand for term in cell.preactivations[name].terms}
-        if unused:
-            raise CellError(f"{name} has no product with {', '.join(sorted(unused))} in `affine`")
-        given = {key: graph.operand(value).index for key, value in operands.items()}
-        if fed.setdefault(name, given) != given:
-            raise CellError(f"{name} is asked for twice, with different operands")
-        return graph.add(Node("pre", tuple(given.values()), name))
-
-    returned = cell.step(_Attributes(past), pre, _Attributes(unit))
-    step = Step(graph, *_carried(cell, graph, returned, read, fed), fed)
-    if not _hears_input(cell, step):
-        raise CellError("y does not depend on the input x")
-    return step
-
-
-def _carried(
-    cell: Traceable, graph: Graph, returned: Any, read: Mapping[str, None], fed: Mapping[str, Mapping[str, int]]
-) -> tuple[tuple[str, ...], dict[str, int]]:
-    """`Step.state` and `Step.out`, given what the step returned, and what it has read and passed."""
-    if not isinstance(returned, Mapping):
-        kind = "None" if returned is None else f"a {type(returned).__name__}"
-        raise CellError(f"returns {kind}; expected a dict of y and whatever else the next step reads")
-    never = cell.preactivations.keys() - fed.keys()
-    if never:
-        raise CellError(f"never asks for pre-activation {', '.join(sorted(never))} of `affine`")
-    why = dict.fromkeys(("y", *read), "read from `past`") | {"y": "the output"}
-    for name, affine in cell.preactivations.items():
-        for term in affine.terms:
-            if term.operand != "x" and term.operand not in fed[name]:
-                why.setdefault(term.operand, f'heard by {name} through {term.matrix} and not passed to pre("{name}")')
-    missing = [f"{name}, which is {reason}" for name, reason in why.items() if name not in returned]
-    if missing:
-        raise CellError(f"does not return {'; nor '.join(missing)}")
-    out = {}
-    for name in why:
-        try:
-            out[name] = graph.operand(returned[name]).index
-        except CellError as error:
-            raise CellError(f"{name}: {error}") from None
-    return tuple(why), out
-
-
-def _hears_input(cell: Traceable, step: Step) -> bool:
-    """Whether y depends on x, at this step or through the state."""
-    todo, seen = [step.out["y"]], set()
-    while todo:
-        index = todo.pop()
-        if index in seen:
-            continue
-        seen.add(index)
-        node = step.graph.nodes[index]
-        todo += node.args
-        if node.op == "past":
-            todo.append(step.out[node.name])
-        if node.op == "pre":
-            heard = {term.operand for term in cell.preactivations[node.name].terms} - step.fed[node.name].keys()
-            if "x" in heard:
-                return True
-            todo += [step.out[operand] for operand in heard]
-    return False
-
-
-# d op(a, ...) / d each argument, times the adjoint d, given the result r.
-_DERIVATIVES: dict[str, Callable[..., tuple[Expr, ...]]] = {
+# d op(a, ...) / d each argument, times the adjoint d, given the result r; None where it is zero everywhere.
+_DERIVATIVES: dict[str, Callable[..., tuple[Expr | None, ...]]] = {
     "add": lambda d, r, a, b: (d, d),
     "sub": lambda d, r, a, b: (d, -d),
     "mul": lambda d, r, a, b: (d * b, d * a),
@@ -341,39 +255,32 @@ _DERIVATIVES: dict[str, Callable[..., tuple[Expr, ...]]] = {
     "neg": lambda d, r, a: (-d,),
     "sigmoid": lambda d, r, a: (d * (r * (1.0 - r)),),
     "tanh": lambda d, r, a: (d * (1.0 - r * r),),
-    "relu": lambda d, r, a: (d * r._positive(),),
+    "relu": lambda d, r, a: (d * r.positive(),),
     "exp": lambda d, r, a: (d * r,),
+    "log": lambda d, r, a: (d / a,),
+    "sqrt": lambda d, r, a: (d / (r + r),),
+    "sin": lambda d, r, a: (d * a.cos(),),
+    "cos": lambda d, r, a: (-(d * a.sin()),),
+    "abs": lambda d, r, a: (d * a.sign(),),
+    "max": lambda d, r, a, b: (d * _share(a, b), d * _share(b, a)),
+    "min": lambda d, r, a, b: (d * _share(b, a), d * _share(a, b)),
+    "where": lambda d, r, c, a, b: (None, c.choose(d, 0.0), c.choose(0.0, d)),
+    "floor": lambda d, r, a: (None,),
+    "positive": lambda d, r, a: (None,),
 }
+OPERATIONS = tuple(_DERIVATIVES)  # of a node
 
 
-def differentiate(step: Step) -> Backward:
-    """Appends the backward step to the graph of `step`, by reverse-mode differentiation."""
-    graph = step.graph
-    n_forward = len(graph.nodes)
-    adjoints: dict[int, Expr] = {}
+def derivatives(value: Expr, d: Expr) -> list[tuple[int, Expr]]:
+    """What the arguments of an operation get of a derivative, appended to the graph.
 
-    def accumulate(index: int, d: Expr) -> None:
-        if graph.nodes[index].op != "const":
-            adjoints[index] = adjoints[index] + d if index in adjoints else d
+    Args:
+        value: result of the operation.
+        d: the derivative of the whole with respect to it.
 
-    for name, index in step.out.items():
-        accumulate(index, graph.leaf("adjoint", name))
-    pre, past, units = {}, {}, {}
-    for index in reversed(range(n_forward)):
-        if index not in adjoints:
-            continue
-        node, d = graph.nodes[index], adjoints[index]
-        match node.op:
-            case "pre":
-                pre[node.name] = d.index
-                for operand, source in step.fed[node.name].items():
-                    accumulate(source, graph.leaf("fed", f"{node.name}.{operand}"))
-            case "past":
-                past[node.name] = d.index
-            case "unit":
-                units[node.name] = d.index
-            case op:
-                args = [Expr(graph, i) for i in node.args]
-                for argument, part in zip(node.args, _DERIVATIVES[op](d, Expr(graph, index), *args), strict=True):
-                    accumulate(argument, part)
-    return Backward(pre, past, units, n_forward)
+    Returns:
+        argument and its part, for those of which it is not zero everywhere
+    """
+    args = [Expr(value.graph, index) for index in value.node.args]
+    parts = _DERIVATIVES[value.node.op](d, value, *args)
+    return [(index, part) for index, part in zip(value.node.args, parts, strict=True) if part is not None]

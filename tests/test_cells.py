@@ -24,6 +24,12 @@ OPERATIONS |= {
     "mul": operator.mul,
     "div": lambda v, w: v / (2.0 + w * w),
     "neg": operator.neg,
+    "log": lambda v: ops.log(0.5 + v * v),
+    "sqrt": lambda v: ops.sqrt(0.5 + v * v),
+    "leaky_relu": lambda v: ops.leaky_relu(v, 0.2),
+    "floor": lambda v: v * ops.floor(3.0 * v),
+    "sign": lambda v: v * ops.sign(v),
+    "a number with": lambda v: ops.maximum(0.25, v) * ops.minimum(v, 0.5) - ops.where(v, 1.0, v),
     "square": lambda v: v**2,
     "numbers": lambda v: np.float32(0.25) * v + np.int64(3) - 1 / (2 + np.float64(0.5) * v),
 }
@@ -180,7 +186,7 @@ def test_derivative_of_every_operation_equals_finite_differences(name: str, engi
             return {"a": "W x + R y + b"}
 
         def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
-            return {"y": operation(*(pre("a"), p.p * past.y)[:n_operands])}
+            return {"y": operation(*(pre("a"), p.p * past.y, p.p + past.y)[:n_operands])}
 
     rng = np.random.default_rng(3)
     cell = cells.check(One())
@@ -194,7 +200,35 @@ def test_derivative_of_every_operation_equals_finite_differences(name: str, engi
 
 
 def test_all_that_search_ops_defines_is_among_its_operations() -> None:
-    assert {name for name, _ in inspect.getmembers(ops, inspect.isfunction)} == set(ops.__all__)
+    defined = {name for name, _ in inspect.getmembers(ops, inspect.isfunction) if not name.startswith("_")}
+    assert defined == set(ops.__all__)
+
+
+@pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-6), (torch.float64, 1e-14)])
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in ("identity", "numbers")])
+def test_operations_of_machine_code_are_as_torchs(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    """Over the range, at the kinks, for infinities and NaN."""
+    operation = OPERATIONS[name]
+    n_operands = len(inspect.signature(operation).parameters)
+
+    class One(Cell):
+        units = ("p", "q", "r")
+
+        def affine(self) -> dict[str, str]:
+            return {"a": "W x"}
+
+        def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+            return {"y": operation(*(p.p, p.q, p.r)[:n_operands]) + pre("a")}
+
+    rng = np.random.default_rng()
+    odd = [0.0, -0.0, 1.0, -1.0, 0.5, 80.0, -80.0, float("inf"), -float("inf"), float("nan")]
+    units = {
+        k: torch.tensor(np.concatenate([odd, rng.normal(0, 3, 100)])[rng.permutation(110)]).to(dtype) for k in "pqr"
+    }
+    params = {"W": torch.zeros(110, 1, dtype=dtype)} | units
+    ours, theirs = (unroll(One(), params, torch.ones(1, 1, 1, dtype=dtype), e)[0, 0] for e in ("cpu", "reference"))
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 @dataclass(frozen=True)

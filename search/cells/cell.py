@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from search.cells.explain import explained
+from search.cells.trace import Step, trace
 from search.errors import UserError, expect
-from search.expression import CellError, Step, trace
+from search.expression import EquationError
 from search.randomness import initial_normal
 
 OUTPUT_LAYER = ("W_out", "b_out")  # names of its parameters, which `search.network` puts beside a cell's
@@ -44,13 +45,13 @@ class Preactivation:
             elif len(words) == 1:
                 biases.append(words[0])
             else:
-                raise CellError(f"{text!r}: expected terms 'MATRIX operand' and at most one 'bias', joined by '+'")
+                raise EquationError(f"{text!r}: expected terms 'MATRIX operand' and at most one 'bias', joined by '+'")
         if len(biases) > 1:
-            raise CellError(f"{text!r}: has more than one bias: {', '.join(biases)}")
+            raise EquationError(f"{text!r}: has more than one bias: {', '.join(biases)}")
         operands = [term.operand for term in terms]
         for operand in operands:
             if operands.count(operand) > 1:
-                raise CellError(f"{text!r}: has two products with {operand}; one matrix does")
+                raise EquationError(f"{text!r}: has two products with {operand}; one matrix does")
         return Preactivation(tuple(terms), biases[0] if biases else None)
 
 
@@ -84,7 +85,7 @@ class Cell:
         In a product the operand is ``x`` (the input at t), a name of the state (its value at t - 1),
         or a name that the step passes when it asks for this pre-activation.
         """
-        raise CellError('missing; it gives the matrix products, e.g. {"a": "W x + R y + b"}')
+        raise EquationError('missing; it gives the matrix products, e.g. {"a": "W x + R y + b"}')
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -102,7 +103,7 @@ class Cell:
         Returns:
             the output ``y`` at t, and whatever else the next step reads from `past` or multiplies by a matrix.
         """
-        raise CellError('missing; it gives the equations of a time step, e.g. {"y": tanh(pre("a"))}')
+        raise EquationError('missing; it gives the equations of a time step, e.g. {"y": tanh(pre("a"))}')
 
     def initial(self, name: str, normal: np.ndarray) -> np.ndarray:
         """Initial value of parameter `name`, given a draw from N(0, 0.1) of its shape (PROTOCOL section 3)."""
@@ -122,7 +123,7 @@ class Cell:
             if not isinstance(affine, Mapping) or not all(
                 isinstance(word, str) for word in (*affine, *affine.values())
             ):
-                raise CellError('expected a dict of strings, e.g. {"a": "W x + R y + b"}')
+                raise EquationError('expected a dict of strings, e.g. {"a": "W x + R y + b"}')
             return {name: Preactivation.parse(text) for name, text in affine.items()}
 
     @cached_property
@@ -163,7 +164,8 @@ class Cell:
             value = self.initial(name, normal)
             if not isinstance(value, np.ndarray) or value.shape != shape or not (np.abs(value) <= _MOST).all():
                 got = f"an array {list(value.shape)}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-                raise CellError(f"gives {got} for {name}; expected an array {list(shape)} of finite numbers of float32")
+                expected = f"an array {list(shape)} of finite numbers of float32"
+                raise EquationError(f"gives {got} for {name}; expected {expected}")
             return value
 
     def parameters(self, n_inputs: int, n_units: int) -> dict[str, tuple[int, ...]]:
@@ -211,7 +213,7 @@ def _check_toggle(name: str, value: object, hint: Any) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool) and -_MOST <= value <= _MOST
         expect(number, name, value, "a finite number in the range of float32")
     else:
-        raise CellError(f"toggle {name} is declared as {hint}; expected bool, int, float or Literal[...]")
+        raise EquationError(f"toggle {name} is declared as {hint}; expected bool, int, float or Literal[...]")
 
 
 def check(cell: Cell) -> Cell:
@@ -223,20 +225,22 @@ def check(cell: Cell) -> Cell:
     kind = type(cell)
     with explained(kind, "units"):
         if not isinstance(cell.units, tuple) or not all(isinstance(name, str) for name in cell.units):
-            raise CellError('expected a tuple of names, e.g. ("p_i", "p_f")')
+            raise EquationError('expected a tuple of names, e.g. ("p_i", "p_f")')
     with explained(kind, "affine"):
         _check_names(cell)
     with explained(kind, "step"):
         if trace(cell) != cell.traced:
-            raise CellError("has other equations when it is called again; expected the same at every time step")
+            raise EquationError("has other equations when it is called again; expected the same at every time step")
     with explained(kind, "initial"):
         if cell.probed() != cell.probed():
-            raise CellError("gives other values when it is called again; expected a function of `name` and `normal`")
+            raise EquationError(
+                "gives other values when it is called again; expected a function of `name` and `normal`"
+            )
     return cell
 
 
 def _check_names(cell: Cell) -> None:
-    """Raises CellError unless all that `affine` and `units` name can be told apart."""
+    """Raises EquationError unless all that `affine` and `units` name can be told apart."""
     terms = [term for pre in cell.preactivations.values() for term in pre.terms]
     operands = {"x", "y", *(term.operand for term in terms)}
     declared = [term.matrix for term in terms]
@@ -244,11 +248,13 @@ def _check_names(cell: Cell) -> None:
     declared += cell.units
     for name in (*cell.preactivations, *operands, *declared):
         if not name.isidentifier():
-            raise CellError(f"{name!r} is not a name")
+            raise EquationError(f"{name!r} is not a name")
     for name in declared:
         if declared.count(name) > 1:
-            raise CellError(f"{name!r} must be declared once")
+            raise EquationError(f"{name!r} must be declared once")
         if name in operands:
-            raise CellError(f"{name!r} is a parameter and an operand; expected terms 'MATRIX operand' of other names")
+            raise EquationError(
+                f"{name!r} is a parameter and an operand; expected terms 'MATRIX operand' of other names"
+            )
         if name in OUTPUT_LAYER:
-            raise CellError(f"{name!r} is a parameter of the output layer; expected another name")
+            raise EquationError(f"{name!r} is a parameter of the output layer; expected another name")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search.errors import UserError, one_line
-from search.expression import OPERATIONS, CellError
+from search.expression import LEGAL, EquationError
 
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
@@ -29,7 +29,7 @@ def explained(kind: type, member: str) -> Iterator[None]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        hint = f"; a step may use {OPERATIONS}" if member == "step" and not isinstance(error, CellError) else ""
+        hint = f"; a step may use {LEGAL}" if member == "step" and not isinstance(error, EquationError) else ""
         text = explain(error, hint) or f"{place(kind, member)}{kind.__name__}.{member}: {_described(error)}"
         raise UserError(text) from error
 
@@ -72,7 +72,7 @@ def place(kind: object, member: str = "") -> str:
 
 def _described(error: BaseException) -> str:
     text, name = one_line(error), type(error).__name__
-    return text if isinstance(error, CellError) or text == name else f"{text} ({name})"
+    return text if isinstance(error, EquationError) or text == name else f"{text} ({name})"
 
 
 def _source(frame: traceback.FrameSummary) -> str:

@@ -10,19 +10,6 @@ from search.compiler.llvm import DOUBLE, INT, INT32, POINTER, VOID, Builder, Tar
 from search.compiler.plan import Plan, Product, Stage
 from search.losses import LOSSES
 
-_OPERATIONS: dict[str, Callable[..., ir.Value]] = {
-    "add": lambda b, x, y: b.fadd(x, y),
-    "sub": lambda b, x, y: b.fsub(x, y),
-    "mul": lambda b, x, y: b.fmul(x, y),
-    "div": lambda b, x, y: b.fdiv(x, y),
-    "neg": lambda b, x: b.fneg(x),
-    "sigmoid": llvm_math.sigmoid,
-    "tanh": llvm_math.tanh,
-    "relu": llvm_math.relu,
-    "exp": llvm_math.exp,
-    "positive": llvm_math.positive,
-}
-
 
 def cell_module(plan: Plan, target: Target, loss: str | None) -> ir.Module:
     """A module for one cell, to be linked with the library.
@@ -316,7 +303,7 @@ class _Cell:
                 case "fed":
                     value = b.read(self._fed(b, layer, node.name), j)
                 case operation:
-                    value = _OPERATIONS[operation](b, *(values[a] for a in node.args))
+                    value = llvm_math.OPERATIONS[operation](b, *(values[a] for a in node.args))
             values[index] = value
         return values
 

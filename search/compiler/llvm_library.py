@@ -331,7 +331,7 @@ def _input_noise(b: Builder, *args: ir.Value) -> None:
         at = block
         for radius, turns in ((u[0], u[1]), (u[2], u[3])):
             uniform = b.uitofp(b.add(radius, b.same(radius, 1)), b.target.vector)
-            log = llvm_math.log(b, b.fmul(uniform, b.splat(2.0**-24)))
+            log = llvm_math.log_of_normal(b, b.fmul(uniform, b.splat(2.0**-24)))
             scale = b.fmul(std, b.unary("sqrt", b.fmul(log, b.splat(-2.0))))
             for wave in llvm_math.cos_sin_of_turns(b, turns):
                 b.write_where(mask, b.madd(scale, wave, b.read(x, at)), out, at)

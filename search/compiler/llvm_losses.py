@@ -56,7 +56,7 @@ def _bernoulli(b: Builder, *args: ir.Value) -> None:
                 return [linear, b.fmul(product, above), b.fadd(gradient, d)]
 
             linear, product, gradient = b.loop(first, stop, 1, step, [zero, one, gradient])
-            return [b.fadd(loss, b.fadd(linear, llvm_math.log(b, product))), gradient]
+            return [b.fadd(loss, b.fadd(linear, llvm_math.log_of_normal(b, product))), gradient]
 
         part, gradient = b.loop(0, steps, _FACTORS, chunk, [zero, zero])
         b.write(gradient, bias_gradient, j)
@@ -372,7 +372,7 @@ def _clear(b: Builder, row: ir.Value, outputs: ir.Value) -> None:
 
 def _log(b: Builder, value: ir.Value) -> ir.Value:
     """log of a number of at least 1."""
-    return b.extract_element(llvm_math.log(b, b.splat(value)), ir.Constant(INT32, 0))
+    return b.extract_element(llvm_math.log_of_normal(b, b.splat(value)), ir.Constant(INT32, 0))
 
 
 def _as_double(b: Builder, value: ir.Value) -> ir.Value:

@@ -5,7 +5,7 @@ In float64 they are libm's: there, exactness is the point. Every function hands 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -35,6 +35,18 @@ def relu(b: Builder, x: ir.Value) -> ir.Value:
 
 def positive(b: Builder, x: ir.Value) -> ir.Value:
     return b.select(b.fcmp_ordered(">", x, b.splat(0.0)), b.splat(1.0), b.splat(0.0))
+
+
+def maximum(b: Builder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return b.select(b.fcmp_unordered("uno", y, y), y, b.select(b.fcmp_unordered(">", x, y), x, y))
+
+
+def minimum(b: Builder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return b.select(b.fcmp_unordered("uno", y, y), y, b.select(b.fcmp_unordered("<", x, y), x, y))
+
+
+def where(b: Builder, condition: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
+    return b.select(b.fcmp_ordered(">", condition, b.splat(0.0)), x, y)
 
 
 def exp(b: Builder, x: ir.Value) -> ir.Value:
@@ -74,7 +86,17 @@ def exp_of_minus_abs(b: Builder, x: ir.Value) -> ir.Value:
 
 
 def log(b: Builder, x: ir.Value) -> ir.Value:
-    """In float32 for positive normal numbers alone."""
+    """In float32 denormal numbers count as zero."""
+    if b.target.dtype == "float64":
+        return b.unary("log", x)
+    log = log_of_normal(b, x)
+    log = b.select(b.fcmp_ordered("<", x, b.splat(2.0**-126)), b.splat(-math.inf), log)
+    log = b.select(b.fcmp_ordered("<", x, b.splat(0.0)), b.splat(math.nan), log)
+    return b.select(b.fcmp_ordered("<", x, b.splat(math.inf)), log, x)  # inf, and NaN, as they are
+
+
+def log_of_normal(b: Builder, x: ir.Value) -> ir.Value:
+    """log of positive normal numbers."""
     if b.target.dtype == "float64":
         return b.unary("log", x)
     # x = m 2^e with m in [sqrt(1/2), sqrt(2)): the bits above those of sqrt(1/2) count the power.
@@ -99,7 +121,28 @@ def cos_sin_of_turns(b: Builder, turns: ir.Value) -> tuple[ir.Value, ir.Value]:
         return b.unary("cos", angle), b.unary("sin", angle)
     quarter = b.lshr(b.add(turns, b.same(turns, 1 << 21)), b.same(turns, 22))
     rest = b.sub(turns, b.shl(quarter, b.same(turns, 22)))
-    x = b.fmul(b.sitofp(rest, b.target.vector), b.splat(2.0 * math.pi * 2.0**-24))  # within pi / 4
+    return _cos_sin_of_rest(b, b.fmul(b.sitofp(rest, b.target.vector), b.splat(2.0 * math.pi * 2.0**-24)), quarter)
+
+
+def sin(b: Builder, x: ir.Value) -> ir.Value:
+    return b.unary("sin", x) if b.target.dtype == "float64" else _cos_sin(b, x)[1]
+
+
+def cos(b: Builder, x: ir.Value) -> ir.Value:
+    return b.unary("cos", x) if b.target.dtype == "float64" else _cos_sin(b, x)[0]
+
+
+def _cos_sin(b: Builder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """In float32, to 1e-6 for arguments up to 10^4; beyond, the reduction by pi / 2 in three parts runs out of bits."""
+    quarter = b.unary("rint", b.fmul(x, b.splat(2.0 / math.pi)))
+    rest = x
+    for part in (-1.5703125, -4.837512969970703125e-4, -7.549790126404332e-8):  # after Cephes
+        rest = b.madd(quarter, b.splat(part), rest)
+    return _cos_sin_of_rest(b, rest, b.fptosi(quarter, b.target.integers(32)))
+
+
+def _cos_sin_of_rest(b: Builder, x: ir.Value, quarter: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """cos and sin of `x` + pi / 2 `quarter`, for x within pi / 4."""
     square = b.fmul(x, x)
     s = polynomial(b, square, (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1))
     s = b.madd(b.fmul(s, square), x, x)
@@ -139,3 +182,27 @@ def exp_parts(b: Builder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 def _power_of_two(b: Builder, power: ir.Value) -> ir.Value:
     return b.bitcast(b.shl(b.add(power, b.same(power, 127)), b.same(power, 23)), b.target.vector)
+
+
+# What the nodes of `search.expression` mean.
+OPERATIONS: dict[str, Callable[..., ir.Value]] = {
+    "add": lambda b, x, y: b.fadd(x, y),
+    "sub": lambda b, x, y: b.fsub(x, y),
+    "mul": lambda b, x, y: b.fmul(x, y),
+    "div": lambda b, x, y: b.fdiv(x, y),
+    "neg": lambda b, x: b.fneg(x),
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "relu": relu,
+    "exp": exp,
+    "log": log,
+    "sqrt": lambda b, x: b.unary("sqrt", x),
+    "sin": sin,
+    "cos": cos,
+    "abs": lambda b, x: b.unary("fabs", x),
+    "floor": lambda b, x: b.unary("floor", x),
+    "max": maximum,
+    "min": minimum,
+    "where": where,
+    "positive": positive,
+}

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from search.cells.cell import Cell
-from search.expression import LEAVES, Node, differentiate, trace
+from search.cells.trace import differentiate, trace
+from search.expression import LEAVES, Node
 
 # Results that are dear to compute: where another stage needs one it is kept on the tape.
-_KEPT = ("pre", "sigmoid", "tanh", "exp", "div")
+_KEPT = ("pre", "sigmoid", "tanh", "exp", "log", "sqrt", "sin", "cos", "div")
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def make_plan(cell: Cell) -> Plan:
     """The plan of a cell.
 
     Raises:
-        CellError: the equations are not legal.
+        EquationError: the equations are not legal.
     """
     step = trace(cell)
     backward = differentiate(step)

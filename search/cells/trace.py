@@ -1,0 +1,176 @@
+"""A cell's step as an expression graph, and its derivative by reverse-mode differentiation.
+
+`trace` runs the equations of a cell once on symbols and records what they do. `differentiate` appends to the graph the
+expressions of the backward step. Nothing here knows of any particular cell.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from search.expression import Attributes, EquationError, Expr, Graph, Node, Operand, derivatives
+
+
+class Traceable(Protocol):
+    """What `trace` needs of a cell."""
+
+    @property
+    def preactivations(self) -> Mapping[str, Any]: ...
+    @property
+    def units(self) -> tuple[str, ...]: ...
+    def step(self, past: Any, pre: Any, p: Any) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """The forward step of a cell.
+
+    Attributes:
+        graph: its nodes.
+        state: names that must be carried from one step to the next, ``y`` first.
+        out: for each name of `state` the node of its value at t.
+        fed: for each pre-activation the operands that the step passes to it, ``{name: {operand: node}}``.
+    """
+
+    graph: Graph
+    state: tuple[str, ...]
+    out: dict[str, int]
+    fed: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Backward:
+    """The backward step, appended to the graph of the forward step.
+
+    Attributes:
+        pre: for each pre-activation the node of d loss / d pre-activation.
+        past: for each name of the state the node of the elementwise part of d loss / d state at t - 1
+            (what flows back through the matrix products is not in it).
+        units: for each per-unit parameter the node of this step's part of its gradient.
+        n_forward: nodes below this index belong to the forward step.
+    """
+
+    pre: dict[str, int]
+    past: dict[str, int]
+    units: dict[str, int]
+    n_forward: int
+
+
+def trace(cell: Traceable) -> Step:
+    """Records the step of a cell.
+
+    Raises:
+        EquationError: the step uses a name that is not declared, leaves out one that is, or does what a step cannot.
+    """
+    graph = Graph()
+    read: dict[str, None] = {}
+    fed: dict[str, dict[str, int]] = {}
+
+    def past(name: str) -> Expr:
+        if name == "x":
+            raise EquationError("x is the input, which only `affine` hears; call the state otherwise")
+        read[name] = None
+        return graph.leaf("past", name)
+
+    def unit(name: str) -> Expr:
+        if name not in cell.units:
+            raise EquationError(f"not declared in `units`, which has: {', '.join(cell.units) or 'nothing'}")
+        return graph.leaf("unit", name)
+
+    def pre(name: str, /, **operands: Operand) -> Expr:
+        if name not in cell.preactivations:
+            raise EquationError(f"not declared in `affine`, which has: {', '.join(cell.preactivations) or 'nothing'}")
+        if "x" in operands:
+            raise EquationError("x is the input; call what the step passes otherwise")
+        unused = operands.keys() - {term.operand for term in cell.preactivations[name].terms}
+        if unused:
+            raise EquationError(f"{name} has no product with {', '.join(sorted(unused))} in `affine`")
+        given = {key: graph.operand(value).index for key, value in operands.items()}
+        if fed.setdefault(name, given) != given:
+            raise EquationError(f"{name} is asked for twice, with different operands")
+        return graph.add(Node("pre", tuple(given.values()), name))
+
+    returned = cell.step(Attributes(past), pre, Attributes(unit))
+    step = Step(graph, *_carried(cell, graph, returned, read, fed), fed)
+    if not _hears_input(cell, step):
+        raise EquationError("y does not depend on the input x")
+    return step
+
+
+def _carried(
+    cell: Traceable, graph: Graph, returned: Any, read: Mapping[str, None], fed: Mapping[str, Mapping[str, int]]
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """`Step.state` and `Step.out`, given what the step returned, and what it has read and passed."""
+    if not isinstance(returned, Mapping):
+        kind = "None" if returned is None else f"a {type(returned).__name__}"
+        raise EquationError(f"returns {kind}; expected a dict of y and whatever else the next step reads")
+    never = cell.preactivations.keys() - fed.keys()
+    if never:
+        raise EquationError(f"never asks for pre-activation {', '.join(sorted(never))} of `affine`")
+    why = dict.fromkeys(("y", *read), "read from `past`") | {"y": "the output"}
+    for name, affine in cell.preactivations.items():
+        for term in affine.terms:
+            if term.operand != "x" and term.operand not in fed[name]:
+                why.setdefault(term.operand, f'heard by {name} through {term.matrix} and not passed to pre("{name}")')
+    missing = [f"{name}, which is {reason}" for name, reason in why.items() if name not in returned]
+    if missing:
+        raise EquationError(f"does not return {'; nor '.join(missing)}")
+    out = {}
+    for name in why:
+        try:
+            out[name] = graph.operand(returned[name]).index
+        except EquationError as error:
+            raise EquationError(f"{name}: {error}") from None
+    return tuple(why), out
+
+
+def _hears_input(cell: Traceable, step: Step) -> bool:
+    """Whether y depends on x, at this step or through the state."""
+    todo, seen = [step.out["y"]], set()
+    while todo:
+        index = todo.pop()
+        if index in seen:
+            continue
+        seen.add(index)
+        node = step.graph.nodes[index]
+        todo += node.args
+        if node.op == "past":
+            todo.append(step.out[node.name])
+        if node.op == "pre":
+            heard = {term.operand for term in cell.preactivations[node.name].terms} - step.fed[node.name].keys()
+            if "x" in heard:
+                return True
+            todo += [step.out[operand] for operand in heard]
+    return False
+
+
+def differentiate(step: Step) -> Backward:
+    """Appends the backward step to the graph of `step`, by reverse-mode differentiation."""
+    graph = step.graph
+    n_forward = len(graph.nodes)
+    adjoints: dict[int, Expr] = {}
+
+    def accumulate(index: int, d: Expr) -> None:
+        if graph.nodes[index].op != "const":
+            adjoints[index] = adjoints[index] + d if index in adjoints else d
+
+    for name, index in step.out.items():
+        accumulate(index, graph.leaf("adjoint", name))
+    pre, past, units = {}, {}, {}
+    for index in reversed(range(n_forward)):
+        if index not in adjoints:
+            continue
+        node, d = graph.nodes[index], adjoints[index]
+        match node.op:
+            case "pre":
+                pre[node.name] = d.index
+                for operand, source in step.fed[node.name].items():
+                    accumulate(source, graph.leaf("fed", f"{node.name}.{operand}"))
+            case "past":
+                past[node.name] = d.index
+            case "unit":
+                units[node.name] = d.index
+            case _:
+                for argument, part in derivatives(Expr(graph, index), d):
+                    accumulate(argument, part)
+    return Backward(pre, past, units, n_forward)
