@@ -10,11 +10,13 @@ margin from it. The statement is the same for TIMIT and IAM-OnDB, so that one of
 import argparse
 import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -109,34 +111,32 @@ def verdicts(job: tuple[Case, int, int]) -> Counter[str]:
     return Counter(str(table["verdict"][case.task]) for table in tables)
 
 
-def calibrate(studies: int = 200, workers: int | None = None, only: str | None = None) -> pd.DataFrame:
-    """Judges every finding on simulated studies.
+def calibrate(studies: int = 200, workers: int | None = None, only: str | None = None) -> Iterator[pd.DataFrame]:
+    """Judges every finding on simulated studies, which takes hours of a core.
 
     Args:
         studies: of each case.
         workers: processes; default one a core.
         only: the id of a finding; default all.
 
-    Returns:
-        One row a case: finding, task, design (empty where only vanilla is looked at), is (true or false), distance
-        (far or near), studies, the shares of them that were reproduced, contradicted and inconclusive, and wrong, that
-        of the verdicts that were decisive and wrong.
+    Yields:
+        one row a case, as it is done: finding, task, design (empty where only vanilla is looked at), is (true or
+        false), distance (far or near), studies, the shares of them that were reproduced, contradicted and inconclusive,
+        and wrong, that of the verdicts that were decisive and wrong.
     """
     tried = [case for case in cases() if only in (None, case.finding)]
     jobs = [(case, min(JOB, studies), number) for case in tried for number in range(math.ceil(studies / JOB))]
-    found = [Counter[str]() for _ in tried]
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for (case, *_), counted in zip(jobs, pool.map(verdicts, jobs), strict=True):
-            found[tried.index(case)].update(counted)
-    rows = []
-    for case, counted in zip(tried, found, strict=True):
-        total = counted.total()
-        shares = [counted[verdict] / total for verdict in (*DECISIVE, findings.INCONCLUSIVE)]
-        reproduced, contradicted, _ = shares
-        wrong = contradicted if case.holds else reproduced
-        is_true = "true" if case.holds else "false"
-        rows.append((case.finding, case.task, case.design, is_true, case.distance, total, *shares, wrong))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        found = pool.map(verdicts, jobs)
+        for case in tried:
+            counted = sum(islice(found, len(jobs) // len(tried)), Counter[str]())
+            total = counted.total()
+            shares = [counted[verdict] / total for verdict in (*DECISIVE, findings.INCONCLUSIVE)]
+            reproduced, contradicted, _ = shares
+            wrong = contradicted if case.holds else reproduced
+            is_true = "true" if case.holds else "false"
+            row = (case.finding, case.task, case.design, is_true, case.distance, total, *shares, wrong)
+            yield pd.DataFrame([row], columns=list(COLUMNS))
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -156,10 +156,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes; default one a core")
     parser.add_argument("--finding", help="only this one")
     options = parser.parse_args()
-    table = calibrate(options.studies, options.workers, options.finding)
-    if options.file:
-        table.to_csv(options.file, index=False)
-    print(markdown(table), end="")
+    n_cases = sum(options.finding in (None, case.finding) for case in cases())
+    rows: list[pd.DataFrame] = []
+    for row in calibrate(options.studies, options.workers, options.finding):
+        rows.append(row)
+        print(f"{len(rows)}/{n_cases}", *row.iloc[0][:5], file=sys.stderr, flush=True)
+        if options.file:
+            pd.concat(rows).to_csv(options.file, index=False)
+    print(markdown(pd.concat(rows)), end="")
 
 
 if __name__ == "__main__":

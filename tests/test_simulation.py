@@ -13,6 +13,8 @@ from analysis.compare import selecting
 from analysis.simulation import PAPERS, Truth, draw
 from tests.test_analysis import make_study
 
+DOCS = Path(__file__).parents[1] / "docs"
+
 
 def test_simulated_study_is_a_frame_as_loaded(tmp_path: Path) -> None:
     make_study(tmp_path, variants=("vanilla",), trials=2)
@@ -108,3 +110,15 @@ def test_cases_of_a_finding_lie_on_either_side_of_its_bound() -> None:
         world = World(case.truth, means[:, None])
         (finding,) = (finding for finding in findings.read() if finding.id == case.finding)
         assert all(world.holds(test) == case.holds for test in finding.tests if case.task in test.tasks), case
+
+
+def test_committed_calibration_is_within_its_bounds_and_on_its_page() -> None:
+    table = pd.read_csv(DOCS / "calibration.csv")
+    bound = table.dropna(subset=["low"])
+    outside = bound[(bound["share"] < bound["low"]) | (bound["share"] > bound["high"])]
+    assert outside.empty, outside.to_string()
+    assert set(table["measure"]) == set(calibrate.MEASURES) and set(table["n"]) == {25, 50, 100, 200}
+    page = (DOCS / "calibration.md").read_text()
+    assert calibrate.markdown(table) in page
+    paired = table[(table["design"] == "paired") & (table["n"] == 200)].set_index("measure")["share"]
+    assert paired["power"] > 0.3
