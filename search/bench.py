@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search import engines
+from search import engines, rules
 from search.cells import get
 from search.engines import Engine, Member
 from search.network import Network
@@ -115,11 +115,11 @@ def epoch_seconds(
         valid: whether the validation after the epoch is timed too.
     """
     trainer = engine.trainer(task, "float32", threads)
+    update = rules.update({"rule": "sgd"}, {"lr": 1e-4, "momentum": 0.9})
     members = []
     for k, n in enumerate(hidden_sizes):
         network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
-        weights = network.initial(k, "float32")
-        members.append(Member(network, 1e-4, 0.9, 0.1, k, weights, np.zeros_like(weights)))
+        members.append(Member.new(network, update, 0.1, k, "float32"))
     seconds = []
     for _ in range(repeats + 1):
         orders = [epoch_order(0, m.epoch, len(task.splits["train"].inputs)) for m in members]

@@ -21,18 +21,15 @@ log = logging.getLogger(__name__)
 
 
 def save(path: Path, trial: Trial) -> None:
-    """Writes what a trial needs to go on: weights, velocity, best weights, curve, and the settings it belongs to."""
+    """Writes what a trial needs to go on: weights, slots, best weights, curve, and the settings it belongs to."""
     state = {name: getattr(trial, name) for name in _SCALARS} | {"identity": _identity(trial)}
     content = io.BytesIO()
-    np.savez(
-        content,
-        weights=trial.member.weights,
-        velocity=trial.member.velocity,
-        best_weights=trial.best_weights,
-        curve=np.array(trial.curve, np.float64).reshape(-1, 2),
-        epoch=np.int64(trial.member.epoch),
-        state=np.frombuffer(json.dumps(state).encode(), np.uint8),
-    )
+    arrays: dict[str, Any] = {f"slot.{name}": array for name, array in trial.member.slots.items()}
+    arrays |= {"weights": trial.member.weights, "best_weights": trial.best_weights}
+    arrays["curve"] = np.array(trial.curve, np.float64).reshape(-1, 2)
+    arrays["epoch"] = np.int64(trial.member.epoch)
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    np.savez(content, **arrays)
     with zipfile.ZipFile(content, "a") as archive:
         archive.comment = bytes(_SEAL_BYTES)  # its length is part of what is sealed
     body = content.getvalue()[:-_SEAL_BYTES]
@@ -78,11 +75,13 @@ def _restored(data: bytes, trial: Trial) -> Trial:
     state: dict[str, Any] = json.loads(arrays["state"].tobytes())
     if state.pop("identity") != _identity(trial):
         raise ValueError("written by a trial of other settings")
-    weights, velocity, best = (arrays[name] for name in ("weights", "velocity", "best_weights"))
-    for array in (weights, velocity, best):
+    weights, best = (arrays[name] for name in ("weights", "best_weights"))
+    # Before there were rules of several slots, the one that there was had no prefix.
+    slots = {name: arrays[f"slot.{name}" if f"slot.{name}" in arrays else name] for name in trial.member.slots}
+    for array in (weights, best, *slots.values()):
         if array.shape != trial.member.weights.shape or array.dtype != trial.member.weights.dtype:
             raise ValueError("of another size")
-    member = replace(trial.member, weights=weights, velocity=velocity, epoch=int(arrays["epoch"]))
+    member = replace(trial.member, weights=weights, slots=slots, epoch=int(arrays["epoch"]))
     curve = tuple((float(loss), float(score)) for loss, score in arrays["curve"])
     return replace(trial, member=member, best_weights=best, curve=curve, **state)
 

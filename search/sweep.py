@@ -132,11 +132,11 @@ def _announced(refill: Refill, engine: Engine, task: Task, dtype: str, progress:
     def announced(live: list[Trial], population: int) -> list[Trial]:
         trials = refill(live, population)
         for trial in trials:
-            cell = trial.member.network.cell
-            if cell.signature not in seen:
-                seen.add(cell.signature)
+            member = trial.member
+            if member.signature not in seen:
+                seen.add(member.signature)
                 with progress.phase(f"compiling {trial.key.variant} for engine={engine.name}"):
-                    compiled = engine.compile(cell, dtype, task.loss)
+                    compiled = engine.compile(member.network.cell, dtype, task.loss, member.update)
                 if compiled and not compiled.cached:
                     progress.note(f"compiled {trial.key.variant} for engine={engine.name} in {compiled.seconds:.1f} s")
         return trials

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from search import rules
 from search.cells import Cell
 from search.engines.engine import Interrupted, Member, Trainer
 from search.errors import UserError
@@ -44,30 +45,33 @@ class Trial:
     test_score: float = math.nan
 
     @staticmethod
-    def new(key: Any, cell: Cell, settings: Mapping[str, Any], seed: int, task: Task, dtype: str) -> "Trial":
+    def new(
+        key: Any,
+        cell: Cell,
+        settings: Mapping[str, Any],
+        seed: int,
+        task: Task,
+        dtype: str,
+        optimizer: Mapping[str, Any] = rules.DEFAULT,
+    ) -> "Trial":
         """A trial before its first epoch.
 
         Args:
             key: whatever the caller knows it by.
             cell: what is trained.
-            settings: has ``hidden_size``, ``lr``, ``momentum`` and ``input_noise``, and may have ``momentum_type``
-                (``nesterov``, which it is otherwise, or ``standard``) and ``gradient_clipping`` (true or false).
+            settings: has ``hidden_size``, ``input_noise``, and whatever of the update rule `optimizer` does not give.
             seed: of the initial weights and the input noise.
             task: gives the sizes of input and output.
             dtype: ``float32`` or ``float64``.
+            optimizer: definition of the update rule, as `search.rules.update` takes it.
 
         Raises:
-            UserError: this machine has not the memory for it.
+            UserError: this machine has not the memory for it, or the rule not all its hyperparameters.
         """
         network = Network(cell, task.n_inputs, int(settings["hidden_size"]), task.n_outputs, task.bidirectional)
-        weights = network.initial(seed, dtype)
-        lr, momentum, noise = (float(settings[name]) for name in ("lr", "momentum", "input_noise"))
-        member = Member(
-            *(network, lr, momentum, noise, seed, weights, np.zeros_like(weights)),
-            nesterov=settings.get("momentum_type") != "standard",
-            clip=bool(settings.get("gradient_clipping", False)),
-        )
-        return Trial(key, settings, member, best_weights=weights)
+        update = rules.update(optimizer, settings)
+        member = Member.new(network, update, float(settings["input_noise"]), seed, dtype)
+        return Trial(key, settings, member, best_weights=member.weights)
 
     @property
     def valid_score(self) -> float:
@@ -145,7 +149,7 @@ def train(
     """
 
     def epoch(batch: list[Trial]) -> Round:
-        members = [_copy(trial.member) for trial in batch]
+        members = [trial.member.copy() for trial in batch]
         trained = trainer.train_epoch(members, [epoch_order(seed, m.epoch, n_sequences) for m in members])
         scores = trainer.evaluate(members, "valid")
         after = [
@@ -191,10 +195,6 @@ def _out_of_memory(error: Exception) -> bool:
     """Whether a population did not fit. Torch is not loaded for the question: who has not loaded it cannot raise it."""
     torch = sys.modules.get("torch")
     return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
-
-
-def _copy(member: Member) -> Member:
-    return replace(member, weights=member.weights.copy(), velocity=member.velocity.copy())
 
 
 def _tested(ended: list[Trial], trainer: Trainer) -> list[Trial]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import engines
+from search import engines, rules
 from search.cells import Cell, get
 from search.engines import Engine, Member
 from search.network import Network
@@ -61,18 +61,26 @@ def fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def make_member(task: Task, cell: str | Cell, n_units: int, seed: int, dtype: str, **settings: Any) -> Member:
+def make_member(
+    task: Task,
+    cell: str | Cell,
+    n_units: int,
+    seed: int,
+    dtype: str,
+    optimizer: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Member:
     """A member before its first epoch, with settings under which every cell learns."""
     settings = {"lr": 0.02, "momentum": 0.8, "input_noise": 0.3} | settings
     cell = get(cell) if isinstance(cell, str) else cell
     network = Network(cell, task.n_inputs, n_units, task.n_outputs, task.bidirectional)
-    weights = network.initial(seed, dtype)
-    return Member(network, **settings, seed=seed, weights=weights, velocity=np.zeros_like(weights))
+    update = rules.update(optimizer or {"rule": "sgd"}, settings)
+    return Member.new(network, update, settings["input_noise"], seed, dtype)
 
 
 def assert_same_state(ours: Sequence[Member], theirs: Sequence[Member], tolerance: float, epochs: int) -> None:
-    """Asserts that members trained on two engines have come to the same weights and velocities."""
+    """Asserts that members trained on two engines have come to the same weights and slots."""
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.epoch == other.epoch == epochs
-        np.testing.assert_allclose(mine.weights, other.weights, rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(mine.velocity, other.velocity, rtol=tolerance, atol=tolerance)
+        for own, others in zip(mine.vectors, other.vectors, strict=True):
+            np.testing.assert_allclose(own, others, rtol=tolerance, atol=tolerance)

@@ -100,7 +100,8 @@ class Scale:
 
     def population(self, task: Task, dtype: str) -> list[Member]:
         """Members of all rules of update."""
-        rules = [{"nesterov": nesterov, "clip": clip} for clip in (False, True) for nesterov in (True, False)]
+        types = ("nesterov", "standard")
+        rules = [{"momentum_type": kind, "gradient_clipping": clip} for clip in (False, True) for kind in types]
         cells = enumerate(self.members)
         return [make_member(task, cell, n, k, dtype, **rules[k % len(rules)]) for k, (cell, n) in cells]
 

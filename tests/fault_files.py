@@ -51,7 +51,7 @@ def begun(folder: Path) -> Trial:
     trial = study.prepare(study.key(study.leases.exchange("w", want=1)[0][0]), task)
     random = np.random.default_rng(0)
     best, weights, velocity = random.normal(size=(3, len(trial.member.weights)))
-    member = replace(trial.member, weights=weights, velocity=velocity, epoch=3)
+    member = replace(trial.member, weights=weights, slots={"velocity": velocity}, epoch=3)
     curve = ((3.0, 2.0), (2.0, 1.0), (1.0, 1.5))
     return replace(trial, member=member, best_weights=best, curve=curve, best_epoch=2, train_seconds=4.5)
 
@@ -59,7 +59,7 @@ def begun(folder: Path) -> Trial:
 def same(one: Trial, other: Trial) -> bool:
     """Whether two trials stand at the same point, to the bit."""
     left, right = ({name: repr(value) for name, value in asdict(trial).items()} for trial in (one, other))
-    arrays = ((trial.member.weights, trial.member.velocity, trial.best_weights) for trial in (one, other))
+    arrays = ((trial.member.weights, trial.member.slots["velocity"], trial.best_weights) for trial in (one, other))
     return left == right and all(
         np.array_equal(mine, its) and mine.dtype == its.dtype for mine, its in zip(*arrays, strict=True)
     )

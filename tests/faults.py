@@ -54,7 +54,7 @@ class StubEngine:
 
     name, device = "stub", "none"
 
-    def compile(self, cell: Cell, dtype: str, loss: str) -> None:
+    def compile(self, cell: Cell, dtype: str, loss: str, update: object) -> None:
         return None
 
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:

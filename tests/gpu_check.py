@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from search import rules
 from search.cells import get, variants
 from search.engines import Engine, Member
 from search.engines.cpu import CpuEngine
@@ -45,8 +46,7 @@ def task_like(sizes: Sequence[int], width: int, mean_steps: float, rng: np.rando
 
 def member(task: Task, variant: str, hidden_size: int, seed: int, dtype: str) -> Member:
     network = Network(get(variant), task.n_inputs, hidden_size, task.n_outputs, task.bidirectional)
-    weights = network.initial(seed, dtype)
-    return Member(network, 1e-3, 0.9, 0.3, seed, weights, np.zeros_like(weights))
+    return Member.new(network, rules.update(rules.DEFAULT, {"lr": 1e-3, "momentum": 0.9}), 0.3, seed, dtype)
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -66,7 +66,7 @@ def check_training(ours: Engine, theirs: Engine, task: Task, sizes: Sequence[int
             trainer = engine.trainer(task, dtype, 8)
             losses = trainer.train_epoch(members, [epoch_order(0, 0, n)] * len(members)).losses
             scores = trainer.evaluate(members, "valid")
-            return [[m.weights, m.velocity, losses[k], scores[k]] for k, m in enumerate(members)]
+            return [[m.weights, m.slots["velocity"], losses[k], scores[k]] for k, m in enumerate(members)]
 
         first, again, expected = trained(ours), trained(ours), trained(theirs)
         for k, (name, size) in enumerate((name, size) for name in names for size in sizes):
@@ -194,9 +194,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = {"device": engine.device, "torch": torch.__version__, "python": sys.version.split()[0]}
     on = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     cells, names = ["vanilla", "fgr", "gru", "tests.mut3.MUT3"], ["vanilla", "gru"]
+    update = rules.update(rules.DEFAULT, {"lr": 0.01, "momentum": 0.9})
     result["compile"] = []
     for name in names if args.tiny else [*sorted(variants()), "tests.mut3.MUT3"]:
-        code = engine.compile(get(name), "float32", "bernoulli")
+        code = engine.compile(get(name), "float32", "bernoulli", update)
         result["compile"].append({"variant": name, "cached": code.cached, "seconds": code.seconds})
         print(f"{name}: {'cached' if code.cached else 'compiled'}, {code.seconds:.1f} s", flush=True)
     if args.tiny:

@@ -20,7 +20,7 @@ from tests.echo import load
 class SlowEngine:
     name, device = "slow", "none"
 
-    def compile(self, cell: Cell, dtype: str, loss: str) -> None:
+    def compile(self, cell: Cell, dtype: str, loss: str, update: object) -> None:
         return None
 
     def trainer(self, task: object, dtype: str, threads: int) -> "SlowTrainer":

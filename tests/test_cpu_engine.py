@@ -52,10 +52,10 @@ def test_narrower_vectors_give_the_same(vector_bytes: int, reference: Engine, mo
 def test_stop_abandons_the_epoch_soon_and_leaves_members_as_they_were() -> None:
     task = replace(CPU, lengths=(20,) * 400).task(n_outputs=40, n_inputs=40)
     members = [make_member(task, "vanilla", 150, seed, "float32") for seed in range(40)]
-    before = [(m.weights.copy(), m.velocity.copy()) for m in members]
+    before = [(m.weights.copy(), m.slots["velocity"].copy()) for m in members]
     trainer = make_engine("cpu").trainer(task, "float32", 2)
     trainer.train_epoch(members[:1], [np.zeros(1, np.int32)])
-    before[0] = members[0].weights.copy(), members[0].velocity.copy()
+    before[0] = members[0].weights.copy(), members[0].slots["velocity"].copy()
     threading.Timer(0.3, trainer.stop).start()
     start = time.perf_counter()
     with pytest.raises(Interrupted):
@@ -63,7 +63,7 @@ def test_stop_abandons_the_epoch_soon_and_leaves_members_as_they_were() -> None:
     assert time.perf_counter() - start < 3
     for m, (weights, velocity) in zip(members, before, strict=True):
         np.testing.assert_array_equal(m.weights, weights)
-        np.testing.assert_array_equal(m.velocity, velocity)
+        np.testing.assert_array_equal(m.slots["velocity"], velocity)
     assert members[1].epoch == 0
     with pytest.raises(Interrupted):
         trainer.evaluate(members, "valid")
@@ -127,5 +127,5 @@ def test_code_is_cached_across_processes_and_a_damaged_file_is_replaced(tmp_path
 def test_equal_equations_share_their_code() -> None:
     no_gate = get("vanilla", input_gate="one")
     same = get("vanilla", input_gate="one", peephole_i=False)
-    assert kernels.kernels(no_gate, "float32", None) is kernels.kernels(same, "float32", None)
+    assert kernels.kernels(no_gate, "float32") is kernels.kernels(same, "float32")
     assert len(list(cache_folder().iterdir())) >= 2

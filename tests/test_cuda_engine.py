@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from search.compiler.cuda_source import STOP, epoch_source
 from search.compiler.plan import make_plan
 from search.engines.cuda import CudaEngine
 from search.errors import UserError
+from search.rules import SGD
 from tests.conftest import make_member
 from tests.contract import SIMULATOR, Odd, simulated
 
@@ -30,12 +30,12 @@ def test_the_kernel_obeys_the_stop_flag() -> None:
     device, task = Simulator(), SIMULATOR.task()
     member = make_member(task, "rnn", 2, 0, "float64")
     network = member.network
-    code = CudaEngine(device).compile(network.cell, "float64", "bernoulli")
+    code = CudaEngine(device).compile(network.cell, "float64", "bernoulli", member.update)
     data = DeviceSequences.of(task.splits["train"], "float64", device.torch)
-    layout = Layout(code.plan, 3, 2, 2, 1, data.n_steps, 8, device.shared_bytes, device.tiles)
+    layout = Layout(code.plan, 3, 2, 2, 1, data.n_steps, 8, device.shared_bytes, device.tiles, n_slots=1)
     place = Place(layout, np.array(list(layout.copies(network.shapes, network.directions))))
     for stop in (0, 1):
-        trained = replace(member, weights=member.weights.copy(), velocity=member.velocity.copy())
+        trained = member.copy()
         launch = Launch(device, code, [trained], [place], train=True)
         control = torch.tensor([0, 0], dtype=torch.int32)
         control[STOP] = stop
@@ -92,14 +92,17 @@ from search.cells import get
 from search.compiler.cuda_layout import HARDWARE
 from search.compiler.cuda_source import epoch_source
 from search.compiler.plan import make_plan
-print(hashlib.sha256(epoch_source(make_plan(get("fgr")), "bernoulli", HARDWARE).encode()).hexdigest())
+from search.rules import Adam
+source = epoch_source(make_plan(get("fgr")), "bernoulli", HARDWARE, Adam().program)
+print(hashlib.sha256(source.encode()).hexdigest())
 """
 
 
 def test_source_depends_on_the_equations_alone() -> None:
     assert elsewhere(SOURCE, PYTHONHASHSEED="1") == elsewhere(SOURCE, PYTHONHASHSEED="2")
     plan, other = make_plan(get("vanilla", input_gate="one")), make_plan(get("nig", peephole_i=False))
-    assert epoch_source(plan, "bernoulli", HARDWARE) == epoch_source(other, "bernoulli", HARDWARE)
+    one, same = (epoch_source(each, "bernoulli", HARDWARE, SGD().program) for each in (plan, other))
+    assert one == same
 
 
 def hopper_layout(cell: Cell, n_units: int, itemsize: int = 4) -> Layout:
@@ -143,8 +146,9 @@ from search.compiler.cuda_native import machine_code
 from search.compiler.cuda_source import epoch_source
 from search.compiler.plan import make_plan
 from search.errors import UserError
+from search.rules import SGD
 try:
-    source = epoch_source(make_plan(get("rnn")), "bernoulli", HARDWARE)
+    source = epoch_source(make_plan(get("rnn")), "bernoulli", HARDWARE, SGD().program)
     print(machine_code(source, ["epoch"], "float32", (9, 0))[:4])
 except UserError as error:
     print(error)

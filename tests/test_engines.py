@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from search import engines
+from search import engines, rules
 from search.cells import get
 from search.engines import Engine, Interrupted, Member
 from search.errors import UserError
@@ -54,7 +54,7 @@ def fresh_numbers() -> None:
 
 
 def state(members: Sequence[Member]) -> list[np.ndarray]:
-    return [vector.copy() for member in members for vector in (member.weights, member.velocity)]
+    return [vector.copy() for member in members for vector in member.vectors]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -104,6 +104,33 @@ def test_training_equals_the_reference(
         a, b = (scale.curves(e, task, members, dtype) for e, members in ((engine, ours), (reference, theirs)))
         np.testing.assert_allclose(a, b, rtol=tolerance)
         assert_same_state(ours, theirs, tolerance, scale.epochs)
+
+
+RULES: dict[str, dict[str, float]] = {
+    "rmsprop": dict(rho=0.9, eps=1e-4),
+    "adam": dict(beta1=0.9, beta2=0.99, eps=1e-4),
+    "adamw": dict(beta1=0.9, beta2=0.99, eps=1e-4, decay=0.1),
+    "adagrad": dict(eps=1e-4),
+    "lion": dict(beta1=0.9, beta2=0.99, decay=0.1),
+    "rprop": dict(up=1.2, down=0.5, least=1e-6, most=0.1),
+    "tests.sign_decay.SignDecay": dict(decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda"], indirect=True)
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_trains_like_the_reference(engine: Engine, reference: Engine, scale: Scale, rule: str) -> None:
+    task = scale.task(bidirectional=True)
+    optimizer = {"rule": rule, "schedule": "cosine", "period": 5.0, "warmup": 0.3, "clip_value": 0.5}
+    rows = []
+    for each in (engine, reference):
+        members = [
+            make_member(task, cell, n, n, "float64", optimizer, lr=0.01 * n, **RULES[rule])
+            for cell, n in (("gru", 2), ("gru", 3), ("np", 2))
+        ]
+        rows.append([scale.curves(each, task, members, "float64"), *state(members)])
+    for ours, theirs in zip(*rows, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_a_cell_of_any_structure_trains_like_the_reference(engine: Engine, reference: Engine, scale: Scale) -> None:
@@ -196,4 +223,4 @@ def test_what_cannot_be_compiled_is_named(engine: Engine) -> None:
         params = {name: torch.zeros(*shape).half() for name, shape in get("rnn").parameters(2, 3).items()}
         engine.unroll(get("rnn"), {"W_z": params["W"], **params}, torch.zeros(1, 1, 2).float())
     with pytest.raises(UserError, match="loss=hinge: expected one of bernoulli"):
-        engine.compile(get("rnn"), "float32", "hinge")
+        engine.compile(get("rnn"), "float32", "hinge", rules.update(rules.DEFAULT, {"lr": 0.1, "momentum": 0.5}))

@@ -113,7 +113,7 @@ class Cell:
         with explained(type(self), "__init__"):
             hints = typing.get_type_hints(type(self))
             for field in dataclasses.fields(self):
-                _check_toggle(field.name, getattr(self, field.name), hints[field.name])
+                check_toggle(field.name, getattr(self, field.name), hints[field.name])
 
     @cached_property
     def preactivations(self) -> dict[str, Preactivation]:
@@ -200,7 +200,8 @@ def toggles(cell: type[Cell] | Cell) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(cell))
 
 
-def _check_toggle(name: str, value: object, hint: Any) -> None:
+def check_toggle(name: str, value: object, hint: Any) -> None:
+    """Raises UserError unless a value is of what a toggle is declared as."""
     if typing.get_origin(hint) is typing.Literal:
         legal = typing.get_args(hint)
         if value not in legal:

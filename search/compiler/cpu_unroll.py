@@ -27,7 +27,7 @@ def unroll(cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torc
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: Cell, names: tuple[str, ...], x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-        code = kernels(cell, str(x.dtype).removeprefix("torch."), None)
+        code = kernels(cell, str(x.dtype).removeprefix("torch."))
         arrays = [value.detach().numpy() for value in values]
         ctx.layer = _Layer(code, dict(zip(names, arrays, strict=True)), x.detach().numpy())
         return torch.from_numpy(ctx.layer.forward())
@@ -47,7 +47,7 @@ class _Layer:
         n_units = len(next(iter(params.values())))
         self._layout = layout = Layout(code.plan, code.target, n_inputs, n_units)
         self._x = guarded(x.reshape(n_steps * n_batch, n_inputs), x.dtype)
-        buffers = layout.buffers(n_steps, ("weights", "gradients"))
+        buffers = layout.buffers(n_steps) | layout.parameters("weights") | layout.parameters("gradients")
         buffers["tape"] = (n_batch * (n_steps + 1), layout.tape_stride)
         (self._arrays,) = Arena().take([buffers], x.dtype)
         for name, view in layout.views(self._arrays, "weights").items():

@@ -100,21 +100,27 @@ class Launch:
         self._starts = np.cumsum([0, *(place.n_parameters for place in places)])
         dtype = getattr(torch, str(members[0].weights.dtype))
         self._kept: list[torch.Tensor] = []  # until the launch is over
-        self._host = [self._pinned(int(self._starts[-1]), dtype) for _ in range(2 if train else 1)]
-        np.concatenate([member.weights for member in members], out=self._host[0].numpy())
-        if train:
-            np.concatenate([member.velocity for member in members], out=self._host[1].numpy())
+        # The weights of all members, and, for training, one after the other each slot of all members.
+        n_slots = len(members[0].slots) if train else 0
+        self._n_weights = int(self._starts[-1])
+        self._host = [self._pinned(self._n_weights, dtype), self._pinned(max(1, n_slots * self._n_weights), dtype)]
+        for vector, parts in zip(self._rows(), zip(*(member.vectors for member in members), strict=True), strict=False):
+            np.concatenate(parts, out=vector)
         self._vectors = [host.to(self._device, non_blocking=True, copy=True) for host in self._host]
         self._slots = torch.empty(self._grid * self._slot_size, dtype=dtype, device=self._device)
         self._losses = torch.empty(len(members), self._threads, dtype=torch.float64, device=self._device)
         self._host_losses = self._pinned(self._losses.shape, torch.float64)
-        settings = [(*m.rule, m.input_noise) for m in members]
-        self._settings = torch.tensor(settings, dtype=torch.float64).to(self._device)
+        self._noises = torch.tensor([m.input_noise for m in members], dtype=torch.float64).to(self._device)
         self._jobs, self._copies = self._tables(places)
 
     def _pinned(self, size: int | torch.Size, dtype: torch.dtype) -> torch.Tensor:
         """Memory of the host from and to which copies go beside other work."""
         return torch.empty(size, dtype=dtype, pin_memory=self._device.type == "cuda")
+
+    def _rows(self) -> list[np.ndarray]:
+        """The weights of all members on the host, then each slot."""
+        weights, slots = (host.numpy() for host in self._host)
+        return [weights, *slots[: len(slots) // self._n_weights * self._n_weights].reshape(-1, self._n_weights)]
 
     def _tables(self, places: Sequence[Place]) -> tuple[np.ndarray, torch.Tensor]:
         """The members' jobs [K, fields of `JOB`], and the places of their parameters, once for each size."""
@@ -148,15 +154,17 @@ class Launch:
         order = torch.from_numpy(np.stack(orders).astype(np.int32)).to(self._device)
         self._jobs[:, JOB.index("n_sequences")] = order.shape[1]
         jobs = torch.from_numpy(self._jobs).to(self._device)
-        # Evaluation does not touch the velocities.
+        updates = [member.update.shared_values(member.epoch, order.shape[1]) for member in self._members]
+        shared = torch.from_numpy(np.stack(updates)).to(self._device)
         n_best = 1 if self._train else len(self._members) * data.n_total
         self._best = torch.empty(n_best, dtype=torch.int32, device=self._device)
         self._host_best = self._pinned(self._best.shape, torch.int32)
         scratch = torch.empty(self._grid * data.n_scratch, dtype=torch.float64, device=self._device)
-        tensors = [self._slots, jobs, self._settings, self._copies, self._vectors[0], self._vectors[-1]]
+        tensors = [self._slots, jobs, self._noises, shared, self._copies, *self._vectors]
         tensors += [data.inputs, data.starts, data.lengths, data.targets, data.classes]
         tensors += [data.target_starts, data.target_lengths, self._best, scratch, order, self._losses, control]
-        sizes = [queue, len(self._members), self._slot_size, data.n_scratch, data.n_total, int(self._train)]
+        sizes = [queue, len(self._members), self._slot_size, data.n_scratch, data.n_total, self._n_weights]
+        sizes.append(int(self._train))
         self._kept = tensors
         self._code.code.launch("epoch", self._grid, self._threads, self._shared_bytes, [*tensors, *sizes])
         self._host_losses.copy_(self._losses, non_blocking=True)
@@ -180,11 +188,10 @@ class Launch:
         return self._host_best.numpy().reshape(len(self._members), -1)
 
     def commit(self) -> None:
-        """Gives the members their weights and velocities, when the launch is over."""
-        weights, velocity = (host.numpy() for host in self._host)
+        """Gives the members their weights and slots, when the launch is over."""
         for k, member in enumerate(self._members):
-            own = slice(self._starts[k], self._starts[k + 1])
-            member.weights[:], member.velocity[:] = weights[own], velocity[own]
+            for vector, row in zip(member.vectors, self._rows(), strict=True):
+                vector[:] = row[self._starts[k] : self._starts[k + 1]]
             member.epoch += 1
 
 
@@ -201,7 +208,7 @@ class Passes:
     def __init__(self, device: Device, kernels: Callable[[Member], CudaKernels], split: Split, dtype: str):
         self._device, self._kernels = device, kernels
         self._data = DeviceSequences.of(split, dtype, device.torch)
-        self._places: dict[tuple[str, int], Place] = {}
+        self._places: dict[tuple[str, int, int], Place] = {}
         self.n_sequences = self._data.n_sequences
 
     def run(
@@ -248,7 +255,7 @@ class Passes:
 
     def _place(self, member: Member) -> Place:
         network = member.network
-        key = (network.cell.signature, network.n_units)
+        key = (network.cell.signature, network.n_units, len(member.slots))
         if key not in self._places:
             layout = Layout(
                 self._kernels(member).plan,
@@ -260,6 +267,7 @@ class Passes:
                 member.weights.itemsize,
                 self._device.shared_bytes,
                 self._device.tiles,
+                len(member.slots),
             )
             self._places[key] = Place(layout, np.array(list(layout.copies(network.shapes, network.directions))))
         return self._places[key]
@@ -267,9 +275,9 @@ class Passes:
 
 def _groups(members: Sequence[Member], places: Sequence[Place]) -> Iterator[list[int]]:
     """Members that one launch can run: same equations, same size of block; the largest first, and first in each."""
-    groups: dict[tuple[int, str], list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for k in sorted(range(len(members)), key=lambda k: -places[k].n_parameters):
-        groups.setdefault((places[k].layout.threads, members[k].network.cell.signature), []).append(k)
+        groups.setdefault((places[k].layout.threads, *members[k].signature), []).append(k)
     yield from groups.values()
 
 

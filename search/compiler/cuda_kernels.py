@@ -8,6 +8,7 @@ from search.compiler.cuda_native import Code, Device
 from search.compiler.cuda_source import KERNELS, epoch_source, unroll_source
 from search.compiler.plan import Plan, make_plan
 from search.errors import UserError
+from search.rules import Update
 
 UNROLL = tuple(name for name in KERNELS if name != "epoch")
 
@@ -40,20 +41,25 @@ class CudaCompiler:
 
     def __init__(self, device: Device):
         self.device = device
-        self._known: dict[tuple[str, str, str | None], CudaKernels] = {}
+        self._known: dict[tuple[object, ...], CudaKernels] = {}
 
-    def kernels(self, cell: Cell, dtype: str, loss: str | None) -> CudaKernels:
-        """The kernel of an epoch with this loss, or those of an unroll if there is none.
+    def kernels(self, cell: Cell, dtype: str, loss: str | None = None, update: Update | None = None) -> CudaKernels:
+        """The kernel of an epoch with a loss and an update, or those of an unroll if there is none.
 
         Raises:
-            UserError: there is no kernel for the loss.
+            UserError: there is no kernel for the loss, or for clipping by norm.
         """
-        key = (cell.signature, dtype, loss)
+        key = (cell.signature, dtype, loss, update and update.signature)
         if key not in self._known:
             if loss is not None and loss not in LOSSES:
                 raise UserError(f"engine=cuda: loss={loss}: expected one of {', '.join(LOSSES)}")
             plan, tiles = make_plan(cell), self.device.tiles
-            source = unroll_source(plan, tiles) if loss is None else epoch_source(plan, loss, tiles)
+            if update is not None and update.scale_place >= 0:
+                raise UserError("engine=cuda: clip_norm: expected null, or engine=cpu, which clips by norm")
+            if loss is None or update is None:
+                source = unroll_source(plan, tiles)
+            else:
+                source = epoch_source(plan, loss, tiles, update.program)
             code = self.device.code(source, UNROLL if loss is None else ("epoch",), dtype)
             self._known[key] = CudaKernels(plan, code)
         return self._known[key]

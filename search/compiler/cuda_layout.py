@@ -2,10 +2,11 @@
 
 All numbers count numbers, not bytes. In global memory a block's part (its slot) holds, one after the other:
 
-- the parameters, and after them the velocities in the same order: for each direction the matrices of the products
-  with the input, those of the other products, the biases and per-unit parameters, and the output layer's matrix; then
-  the output layer's bias. Matrices with the same operand lie side by side and transposed, as on the CPU: row k of a
-  block is what operand element k adds to each column, so that neighbouring threads read neighbouring numbers;
+- the parameters, and after them each slot of the update in the same order: for each direction the matrices of the
+  products with the input, those of the other products, the biases and per-unit parameters, and the output layer's
+  matrix; then the output layer's bias. Matrices with the same operand lie side by side and transposed, as on the CPU:
+  row k of a block is what operand element k adds to each column, so that neighbouring threads read neighbouring
+  numbers;
 - the noisy input [T, M] and the logits [T, O] of the sequence under way;
 - for each direction: its tape [T + 1, slots * N], columns [T, pre-activations * N], d loss / d y [T, N], and those
   recurrent matrices that found no place in shared memory once more, transposed, for the backward step.
@@ -80,6 +81,7 @@ class Layout:
         itemsize: bytes of a number.
         shared_bytes: shared memory that a block may have.
         tiles: how blocks divide their work.
+        n_slots: of the update.
     """
 
     plan: Plan
@@ -91,6 +93,7 @@ class Layout:
     itemsize: int
     shared_bytes: int
     tiles: Tiles = HARDWARE
+    n_slots: int = 0
 
     @cached_property
     def threads(self) -> int:
@@ -167,7 +170,7 @@ class Layout:
     def job(self) -> dict[str, int]:
         """The fields of `JOB` that the layout decides."""
         n_parameters = self.n_directions * self.layer_parameters + self.n_outputs
-        x = 2 * n_parameters
+        x = (1 + self.n_slots) * n_parameters
         logits = x + self.n_steps * self.n_inputs
         tape, columns, dy, transposed = self.sizes.values()
         return {

@@ -32,6 +32,7 @@ from search.errors import UserError
 # With 512 threads this is all that a multiprocessor has, and with fewer it still lets 512 threads be resident.
 REGISTERS = 128
 
+_FUNCTIONS = ("exp", "log", "log1p", "sqrt", "tanh", "sin", "cos", "floor")
 Argument = torch.Tensor | int
 
 
@@ -106,7 +107,7 @@ def ptx(source: str, name: str, dtype: str, compute_capability: tuple[int, int])
         "I": types.int64,
         "W": types.uint64,
         "U": types.uint64,
-        **{function: getattr(math, function) for function in ("exp", "log", "log1p", "sqrt", "tanh", "inf", "nan")},
+        **{function: getattr(math, function) for function in (*_FUNCTIONS, "inf", "nan")},
         **{function: getattr(libdevice, function + suffix) for function in ("cospi", "sinpi")},
     }
     exec(compile(source, f"<{name}>", "exec"), names)  # noqa: S102 (source made here from a graph of named operations)
@@ -323,7 +324,7 @@ class _SimulatedCode:
             "R": getattr(np, dtype),
             "D": float,
             **dict.fromkeys(("I", "U", "W"), int),
-            **{function: _quiet(getattr(np, function)) for function in ("exp", "log", "log1p", "sqrt", "tanh")},
+            **{function: _quiet(getattr(np, function)) for function in _FUNCTIONS},
             "cospi": lambda v: type(v)(math.cos(math.pi * v)),
             "sinpi": lambda v: type(v)(math.sin(math.pi * v)),
             "inf": math.inf,

@@ -28,15 +28,17 @@ from search.compiler.cuda_printer import Printer
 from search.compiler.plan import Plan, Product, Stage
 from search.losses import LOSSES as REFERENCE
 from search.randomness import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL
+from search.rules.trace import Program
 
 # The kernels, with their arguments: pointers to numbers, to integers of some size, or int64.
 EPOCH = {
     "g": "real *",
     "jobs": "int64 *",
-    "settings": "float64 *",
+    "noises": "float64 *",
+    "shared": "float64 *",
     "copies": "int64 *",
     "weights": "real *",
-    "velocity": "real *",
+    "slots": "real *",
     "inputs": "real *",
     "starts": "int64 *",
     "lengths": "int64 *",
@@ -54,6 +56,7 @@ EPOCH = {
     "slot_size": "int64",
     "scratch_size": "int64",
     "n_total": "int64",
+    "n_weights": "int64",
     "train": "int64",
 }
 LAYER = {"g": "real *", "jobs": "int64 *"}
@@ -71,13 +74,22 @@ _OPERATIONS = {
     "tanh": "tanh({})",
     "relu": "zero if {0} < zero else {0}",  # NaN stays NaN
     "exp": "exp({})",
+    "log": "log({})",
+    "sqrt": "sqrt({})",
+    "sin": "sin({})",
+    "cos": "cos({})",
+    "abs": "abs({})",
+    "floor": "R(floor({}))",
+    "max": "{0} if {0} > {1} or {0} != {0} else {1}",
+    "min": "{0} if {0} < {1} or {0} != {0} else {1}",
+    "where": "{1} if {0} > zero else {2}",
     "positive": "one if {} > zero else zero",
 }
 
 
-def epoch_source(plan: Plan, loss: str, tiles: Tiles) -> str:
+def epoch_source(plan: Plan, loss: str, tiles: Tiles, program: Program) -> str:
     """Source of the kernel ``epoch``, which trains on, or evaluates, all sequences of an order for each member."""
-    printer = _Printer(plan, tiles)
+    printer = _Printer(plan, tiles, program)
     printer.epoch(loss)
     return printer.text
 
@@ -96,9 +108,9 @@ def _at(index: str) -> str:
 
 
 class _Printer(Printer):
-    def __init__(self, plan: Plan, tiles: Tiles):
+    def __init__(self, plan: Plan, tiles: Tiles, program: Program | None = None):
         super().__init__()
-        self._plan, self._tiles = plan, tiles
+        self._plan, self._tiles, self._program = plan, tiles, program
         self._order = plan.preactivations
         self._operands, self._passed, self._recurrent = operands(plan), passed(plan), recurrent(plan)
         # Columns of the recurrent products before each, in numbers of pre-activations.
@@ -126,9 +138,8 @@ class _Printer(Printer):
         """A member's epoch, from its parameter vector into the slot and back."""
         self.put(f"job = taken * {len(JOB)}", "w = slot")
         self.fields(JOB, "n_units", "n_inputs", "n_outputs", "n_directions", "n_parameters", "chip")
-        self.put("n = n_units", "noise = R(settings[taken * 6 + 5])")
-        rule = ("rate", "momentum", "lookahead", "at_once", "bound")
-        self.put(*(f"{name} = R(settings[taken * 6 + {k}])" for k, name in enumerate(rule)))
+        assert self._program is not None
+        self.put("n = n_units", "noise = R(noises[taken])")
         self._shares()
         self._copy_parameters(store=False)
         with self.inside("for d in range(n_directions):"):
@@ -146,6 +157,9 @@ class _Printer(Printer):
                 self.put("stopped = I(1)", "break")
             self.put("index = I(orders[taken * n_sequences + i])")
             self.put("n_steps = lengths[index]", "first = starts[index]")
+            n_shared = len(self._program.shared)
+            self.put(f"now = (taken * n_sequences + i) * {n_shared}")
+            self.put(*(f"rule_{node} = R(shared[now + {k}])" for k, node in enumerate(self._program.shared)))
             self._input()
             # Forward through all directions, then backward; one copy of the code for all products.
             forward = [lambda p=p: self._input_product(p) for p in self._plan.inputs] + [self._logits]
@@ -263,12 +277,17 @@ class _Printer(Printer):
             ):
                 self.put("near = slot + target + c * target_stride + r")
                 self.put("there = vector + source + r * source_stride + c")
+                assert self._program is not None
+                slots = [
+                    (f"slots[there + {j} * n_weights]", f"g[near + {j + 1} * n_parameters]")
+                    for j in range(len(self._program.slots))
+                ]
                 if store:
-                    self.put("weights[there] = g[near]", "velocity[there] = g[near + n_parameters]")
+                    self.put("weights[there] = g[near]", *(f"{outside} = {inside}" for outside, inside in slots))
                 else:
                     self.put("g[near] = weights[there]")
                     with self.inside("if train != 0:"):
-                        self.put("g[near + n_parameters] = velocity[there]")
+                        self.put("pass", *(f"{inside} = {outside}" for outside, inside in slots))
         self.phase_ends()
 
     def _start_layer(self) -> None:
@@ -437,18 +456,28 @@ class _Printer(Printer):
         self.put("b_depth = l_step", "n_rows = n", "n_depth = n_steps", "n_columns = n_outputs", "mode = I(2)")
         self.put("result = out", "result_row = n_outputs")
 
-    @staticmethod
-    def _update(at: str, gradient: str) -> list[str]:
-        """The update of `search.engines.engine.Member.rule`; the new weight is `value`."""
-        return [
-            f"change = {gradient}",
-            "change = bound if change > bound else -bound if change < -bound else change",  # NaN stays NaN
-            "change *= rate",
-            f"speed = momentum * g[{at} + n_parameters] - change",
-            f"value = g[{at}] + (lookahead * speed - at_once * change)",
-            f"g[{at} + n_parameters] = speed",
-            f"g[{at}] = value",
-        ]
+    def _update(self, at: str, gradient: str) -> list[str]:
+        """The update of a weight; what it becomes is `value`."""
+        assert self._program is not None
+        program = self._program
+        names = {node: f"rule_{node}" for node in program.shared} | {node: f"new_{node}" for node in program.own}
+        lines = []
+        for index in program.own:
+            node = program.nodes[index]
+            match node.op:
+                case "const":
+                    value = f"R({node.value!r})"
+                case "gradient":
+                    value = gradient
+                case "weight":
+                    value = f"g[{at}]"
+                case "slot":
+                    value = f"g[{at} + {program.slots.index(node.name) + 1} * n_parameters]"
+                case operation:
+                    value = _OPERATIONS[operation].format(*(names[a] for a in node.args))
+            lines.append(f"{names[index]} = {value}")
+        lines += [f"g[{at} + {j} * n_parameters] = {names[node]}" for j, node in enumerate(program.new, 1)]
+        return [*lines, f"value = {names[program.weight]}", f"g[{at}] = value"]
 
     # The recurrence
 

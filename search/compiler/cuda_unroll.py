@@ -34,7 +34,7 @@ class _Unroll(torch.autograd.Function):
     def forward(
         ctx: Any, compiler: CudaCompiler, cell: Cell, names: tuple[str, ...], x: torch.Tensor, *values: torch.Tensor
     ) -> torch.Tensor:
-        code = compiler.kernels(cell, str(x.dtype).removeprefix("torch."), None)
+        code = compiler.kernels(cell, str(x.dtype).removeprefix("torch."))
         params = {name: value.detach() for name, value in zip(names, values, strict=True)}
         ctx.layer = _Layer(compiler, code, params, x.detach())
         return ctx.layer.forward()

@@ -9,11 +9,13 @@ from search.cells.cell import Cell
 from search.compiler.llvm import Target
 from search.compiler.llvm_cell import cell_module
 from search.compiler.llvm_library import library
+from search.compiler.llvm_rule import rule_module
 from search.compiler.native import Code, object_code
 from search.compiler.plan import Plan, make_plan
+from search.rules import Update
 
 _lock = threading.Lock()
-_loaded: dict[tuple[str, Target, str | None], "Kernels"] = {}
+_loaded: dict[tuple[object, ...], "Kernels"] = {}
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Kernels:
 
     Attributes:
         plan: what it was made from.
+        clips_norm: whether its updates wait for the norm of all gradients.
         target: the numbers and vectors it works on.
         code: the functions that `search.compiler.llvm_cell.cell_module` describes.
         cached: whether the code was found in the cache on disk.
@@ -29,6 +32,7 @@ class Kernels:
     """
 
     plan: Plan
+    clips_norm: bool
     target: Target
     code: Code
     cached: bool
@@ -39,19 +43,25 @@ class Kernels:
         return self.code.function(name)
 
 
-def kernels(cell: Cell, dtype: str, loss: str | None) -> Kernels:
-    """The kernels of a cell: those of an epoch with this loss, or those of an unroll if there is none.
+def kernels(cell: Cell, dtype: str, loss: str | None = None, update: Update | None = None) -> Kernels:
+    """The kernels of a cell: those of an epoch with a loss and an update, or those of an unroll if there is none.
 
     Raises:
         UserError: the equations of the cell are not legal.
     """
     target = Target.host(dtype)
-    key = (cell.signature, target, loss)
+    clips_norm = update is not None and update.scale_place >= 0
+    key = (cell.signature, target, loss, clips_norm, update and update.signature)
     with _lock:
         if key not in _loaded:
             start = time.perf_counter()
             plan = make_plan(cell)
             shared, _ = object_code(f"library {target}", lambda: library(target))
-            own, cached = object_code(f"cell {key}", lambda: cell_module(plan, target, loss))
-            _loaded[key] = Kernels(plan, target, Code([shared, own]), cached, time.perf_counter() - start)
+            own, cached = object_code(f"cell {key[:-1]}", lambda: cell_module(plan, target, loss, clips_norm))
+            objects = [shared, own]
+            if update is not None:
+                rule, _ = object_code(f"rule {update.signature} {target}", lambda: rule_module(update.program, target))
+                objects.append(rule)
+            seconds = time.perf_counter() - start
+            _loaded[key] = Kernels(plan, clips_norm, target, Code(objects), cached, seconds)
         return _loaded[key]

@@ -22,16 +22,16 @@ GUARD = ROW_TILE
 
 _LARGE_PAGE = 2**21
 
-# The arrays that have the layout of the parameters.
-KINDS = ("weights", "velocity", "gradients")
+# The arrays that have the layout of the parameters and words of their own in the records. Those of the update's slots
+# have none: they lie behind the weights, each as far from the one before.
+KINDS = ("weights", "gradients")
 
-# The words of the update, see `search.engines.engine.Member.rule`.
-RULE = ("rate", "momentum", "ahead", "step", "bound")
 JOB = (
     *("n_sequences", "order", "starts", "lengths", "inputs", "n_inputs", "n_outputs", "n_directions"),
     *("targets", "target_starts", "target_lengths", "scratch", "best"),
     *("layers", "logits", "logit_stride", "logit_width", "noisy", "zeros", "stop", "train"),
-    *("bias_weights", "bias_velocity", "bias_gradients", *RULE, "noise", "seed", "epoch", "loss"),
+    *("bias_weights", "bias_gradients", "slot_distance", "shared", "n_shared", "scale_place"),
+    *("noise", "seed", "epoch", "loss"),
 )
 UNROLL = ("layer", "n_steps", "n_batch", "x", "tape", "tape_size", "dy", "dy_size", "dx", "dx_stride", "transposed")
 
@@ -40,8 +40,8 @@ def layer_fields(plan: Plan) -> tuple[str, ...]:
     """Names of the words of a layer's record."""
     return (
         *("n_inputs", "n_units", "unit_stride", "tape", "tape_stride", "columns", "column_stride", "zeros"),
-        *("carry", "fed", "dy", "vector_weights", "vector_velocity", "vector_gradients"),
-        *("out_weights", "out_velocity", "out_transposed"),
+        *("carry", "fed", "dy", "vector_weights", "vector_gradients"),
+        *("out_weights", "out_gradients", "out_transposed"),
         *(f"column.{name}" for name in plan.preactivations),
         *(f"segment_width.{s}" for s in range(len(plan.segments))),
         *(f"{word}.{p}" for p in range(len(plan.products)) for word in (*KINDS, "stride", "width")),
@@ -78,19 +78,22 @@ class Record:
         return self._words.ctypes.data
 
 
+# Rows and stride of arrays, by name.
+Shapes = Mapping[str, tuple[int, int]]
+
+
 class Arena:
     """One buffer for all arrays of a layer, kept for the next use, so that a thread asks for memory once."""
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, np.uint8)
 
-    def take(self, groups: Sequence[Mapping[str, tuple[int, int]]], dtype: np.dtype) -> list[dict[str, np.ndarray]]:
+    def take(self, groups: Sequence[Shapes], dtype: np.dtype) -> list[dict[str, np.ndarray]]:
         """Arrays of zeros [rows, stride] by name, for each group of shapes; what was taken before is void.
 
-        Each has `GUARD` rows before and after it.
+        Each has `GUARD` rows before and after it. The groups follow one another.
         """
-        sizes = [[(rows + 2 * GUARD) * stride for rows, stride in group.values()] for group in groups]
-        sizes = [[-(-size * dtype.itemsize // LINE_BYTES) * LINE_BYTES for size in group] for group in sizes]
+        sizes = [[LINE_BYTES * lines(shape, dtype) for shape in group.values()] for group in groups]
         total = sum(map(sum, sizes))
         if len(self._buffer) < total:
             self._buffer = _large_pages(total)
@@ -106,6 +109,12 @@ class Arena:
                 start += size
             taken.append(arrays)
         return taken
+
+
+def lines(shape: tuple[int, int], dtype: np.dtype) -> int:
+    """Cache lines of an array of rows and stride, with its guards."""
+    rows, stride = shape
+    return -(-(rows + 2 * GUARD) * stride * dtype.itemsize // LINE_BYTES)
 
 
 def _large_pages(size: int) -> np.ndarray:
@@ -207,34 +216,31 @@ class Layout:
             words |= {f"stride.{p}": self.stride(columns), f"width.{p}": columns // self.target.lanes}
         return words
 
-    def buffers(self, n_steps: int, kinds: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Rows and stride of each array of the layer, by the word of its record that points at it.
-
-        Of the matrices there are those `kinds` of arrays that are asked for.
-        """
+    def buffers(self, n_steps: int) -> dict[str, tuple[int, int]]:
+        """Rows and stride of the layer's arrays but its parameters, by the word of its record that points at each."""
         plan, unit_stride = self.plan, self.unit_stride
-        shapes = {
+        return {
             "tape": (n_steps + 1, self.tape_stride),
             "columns": (n_steps, self.column_stride),
             "carry": (len(plan.state), unit_stride),
             "fed": (len(plan.products), unit_stride),
             "zeros": (1, max(self.column_stride, unit_stride, self.padded(self.n_inputs))),
         }
-        shapes |= {f"vector_{kind}": (len(plan.vectors), unit_stride) for kind in KINDS}
-        for p, product in enumerate(plan.products):
-            shape = self.product_rows(product), self.stride(self.product_columns(product))
-            shapes |= {f"{kind}.{p}": shape for kind in kinds}
+
+    def parameters(self, kind: str) -> dict[str, tuple[int, int]]:
+        """The same for the arrays of one kind that hold what there is of each parameter: weights, gradients, ..."""
+        shapes = {f"vector_{kind}": (len(self.plan.vectors), self.unit_stride)}
+        for p, product in enumerate(self.plan.products):
+            shapes[f"{kind}.{p}"] = self.product_rows(product), self.stride(self.product_columns(product))
         return shapes
 
-    def output_buffers(self, n_steps: int, n_outputs: int) -> dict[str, tuple[int, int]]:
+    def output_parameters(self, kind: str, n_outputs: int) -> dict[str, tuple[int, int]]:
         """The same for the layer's part of the output layer."""
-        out = (self.n_units, self.stride(n_outputs))
-        return {
-            "out_weights": out,
-            "out_velocity": out,
-            "out_transposed": (n_outputs, self.unit_stride),
-            "dy": (n_steps, self.unit_stride),
-        }
+        return {f"out_{kind}": (self.n_units, self.stride(n_outputs))}
+
+    def output_buffers(self, n_steps: int, n_outputs: int) -> dict[str, tuple[int, int]]:
+        """The same as `buffers` for what the output layer needs besides."""
+        return {"out_transposed": (n_outputs, self.unit_stride), "dy": (n_steps, self.unit_stride)}
 
     def views(self, arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
         """The layer's parameters in its arrays, by name, in the shapes of `Cell.parameters`; `kind` is weights, ..."""

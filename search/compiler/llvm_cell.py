@@ -1,6 +1,6 @@
 """The kernels of one cell, printed from its plan: a layer forward and backward over a sequence, an epoch, an unroll."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -11,16 +11,17 @@ from search.compiler.plan import Plan, Product, Stage
 from search.losses import LOSSES
 
 
-def cell_module(plan: Plan, target: Target, loss: str | None) -> ir.Module:
-    """A module for one cell, to be linked with the library.
+def cell_module(plan: Plan, target: Target, loss: str | None, clips_norm: bool) -> ir.Module:
+    """A module for one cell, to be linked with the library and, for an epoch, with a rule.
 
-    It defines ``int epoch(void *job)``, for records with the fields `layout.JOB`, if there is a loss to train
-    with; otherwise ``int unroll_forward(void *)`` and ``int unroll_backward(void *)`` for records of `layout.UNROLL`.
+    It defines ``int epoch(void *job)``, for records with the fields `layout.JOB`, if there is a loss to train with,
+    `clips_norm` saying whether updates wait for the norm of all gradients; otherwise ``int unroll_forward(void *)`` and
+    ``int unroll_backward(void *)`` for records of `layout.UNROLL`.
     """
     module = ir.Module("cell")
     cell = _Cell(plan, target, module)
     if loss:
-        cell.define("epoch", lambda b, job: _epoch(b, job, cell, loss))
+        cell.define("epoch", lambda b, job: _epoch(b, job, cell, loss, clips_norm))
     else:
         cell.define("unroll_forward", lambda b, job: _unroll_forward(b, job, cell))
         cell.define("unroll_backward", lambda b, job: _unroll_backward(b, job, cell))
@@ -104,7 +105,7 @@ class _Cell:
         return b.at(row, b.mul(b.const(self.plan.tape[node]), layer.size("unit_stride")))
 
     def vector(self, b: Builder, layer: _Fields, kind: str, name: str) -> ir.Value:
-        """Address of a parameter that has one number for each unit; `kind` is weights, velocity or gradients."""
+        """Address of a parameter that has one number for each unit; `kind` is weights or gradients."""
         place = b.const(self.plan.vectors.index(name))
         return b.at(layer.pointer(f"vector_{kind}"), b.mul(place, layer.size("unit_stride")))
 
@@ -320,27 +321,39 @@ class _Cell:
         *rest: ir.Value,
     ) -> None:
         """Calls `kernel`, gemm_update or gemm_accumulate, with the gradient of each product's matrix."""
+        updated = {"gemm_update": "weights", "gemm_accumulate": "gradients"}[kernel]
         for p, product in enumerate(self.plan.products):
             _, w_stride, width, column = self.product(b, layer, product)
             left = self.operand(b, layer, product, tape, x)
             d = b.at(layer.pointer("columns"), column)
             gradient = [w_stride, left.start, left.stride, d, layer.size("column_stride"), left.size, n_steps, width]
-            updated = {"gemm_update": ("weights", "velocity"), "gemm_accumulate": ("gradients",)}[kernel]
-            matrices = [layer.pointer(f"{kind}.{p}") for kind in updated]
-            b.call(self.library[kernel], [*matrices, *gradient, *rest])
+            b.call(self.library[kernel], [layer.pointer(f"{updated}.{p}"), *gradient, *rest])
+
+    def parameters(self, b: Builder, layer: _Fields, logit_stride: ir.Value) -> Iterator[tuple[ir.Value, ...]]:
+        """Weights, gradients and size of the arrays of all matrices of a layer, its part of the output's among them."""
+        n_units = layer.size("n_units")
+        for p, product in enumerate(self.plan.products):
+            rows = layer.size("n_inputs") if product.operand == "x" else n_units
+            size = b.mul(rows, layer.size(f"stride.{p}"))
+            yield layer.pointer(f"weights.{p}"), layer.pointer(f"gradients.{p}"), size
+        yield layer.pointer("out_weights"), layer.pointer("out_gradients"), b.mul(n_units, logit_stride)
 
 
-def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str) -> None:
+def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str, clips_norm: bool) -> None:
     """Trains on, or evaluates, each sequence of the order; returns 1 if it was told to stop."""
     call, lanes = cell.library, cell.target.lanes
     job = _Fields(b, job_address, layout.JOB)
     logits, logit_stride, logit_width = job.pointer("logits"), job.size("logit_stride"), job.size("logit_width")
     n_inputs, n_outputs, zeros, zero = job.size("n_inputs"), job.size("n_outputs"), job.pointer("zeros"), b.const(0)
-    noise, rule = job.real("noise"), [job.real(name) for name in layout.RULE]
+    noise, distance = job.real("noise"), job.size("slot_distance")
+    bias = [job.pointer("bias_weights"), job.pointer("bias_gradients"), b.mul(logit_width, b.const(lanes))]
     train = b.icmp_signed("!=", job.size("train"), zero)
-    total = b.alloca(DOUBLE)
+    total, squares = b.alloca(DOUBLE), b.alloca(DOUBLE)
     b.store(ir.Constant(DOUBLE, 0.0), total)
     restore = b.flush_denormals()
+
+    def add_to(sum: ir.Value, value: ir.Value) -> None:
+        b.store(b.fadd(b.load(sum, typ=DOUBLE), value), sum)
 
     def sequence(position: ir.Value) -> None:
         stop = b.load(job.pointer("stop"), typ=INT32, align=4)
@@ -354,6 +367,7 @@ def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str) -> None:
             for name in ("lengths", "starts", "target_starts", "target_lengths")
         )
         last = b.sub(n_steps, b.const(1))
+        update = (distance, b.at(job.pointer("shared"), b.mul(position, job.size("n_shared"))))
         clean = b.at(job.pointer("inputs"), b.mul(first, n_inputs))
         noisy = b.fcmp_unordered("!=", noise, ir.Constant(cell.target.real, 0.0))
         with b.if_then(noisy):
@@ -401,33 +415,65 @@ def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str) -> None:
             b.call(cell.backward, [layer.start, tape, dy, n_steps])
             x_first, x_step = walk(x, n_inputs)
             inputs = _Operand(x_first, x_step, n_inputs)
-            cell.each_gradient(b, layer, tape, inputs, n_steps, "gemm_update", *rule)
             left = (output(layer, tape), tape_stride, *d_logits, n_units, n_steps, logit_width)
-            b.call(call["gemm_update"], [w, layer.pointer("out_velocity"), logit_stride, *left, *rule])
-            if cell.plan.vectors:
-                vectors = [layer.pointer(f"vector_{kind}") for kind in ("weights", "velocity", "gradients")]
-                size = b.mul(b.const(len(cell.plan.vectors)), unit_stride)
-                b.call(call["update"], [*vectors, size, *rule])
+            if clips_norm:
+                cell.each_gradient(b, layer, tape, inputs, n_steps, "gemm_accumulate")
+                b.call(call["gemm_accumulate"], [layer.pointer("out_gradients"), logit_stride, *left])
+            else:
+                cell.each_gradient(b, layer, tape, inputs, n_steps, "gemm_update", *update)
+                b.call(call["gemm_update"], [w, logit_stride, *left, *update])
+                if cell.plan.vectors:
+                    b.call(call["update"], [*vectors(layer), *update])
+
+        def vectors(layer: _Fields) -> tuple[ir.Value, ...]:
+            size = b.mul(b.const(len(cell.plan.vectors)), layer.size("unit_stride"))
+            return layer.pointer("vector_weights"), layer.pointer("vector_gradients"), size
+
+        def add_squares(layer: _Fields, *_: object) -> None:
+            arrays = [*cell.parameters(b, layer, logit_stride), *([vectors(layer)] if cell.plan.vectors else [])]
+            for _, gradients, size in arrays:
+                add_to(squares, b.call(call["sum_of_squares"], [gradients, size]))
+
+        def update_all(layer: _Fields, *_: object) -> None:
+            arrays = [*cell.parameters(b, layer, logit_stride), *([vectors(layer)] if cell.plan.vectors else [])]
+            for array in arrays:
+                b.call(call["update"], [*array, *update])
 
         directions(forward)
-        bias = [job.pointer(f"bias_{kind}") for kind in ("weights", "velocity", "gradients")]
         counted = LOSSES[loss].errors is not None  # errors, of which the host takes the sum, and not the loss
         targets = b.gep(job.pointer("targets"), [target], source_etype=INT32 if counted else cell.target.real)
         with b.if_then(b.or_(train, ir.Constant(ir.IntType(1), not counted))):
-            where = [logits, logit_stride, targets, n_targets, n_steps, n_outputs, bias[-1], job.pointer("scratch")]
-            b.store(b.fadd(b.load(total, typ=DOUBLE), b.call(call[loss], where)), total)
+            where = [logits, logit_stride, targets, n_targets, n_steps, n_outputs, bias[1], job.pointer("scratch")]
+            add_to(total, b.call(call[loss], where))
         if counted:
             with b.if_then(b.not_(train)):
                 best = b.gep(job.pointer("best"), [first], source_etype=INT32)
                 b.call(call["best_path"], [logits, logit_stride, n_steps, n_outputs, best])
         with b.if_then(train):
             directions(backward)
-            b.call(call["update"], [*bias, b.mul(logit_width, b.const(lanes)), *rule])
+            if clips_norm:
+                b.store(ir.Constant(DOUBLE, 0.0), squares)
+                directions(add_squares)
+                add_to(squares, b.call(call["sum_of_squares"], [bias[1], bias[2]]))
+                _scale(b, b.at(update[1], job.size("scale_place")), b.load(squares, typ=DOUBLE))
+                directions(update_all)
+            b.call(call["update"], [*bias, *update])
 
     b.loop(0, job.size("n_sequences"), 1, sequence)
     b.store(b.load(total, typ=DOUBLE), job.address("loss"))
     restore()
     b.ret(ir.Constant(INT32, 0))
+
+
+def _scale(b: Builder, place: ir.Value, squares: ir.Value) -> None:
+    """Replaces the bound of the norm of gradients by the factor that keeps them within it."""
+    bound = b.load(place, typ=b.target.real, align=b.target.itemsize)
+    norm = b.call(b.module.declare_intrinsic("llvm.sqrt", [DOUBLE]), [squares])
+    double = b.target.real == DOUBLE
+    factor = b.fdiv(bound if double else b.fpext(bound, DOUBLE), norm)
+    one = ir.Constant(DOUBLE, 1.0)
+    factor = b.select(b.fcmp_ordered("<", factor, one), factor, one)
+    b.store(factor if double else b.fptrunc(factor, b.target.real), place, align=b.target.itemsize)
 
 
 def _unroll_forward(b: Builder, job_address: ir.Value, cell: _Cell) -> None:

@@ -1,4 +1,4 @@
-"""The kernels that do not depend on a cell, as LLVM functions: matrix products, updates, noise.
+"""The kernels that depend on neither cell nor rule, as LLVM functions: matrix products, noise.
 
 The losses are in `search.compiler.llvm_losses`.
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from search.compiler import llvm_losses, llvm_math
-from search.compiler.llvm import INT, POINTER, ROW_TILE, VOID, Builder, Target
+from search.compiler.llvm import DOUBLE, INT, POINTER, ROW_TILE, VOID, Builder, Target
 from search.randomness import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL
 
 Values = list[ir.Value]
@@ -24,10 +24,11 @@ def signatures(target: Target) -> dict[str, ir.FunctionType]:
     return {
         "gemm": ir.FunctionType(VOID, [p, n, p, n, p, n, p, n, n, n, n]),
         "gemm_accumulate": ir.FunctionType(VOID, [p, n, p, n, p, n, n, n, n]),
-        "gemm_update": ir.FunctionType(VOID, [p, p, n, p, n, p, n, n, n, n, *[real] * 5]),
+        "gemm_update": ir.FunctionType(VOID, [p, n, p, n, p, n, n, n, n, n, p]),
         "gemv": ir.FunctionType(VOID, [p, p, p, n, n, n, n]),
         "gemv_transposed": ir.FunctionType(VOID, [p, p, p, p, n, n, n, n]),
-        "update": ir.FunctionType(VOID, [p, p, p, n, *[real] * 5]),
+        "update": ir.FunctionType(VOID, [p, p, n, n, p]),
+        "sum_of_squares": ir.FunctionType(DOUBLE, [p, n]),
         "transpose": ir.FunctionType(VOID, [p, n, p, n, n, n]),
         "input_noise": ir.FunctionType(VOID, [p, p, real, n, n, n, n]),
     } | llvm_losses.signatures(target)
@@ -39,10 +40,11 @@ def declare(module: ir.Module, target: Target) -> dict[str, ir.Function]:
 
 
 def library(target: Target) -> ir.Module:
-    """A module that defines all kernels."""
+    """A module that defines all kernels but those of `search.compiler.llvm_rule`."""
     module = ir.Module("library")
-    for name, function in declare(module, target).items():
-        (_EMITTERS | llvm_losses.EMITTERS)[name](Builder(target, function), *function.args)
+    functions = declare(module, target)
+    for name, emit in (_EMITTERS | llvm_losses.EMITTERS).items():
+        emit(Builder(target, functions[name]), *functions[name].args)
     return module
 
 
@@ -75,25 +77,10 @@ def _gemm_accumulate(b: Builder, *args: ir.Value) -> None:
     def finish(value: ir.Value, at: ir.Value) -> None:
         b.write(b.fadd(b.read(g, at), value), g, at)
 
-    _transposed_gemm(b, lambda at: b.prefetch(g, at), finish, stride, a, a_stride, d, d_stride, rows, depth, vectors)
+    transposed_gemm(b, lambda at: b.prefetch(g, at), finish, stride, a, a_stride, d, d_stride, rows, depth, vectors)
 
 
-def _gemm_update(b: Builder, *args: ir.Value) -> None:
-    """Updates w and its velocity v with the gradient a^T @ d, which is never in memory."""
-    w, v, stride, a, a_stride, d, d_stride, rows, depth, vectors, *rule = args
-    rule = [b.splat(number) for number in rule]
-
-    def finish(gradient: ir.Value, at: ir.Value) -> None:
-        _step(b, w, v, at, gradient, *rule)
-
-    def prefetch(at: ir.Value) -> None:
-        b.prefetch(w, at)
-        b.prefetch(v, at)
-
-    _transposed_gemm(b, prefetch, finish, stride, a, a_stride, d, d_stride, rows, depth, vectors)
-
-
-def _transposed_gemm(
+def transposed_gemm(
     b: Builder,
     prepare: Callable[[ir.Value], None],
     finish: Callable[[ir.Value, ir.Value], None],
@@ -270,31 +257,18 @@ def _transpose(b: Builder, *args: ir.Value) -> None:
     b.ret_void()
 
 
-# Updates
+def _sum_of_squares(b: Builder, *args: ir.Value) -> None:
+    """The sum of the squares of g [size], a whole number of vectors, in float64."""
+    g, size = args
+    doubles = ir.VectorType(DOUBLE, b.target.lanes)
 
+    def body(at: ir.Value, total: ir.Value) -> Values:
+        value = b.read(g, at)
+        value = value if value.type == doubles else b.fpext(value, doubles)
+        return [b.fadd(total, b.fmul(value, value))]
 
-def _update(b: Builder, *args: ir.Value) -> None:
-    """Updates w and its velocity v with the gradient g [size], a whole number of vectors; sets g to zero."""
-    w, v, g, size, *rule = args
-    rule = [b.splat(number) for number in rule]
-
-    def body(at: ir.Value) -> None:
-        _step(b, w, v, at, b.read(g, at), *rule)
-        b.write(b.splat(0.0), g, at)
-
-    b.loop(0, size, b.target.lanes, body)
-    b.ret_void()
-
-
-def _step(b: Builder, *args: ir.Value) -> None:
-    """The update of `search.engines.engine.Member.rule`, for one vector."""
-    w, v, at, gradient, rate, momentum, ahead, step, bound = args
-    gradient = b.select(b.fcmp_ordered(">", gradient, bound), bound, gradient)
-    gradient = b.select(b.fcmp_ordered("<", gradient, b.fneg(bound)), b.fneg(bound), gradient)  # NaN stays NaN
-    minus_step = b.fneg(b.fmul(rate, gradient))
-    velocity = b.madd(momentum, b.read(v, at), minus_step)
-    b.write(velocity, v, at)
-    b.write(b.fadd(b.read(w, at), b.madd(ahead, velocity, b.fmul(step, minus_step))), w, at)
+    (total,) = b.loop(0, size, b.target.lanes, body, [ir.Constant(doubles, [0.0] * doubles.count)])
+    b.ret(b.sum_lanes(total))
 
 
 # Noise
@@ -344,10 +318,9 @@ def _input_noise(b: Builder, *args: ir.Value) -> None:
 _EMITTERS: dict[str, Callable[..., None]] = {
     "gemm": _gemm,
     "gemm_accumulate": _gemm_accumulate,
-    "gemm_update": _gemm_update,
     "gemv": _gemv,
     "gemv_transposed": _gemv_transposed,
-    "update": _update,
+    "sum_of_squares": _sum_of_squares,
     "transpose": _transpose,
     "input_noise": _input_noise,
 }

@@ -35,7 +35,9 @@ def compiler_key() -> str:
     """What compiled code depends on besides the cell: what makes code of it, LLVM, and this CPU."""
     digest = hashlib.sha256()
     compiler = Path(__file__).parent
-    others = [compiler.parent / f"{name}.py" for name in ("expression", "losses", "randomness")]
+    others = [
+        compiler.parent / f"{name}.py" for name in ("expression", "losses", "randomness", "cells/trace", "rules/trace")
+    ]
     for path in [*sorted(compiler.glob("*.py")), *others]:
         digest.update(path.read_bytes())
     host = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), binding.get_process_triple())

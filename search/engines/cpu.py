@@ -20,6 +20,7 @@ from search.compiler.layout import Arena
 from search.compiler.llvm_losses import LOSSES
 from search.engines.engine import Epoch, Member
 from search.errors import UserError
+from search.rules import Update
 from search.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class CpuEngine:
     def __init__(self) -> None:
         self.device = _cpu_model()
 
-    def compile(self, cell: Cell, dtype: str, loss: str) -> Kernels:
+    def compile(self, cell: Cell, dtype: str, loss: str, update: Update) -> Kernels:
         """Gets the code that trains a cell. Training does so by itself; this is for showing that it takes time.
 
         Returns:
@@ -47,7 +48,7 @@ class CpuEngine:
         """
         if loss not in LOSSES:
             raise UserError(f"engine=cpu: loss={loss}: expected one of {', '.join(LOSSES)}")
-        return kernels(cell, dtype, loss)
+        return kernels(cell, dtype, loss, update)
 
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         from search.compiler.cpu_unroll import unroll  # needs torch, which training does not
@@ -73,16 +74,17 @@ class CpuTrainer:
         self._stop[0] = 1
 
     def train_epoch(self, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
-        def train(k: int) -> tuple[float, float, np.ndarray, np.ndarray]:
+        def train(k: int) -> tuple[float, float, list[np.ndarray]]:
             start = time.perf_counter()
             with self._pass(members[k], "train", train=True) as epoch:
                 loss = epoch.run(np.ascontiguousarray(orders[k], np.int32), self._stop)
-                weights, velocity = epoch.result("weights"), epoch.result("velocity")
-            return loss, time.perf_counter() - start, weights, velocity
+                vectors = epoch.results()
+            return loss, time.perf_counter() - start, vectors
 
         results = self._each(members, train)
-        for member, (_, _, weights, velocity) in zip(members, results, strict=True):
-            member.weights[:], member.velocity[:] = weights, velocity
+        for member, (_, _, vectors) in zip(members, results, strict=True):
+            for vector, trained in zip(member.vectors, vectors, strict=True):
+                vector[:] = trained
             member.epoch += 1
         total, seconds = (np.array([result[i] for result in results]) for i in (0, 1))
         return Epoch(total / self._task.splits["train"].n_predicted, seconds)
@@ -103,7 +105,7 @@ class CpuTrainer:
 
     @contextmanager
     def _pass(self, member: Member, split: str, train: bool) -> Iterator[Pass]:
-        code = self._engine.compile(member.network.cell, self._dtype, self._task.loss)
+        code = self._engine.compile(member.network.cell, self._dtype, self._task.loss, member.update)
         arena = self._arenas.pop() if self._arenas else Arena()
         try:
             yield Pass(member, code, self._data[split], arena, train)

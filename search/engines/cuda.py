@@ -11,6 +11,7 @@ import torch
 from search import losses
 from search.cells import Cell
 from search.engines.engine import Epoch, Member
+from search.rules import Update
 from search.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -37,16 +38,16 @@ class CudaEngine:
         self._compiler = CudaCompiler(on or device())
         self.device = self._compiler.device.name
 
-    def compile(self, cell: Cell, dtype: str, loss: str) -> CudaKernels:
+    def compile(self, cell: Cell, dtype: str, loss: str, update: Update) -> CudaKernels:
         """Gets the code that trains a cell. Training does so by itself; this is for showing that it takes time.
 
         Returns:
             the kernels; `cached` says whether they were on disk, `seconds` what it took to get them the first time
 
         Raises:
-            UserError: the engine has no kernel for the loss.
+            UserError: the engine has no kernel for the loss or the update.
         """
-        return self._compiler.kernels(cell, dtype, loss)
+        return self._compiler.kernels(cell, dtype, loss, update)
 
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         from search.compiler.cuda_unroll import unroll
@@ -65,7 +66,7 @@ class CudaTrainer:
         from search.compiler.cuda_epoch import Passes
 
         def kernels(member: Member) -> CudaKernels:
-            return engine.compile(member.network.cell, dtype, task.loss)
+            return engine.compile(member.network.cell, dtype, task.loss, member.update)
 
         self._task, self._stopped = task, False
         self._passes = {name: Passes(device, kernels, split, dtype) for name, split in task.splits.items()}

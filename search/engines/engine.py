@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from search.cells import Cell
 from search.network import Network
+from search.rules import Update
 from search.tasks.task import Task
 
 if TYPE_CHECKING:  # torch takes seconds to load, and not every engine needs it
@@ -27,31 +27,46 @@ class Member:
 
     Attributes:
         network: what is trained.
-        lr, momentum, input_noise: PROTOCOL section 3; the noise is a standard deviation.
+        update: what is done with the weights after each sequence.
+        input_noise: standard deviation of the noise on the inputs.
         seed: of the input noise.
-        weights, velocity: parameter vectors [network.n_parameters] in the trainer's dtype.
+        weights: parameter vector [network.n_parameters] in the trainer's dtype.
+        slots: what the update keeps, by name; each as `weights`.
         epoch: epochs trained so far.
-        nesterov: whether the momentum is Nesterov's, or else the standard one.
-        clip: whether each gradient is clipped to [-1, 1].
     """
 
     network: Network
-    lr: float
-    momentum: float
+    update: Update
     input_noise: float
     seed: int
     weights: np.ndarray
-    velocity: np.ndarray
+    slots: dict[str, np.ndarray]
     epoch: int = 0
-    nesterov: bool = True
-    clip: bool = False
+
+    @staticmethod
+    def new(network: Network, update: Update, input_noise: float, seed: int, dtype: str) -> Member:
+        """A member before its first epoch.
+
+        Raises:
+            UserError: this machine has not the memory for it.
+        """
+        weights = network.initial(seed, dtype)
+        slots = {name: np.zeros_like(weights) for name in update.program.slots}
+        return Member(network, update, input_noise, seed, weights, slots)
 
     @property
-    def rule(self) -> tuple[float, float, float, float, float]:
-        """The update as five numbers (e, m, a, s, c): of a gradient g clipped to [-c, c] it makes
-        ``v <- m v - e g``, ``w <- w + a v - s e g`` (PROTOCOL section 3)."""
-        ahead, step = (self.momentum, 1.0) if self.nesterov else (1.0, 0.0)
-        return self.lr * (1.0 - self.momentum), self.momentum, ahead, step, 1.0 if self.clip else math.inf
+    def vectors(self) -> list[np.ndarray]:
+        """The weights, then the slots in order."""
+        return [self.weights, *self.slots.values()]
+
+    @property
+    def signature(self) -> tuple[str, str]:
+        """The equations of cell and update: members of one signature can share code."""
+        return self.network.cell.signature, self.update.signature
+
+    def copy(self) -> Member:
+        """The same, with arrays of its own."""
+        return replace(self, weights=self.weights.copy(), slots={k: v.copy() for k, v in self.slots.items()})
 
 
 @dataclass(frozen=True)
@@ -71,9 +86,9 @@ class Trainer(Protocol):
     """Trains and evaluates members on one task. What a member computes depends on itself alone."""
 
     def train_epoch(self, members: Sequence[Member], orders: Sequence[np.ndarray]) -> Epoch:
-        """One epoch of online Nesterov SGD for each member, over the training sequences in its order.
+        """One epoch of each member, over the training sequences in its order, with an update after each of them.
 
-        Sets `weights`, `velocity` and `epoch` of the members, all at once when the epoch is complete.
+        Sets `weights`, `slots` and `epoch` of the members, all at once when the epoch is complete.
 
         Args:
             members: K trials; cells, sizes and epochs may differ.
@@ -126,7 +141,7 @@ class Engine(Protocol):
         """
         ...
 
-    def compile(self, cell: Cell, dtype: str, loss: str) -> Compiled | None:
+    def compile(self, cell: Cell, dtype: str, loss: str, update: Update) -> Compiled | None:
         """Gets ready what training a cell needs; None if the engine compiles nothing. Training does it by itself.
 
         Raises:

@@ -16,6 +16,7 @@ from search.engines.engine import Epoch, Interrupted, Member
 from search.losses import LOSSES
 from search.network import Network
 from search.randomness import input_noise
+from search.rules import Update
 from search.tasks.task import Task
 
 
@@ -87,7 +88,7 @@ class ReferenceEngine:
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         return layer(cell, {name: p[None] for name, p in params.items()}, x[None])[0]
 
-    def compile(self, cell: Cell, dtype: str, loss: str) -> None:
+    def compile(self, cell: Cell, dtype: str, loss: str, update: Update) -> None:
         return None
 
     def trainer(self, task: Task, dtype: str = "float32", threads: int = 1) -> "ReferenceTrainer":
@@ -132,6 +133,7 @@ class ReferenceTrainer:
         """Trains a stack of members for an epoch; returns their summed losses [K]."""
         total = torch.zeros(len(stack.members), dtype=torch.float64, device=self._device)
         noisy = any(member.input_noise for member in stack.members)
+        stack.start_epoch(len(order))
         for index in order:
             self._check_stop()
             x, targets = self._data["train"][index]
@@ -178,15 +180,15 @@ def _sent(targets: np.ndarray, device: str, dtype: torch.dtype) -> torch.Tensor:
 def _groups(members: Sequence[Member]) -> Iterator[list[int]]:
     """Indices of members that can train in lockstep: same equations, same epoch."""
 
-    def key(k: int) -> tuple[str, int]:
-        return members[k].network.cell.signature, members[k].epoch
+    def key(k: int) -> tuple[str, str, int]:
+        return *members[k].signature, members[k].epoch
 
     for _, group in groupby(sorted(range(len(members)), key=key), key):
         yield list(group)
 
 
 class _Stack:
-    """Parameters and velocities of several members, padded to the largest hidden size, with a leading axis K."""
+    """Parameters and slots of several members, padded to the largest hidden size, with a leading axis K."""
 
     def __init__(self, members: list[Member], dtype: torch.dtype, device: str):
         self.members = members
@@ -194,17 +196,23 @@ class _Stack:
         first = members[0].network
         n_units = max(member.network.n_units for member in members)
         self.network = Network(first.cell, first.n_inputs, n_units, first.n_outputs, first.bidirectional)
-        self.params, self._velocity, self._mask = {}, {}, {}
+        self._slots = {
+            name: self._stacked([member.slots[name] for member in members], dtype, device) for name in members[0].slots
+        }
+        # 1 where a parameter is a member's own.
+        self._mask = self._stacked([np.ones_like(member.weights) for member in members], dtype, device)
+        weights = self._stacked([member.weights for member in members], dtype, device)
+        self.params = {name: tensor.requires_grad_() for name, tensor in weights.items()}
+
+    def _stacked(self, vectors: list[np.ndarray], dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:
+        """Parameter vectors of the members, one each, by name."""
+        stacked = {}
         for name, shape in self.network.shapes.items():
-            weights, velocity, mask = (np.zeros((len(members), *shape)) for _ in range(3))
-            for k, member in enumerate(members):
-                where = self._padded(name, member.network)
-                weights[k][where] = member.network.unpack(member.weights)[name]
-                velocity[k][where] = member.network.unpack(member.velocity)[name]
-                mask[k][where] = 1.0
-            tensors = (torch.as_tensor(a).to(device, dtype) for a in (weights, velocity, mask))
-            self.params[name], self._velocity[name], self._mask[name] = tensors
-            self.params[name].requires_grad_()
+            whole = np.zeros((len(vectors), *shape))
+            for k, (member, vector) in enumerate(zip(self.members, vectors, strict=True)):
+                whole[k][self._padded(name, member.network)] = member.network.unpack(vector)[name]
+            stacked[name] = torch.as_tensor(whole).to(device, dtype)
+        return stacked
 
     def _padded(self, name: str, network: Network) -> tuple[slice | np.ndarray, ...]:
         """Where the parameter of a smaller network lies in the padded one."""
@@ -229,21 +237,46 @@ class _Stack:
             outputs.append(y.flip(1) if back else y)
         return torch.cat(outputs, dim=-1) @ self.params["W_out"].transpose(1, 2) + self.params["b_out"][:, None]
 
+    def start_epoch(self, n_updates: int) -> None:
+        """Gets ready the hyperparameters of the updates of an epoch."""
+        scheduled = [member.update.scheduled(member.epoch, n_updates) for member in self.members]
+        self._time, self._times = 0, scheduled[0][0]
+        self._hyper = {
+            name: np.stack([np.broadcast_to(hyper[name], n_updates) for _, hyper in scheduled])
+            for name in scheduled[0][1]
+        }
+
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """The update of `Member.rule`, for each member with its own."""
-        rules = list(zip(*(member.rule for member in self.members), strict=True))
-        for (name, w), g in zip(self.params.items(), gradients, strict=True):
-            rate, momentum, ahead, step, bound = (self.each(list(numbers), w.dim()) for numbers in rules)
-            # A padded unit's output need not be zero for every cell; the mask keeps its weights at zero.
-            e_g = rate * torch.clamp(g, -bound, bound) * self._mask[name]
-            v = self._velocity[name].mul_(momentum).sub_(e_g)
-            w.add_(ahead * v).sub_(step * e_g)
+        """The update of each member with its own hyperparameters, in float64 whatever the numbers are."""
+        updates = [member.update for member in self.members]
+        # A padded unit's output need not be zero for every cell; the mask keeps its weights at zero.
+        named = zip(self.params, gradients, strict=True)
+        masked = {name: g.double() * self._mask[name].double() for name, g in named}
+        norms = torch.stack([g.square().flatten(1).sum(dim=1) for g in masked.values()]).sum(dim=0).sqrt()
+        bounds = torch.tensor([update.clip_norm for update in updates], device=norms.device)
+        scales = (bounds / norms).clamp(max=1.0) if bounds.isfinite().any() else torch.ones_like(norms)
+        time, self._time = float(self._times[self._time]), self._time + 1
+        for name, w in self.params.items():
+
+            def each(values: Sequence[float] | np.ndarray | torch.Tensor, like: torch.Tensor = w) -> torch.Tensor:
+                """One number for each member, which broadcasts along the first axis."""
+                numbers = torch.as_tensor(values, dtype=torch.float64, device=like.device)
+                return numbers.reshape(-1, *[1] * (like.dim() - 1))
+
+            bound = each([update.clip_value for update in updates])
+            g = (each(scales) * masked[name]).clamp(-bound, bound)
+            hyper = {key: each(values[:, self._time - 1]) for key, values in self._hyper.items()}
+            slots = {key: vector[name].double() for key, vector in self._slots.items()}
+            weights, new = updates[0].rule.evaluated(g, w.double(), slots, each([time] * len(updates)), hyper)
+            w.copy_(weights)
+            for key, value in new.items():
+                self._slots[key][name].copy_(value)
 
     def store(self) -> None:
-        """Writes weights and velocities back into the members, which have then trained one epoch more."""
+        """Writes weights and slots back into the members, which have then trained one epoch more."""
         for k, member in enumerate(self.members):
-            for source, vector in ((self.params, member.weights), (self._velocity, member.velocity)):
+            for source, vector in zip((self.params, *self._slots.values()), member.vectors, strict=True):
                 for name, view in member.network.unpack(vector).items():
                     view[...] = source[name].detach()[k].cpu().numpy()[self._padded(name, member.network)]
             member.epoch += 1

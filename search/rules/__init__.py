@@ -1,0 +1,168 @@
+"""Update rules, by name, and how their hyperparameters are given."""
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from search.cells.explain import explain, explained, place
+from search.errors import UserError, expect, one_line
+from search.rules.adaptive import Adagrad, Adam, AdamW, Lion, RMSprop, Rprop
+from search.rules.rule import FRACTION, NOT_NEGATIVE, POSITIVE, Range, Rule, check, check_hyperparameter, check_rest
+from search.rules.sgd import SGD
+from search.rules.update import SCHEDULES, Schedule, Update
+
+__all__ = [
+    "DEFAULT",
+    "FRACTION",
+    "NOT_NEGATIVE",
+    "POSITIVE",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Lion",
+    "RMSprop",
+    "Range",
+    "Rprop",
+    "Rule",
+    "Schedule",
+    "Update",
+    "check_value",
+    "legal",
+    "needed",
+    "normal",
+    "rule",
+    "separated",
+    "update",
+]
+
+_RULES: dict[str, type[Rule]] = {
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+    "adagrad": Adagrad,
+    "lion": Lion,
+    "rprop": Rprop,
+}
+DEFAULT: Mapping[str, Any] = {"rule": "sgd"}  # of plans that say nothing of it, which are older than other rules
+# What composes with every rule, and is otherwise as here.
+OPTIONS: Mapping[str, Any] = {
+    "gradient_clipping": False,
+    "clip_value": None,
+    "clip_norm": None,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "period": 1.0,
+    "decay_factor": 0.1,
+}
+_RANGES = {
+    "clip_value": POSITIVE,
+    "clip_norm": POSITIVE,
+    "warmup": NOT_NEGATIVE,
+    "period": POSITIVE,
+    "decay_factor": Range(with_low=False),
+}
+
+
+def rule(definition: Mapping[str, Any]) -> Rule:
+    """The rule of a definition, ``{"rule": name, toggle: value, ...}``, which is what a file of ``optimizer`` holds.
+
+    Raises:
+        UserError: no such rule, toggle, hyperparameter or option, or a value that is not legal.
+    """
+    name = definition.get("rule")
+    if not isinstance(name, str) or (name not in _RULES and "." not in name):
+        raise UserError(f"optimizer.rule={name}: expected one of {', '.join(_RULES)}, or package.module.Class")
+    kind = _RULES.get(name) or _load(name)
+    own = _toggles(kind)
+    for key, value in definition.items():
+        names = ("rule", *own, *kind.hyperparameters, *OPTIONS)
+        expect(key in names, f"optimizer.{key}", value, f"keys among {', '.join(names)}")
+    with explained(kind, "__init__"):
+        made = check(kind(**{key: value for key, value in definition.items() if key in own}))
+    for key, value in definition.items():
+        check_value(made, f"optimizer.{key}", key, value)
+    return made
+
+
+def legal(made: Rule) -> tuple[str, ...]:
+    """Names of the settings of a rule that a space may sample."""
+    return (*made.hyperparameters, *_toggles(type(made)), *OPTIONS)
+
+
+def needed(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hyperparameters that a definition does not give."""
+    return tuple(name for name in rule(definition).hyperparameters if name not in definition)
+
+
+def check_value(made: Rule, key: str, name: str, value: Any) -> None:
+    """Raises UserError unless `value` is possible for a setting of a rule; `key` is what the user typed."""
+    if name in made.hyperparameters:
+        check_hyperparameter(made, key, name, value)
+    elif name == "gradient_clipping":
+        expect(isinstance(value, bool), key, value, "true or false")
+    elif name == "schedule":
+        expect(value in SCHEDULES, key, value, f"one of {', '.join(SCHEDULES)}")
+    elif name in _RANGES:
+        none = OPTIONS[name] is None
+        expect(value in _RANGES[name] or (none and value is None), key, value, str(_RANGES[name]) + ", or null" * none)
+    elif name in _toggles(type(made)):
+        with explained(type(made), "__init__"):
+            dataclasses.replace(made, **{name: value})
+
+
+def normal(definition: Mapping[str, Any], sampled: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition without what is sampled instead, and without options and toggles that are as they are otherwise."""
+    made = rule(definition)
+    given: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(made)} | dict(OPTIONS)
+    return {k: v for k, v in definition.items() if k not in sampled and (k not in given or v != given[k])}
+
+
+def separated(definition: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The definition of the plain rule, and all that it is given besides: hyperparameters, toggles and options."""
+    rule(definition)
+    return {"rule": definition["rule"]}, {key: value for key, value in definition.items() if key != "rule"}
+
+
+def update(definition: Mapping[str, Any], settings: Mapping[str, Any]) -> Update:
+    """The update of a trial.
+
+    Args:
+        definition: of the rule.
+        settings: of the trial, which come before what the definition says; others than the rule's are passed over.
+
+    Raises:
+        UserError: a hyperparameter has no value, or one that is not legal.
+    """
+    plain = rule(definition)
+    values = {**definition, **{name: settings[name] for name in legal(plain) if name in settings}}
+    made = rule(values)
+    for name in made.hyperparameters:
+        expect(name in values, name, "(absent)", str(made.hyperparameters[name]))
+    hyper = {name: float(values[name]) for name in made.hyperparameters}
+    check_rest(made, hyper)
+    options = {**OPTIONS, **{name: values[name] for name in OPTIONS if name in values}}
+    bound = options["clip_value"] or (1.0 if options["gradient_clipping"] else math.inf)
+    rest = (float(options[name]) for name in ("warmup", "period", "decay_factor"))
+    return Update(
+        made, hyper, float(bound), float(options["clip_norm"] or math.inf), Schedule(options["schedule"], *rest)
+    )
+
+
+def _toggles(kind: type[Rule]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _load(path: str) -> type[Rule]:
+    module, _, name = path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # whatever the user's module does as it is imported
+        expected = f"optimizer.rule={path}: expected one of {', '.join(_RULES)}, or package.module.Class"
+        raise UserError(explain(error) or f"{expected} ({one_line(error)})") from error
+    if not (isinstance(kind, type) and issubclass(kind, Rule)):
+        raise UserError(f"{place(kind)}optimizer.rule={path}: expected a subclass of search.rules.Rule")
+    return kind
