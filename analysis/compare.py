@@ -13,7 +13,7 @@ from scipy import stats as scipy_stats
 
 from analysis import best_fraction, stats
 from analysis.best_fraction import Best, Estimate
-from analysis.load import SETTINGS
+from analysis.load import sampled
 from search.errors import expect
 
 Select = Literal["valid", "test"]
@@ -183,12 +183,6 @@ def variants_of(trials: pd.DataFrame) -> list[str]:
     return [variant for variant in trials["variant"].cat.categories if variant in present]
 
 
-def sampled(frame: pd.DataFrame) -> list[str]:
-    """Columns of the sampled settings: the four of every study, and what else one of them sampled."""
-    columns = list(frame.columns.astype(str))
-    return [*SETTINGS, *columns[columns.index(SETTINGS[-1]) + 1 : columns.index("seed")]]
-
-
 def upper_limit(scores: pd.Series) -> float:
     """A limit to scores that a few far worse trials do not move: NaN without data.
 
@@ -257,7 +251,8 @@ def _compare_task(trials: pd.DataFrame, select: Select, adjust: Adjust) -> pd.Da
         [own.numbers + place * apart for place, own in enumerate(searches.values())],
     )
     types = dict.fromkeys(("rank", "trial", "hidden_size"), "Int64")
-    return table[[*COLUMNS, *sampled(trials)]].astype(types | dict.fromkeys(SETTINGS[1:], "float64"))
+    floats = [name for name in sampled(trials) if trials[name].dtype == "float64"]
+    return table[[*COLUMNS, *sampled(trials)]].astype(types | dict.fromkeys(floats, "float64"))
 
 
 def _described(trials: pd.DataFrame, own: _Search) -> dict[str, Any]:

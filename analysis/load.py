@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 from search.curves import read_all
 from search.errors import UserError, expect, one_line
 from search.leases import Record
+from search.space import NUMERIC
 from search.storage import STATUS
 from search.study import PLAN_FILE, Plan, Study, find, read_plan
 
 KEYS = ("study", "task", "variant", "trial", "status")
-SETTINGS = ("hidden_size", "lr", "momentum", "input_noise")
 OUTCOMES = (
     "seed",
     "n_parameters",
@@ -30,7 +30,7 @@ PROVENANCE = ("engine", "device", "dtype", "data_hash", "git_revision")
 ENDING = ("started", "finished", "error")
 
 INTEGERS = ("trial", "hidden_size", "seed", "n_parameters", "best_epoch", "epochs")
-FLOATS = ("lr", "momentum", "input_noise", "valid_score", "test_score", "last_valid_score", "train_seconds")
+FLOATS = ("valid_score", "test_score", "last_valid_score", "train_seconds")
 TIMES = ("started", "finished")
 CURVE = ("study", "task", "variant", "trial", "epoch", "train_loss", "valid_score")
 VERSION = "_version"
@@ -54,10 +54,8 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
         trial          number within its task and variant, from 0
         status         waiting, running, finished, diverged (loss became NaN or infinite) or failed (an error)
         hidden_size    units in the hidden layer (per direction)
-        lr             learning rate
-        momentum       Nesterov momentum
-        input_noise    standard deviation of the noise added to the inputs
-        ...            any further sampled setting: a toggle, forget_bias
+        ...            every other setting that is sampled: those of the optimizer (lr, momentum), input_noise (the
+                       standard deviation of the noise on the inputs), toggles of cells (forget_bias)
         seed           of the trial's weights and noise
         n_parameters   trained weights
         valid_score    best validation score; lower is better; unit of the task
@@ -83,7 +81,9 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
     tasks: dict[str, None] = {}
     variants: dict[str, None] = {}
     rows: list[dict[str, Any]] = []
+    distributions: dict[str, Any] = {}
     for folder, plan in find_all(study, runs):
+        distributions |= {name: spec.get("distribution") for name, spec in plan.space.items()}
         trials = _read_trials(folder, storage)
         own_tasks = dict.fromkeys([plan.task["name"], *(task for task, _ in trials)])
         own_variants = dict.fromkeys([*plan.variants, *(variant for _, variant in trials)])
@@ -95,22 +95,28 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
 
     further = dict.fromkeys(name for row in rows for name in row)
     versions = [name for name in further if name.endswith(VERSION)]
-    known = (*KEYS, *SETTINGS, *OUTCOMES, *PROVENANCE, *ENDING, *versions)
-    others = [name for name in further if name not in known]
-    columns = [*KEYS, *SETTINGS, *others, *OUTCOMES, *PROVENANCE, *versions, *ENDING]
+    known = (*KEYS, *OUTCOMES, *PROVENANCE, *ENDING, *versions)
+    settings = [*distributions, *(name for name in further if name not in known and name not in distributions)]
+    columns = [*KEYS, *settings, *OUTCOMES, *PROVENANCE, *versions, *ENDING]
     frame = pd.DataFrame(rows, columns=columns)
     for name in INTEGERS:  # not by way of the frame, where a gap makes floats of them: seeds have 63 bits
         frame[name] = pd.array([row.get(name) for row in rows], dtype="Int64")
-    for name in FLOATS:
+    for name in (*FLOATS, *(name for name, kind in distributions.items() if kind in NUMERIC and "_int" not in kind)):
         frame[name] = pd.to_numeric(frame[name]).astype("float64")
     for name in TIMES:
         frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")
     for name in ("study", "status", *PROVENANCE, *versions, "error"):
         frame[name] = frame[name].astype("str")
-    for name in others:
+    for name in settings:
         if frame[name].dtype == object:  # toggles with gaps
             frame[name] = frame[name].convert_dtypes()
     return _categories(frame, list(tasks), list(variants))
+
+
+def sampled(frame: pd.DataFrame) -> list[str]:
+    """Columns of the sampled settings of a frame of `load`."""
+    known = (*KEYS, *OUTCOMES, *PROVENANCE, *ENDING)
+    return [name for name in frame.columns.astype(str) if name not in known and not name.endswith(VERSION)]
 
 
 def load_curves(

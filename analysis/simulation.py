@@ -20,7 +20,7 @@ from scipy.special import expit
 
 from analysis.best_fraction import best
 from analysis.compare import BASELINE
-from analysis.load import ENDING, FLOATS, INTEGERS, KEYS, OUTCOMES, PROVENANCE, SETTINGS
+from analysis.load import ENDING, FLOATS, INTEGERS, KEYS, OUTCOMES, PROVENANCE
 from analysis.stats import Floats
 from search.randomness import derive_seed
 from search.study import Plan
@@ -199,8 +199,9 @@ def frames(truth: Truth, draws: Draws, paired: bool, task: str = "jsb") -> list[
             "last_valid_score": np.where(diverged, np.nan, draws.valid[study].ravel()),
             "train_seconds": draws.seconds[study].ravel(),
         }
-        frame = pd.DataFrame(columns).reindex(columns=[*KEYS, *SETTINGS, *OUTCOMES, *PROVENANCE, *ENDING])
-        frame = frame.astype(dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(FLOATS, "float64"))
+        frame = pd.DataFrame(columns).reindex(columns=[*KEYS, *SPACE, *OUTCOMES, *PROVENANCE, *ENDING])
+        floats = (*FLOATS, *(name for name in SPACE if name not in INTEGERS))
+        frame = frame.astype(dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(floats, "float64"))
         made.append(frame.astype({"variant": variants, "task": pd.CategoricalDtype([task], ordered=True)}))
     return made
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.compare import BASELINE, sampled
+from analysis.compare import BASELINE, COLUMNS
 from analysis.findings import VERDICTS
 
 ABSENT = "\N{EN DASH}"
@@ -387,7 +387,7 @@ def _setting(name: str) -> Write:
 
 def sampled_of(table: pd.DataFrame) -> list[str]:
     """Columns of settings in the rows of `compare`."""
-    return sampled(table.assign(seed=0))
+    return [name for name in table.columns.astype(str) if name not in COLUMNS]
 
 
 def or_absent(value: Any, write: Write) -> str:

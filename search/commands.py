@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from search import cells, engines, files, launchers, progress, tasks
+from search import cells, engines, files, launchers, progress, rules, tasks
 from search.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
 from search.composition import Composed, Composer
 from search.errors import FAILED, INTERRUPTED, expect, visible
@@ -19,14 +19,17 @@ from search.keys import NAME_EXPECTED, is_name, shown
 from search.launchers import Job, local
 from search.launchers.job import with_cache, work
 from search.launchers.watch import watch
-from search.space import OPTIONAL, REQUIRED, check_setting
+from search.space import REQUIRED, check_setting
 from search.storage import kept
 from search.study import PLAN_FILE, Plan, Study, find, read_plan, refuse_unless_grown, result_of, storage_url
 from search.sweep import run
 from search.training import Trial, listed
 from search.training import train as train_population
 
-_PLANNED = ("variants", "trials", "epochs", "patience", "seed", "sampler", "paired", "space", "dtype", "storage")
+_PLANNED = (
+    *("variants", "trials", "epochs", "patience", "seed", "sampler", "paired", "space", "dtype", "optimizer"),
+    "storage",
+)
 
 
 def sweep(composed: Composed, composer: Composer) -> int:
@@ -46,6 +49,7 @@ def sweep(composed: Composed, composer: Composer) -> int:
     if old:
         settings = _as_planned(settings, old, composed.said)
         storage_url(folder, old, settings["storage"] if "storage" in composed.said else None)
+    settings["optimizer"] = rules.normal(settings["optimizer"], settings["space"])
     engine = engines.choose(settings["engine"], settings["device"])
     definition = {key: value for key, value in _definition(settings["task"]).items() if key != "cache"}
     given = {key: settings[key] for key in _PLANNED}
@@ -103,16 +107,17 @@ def worker(composed: Composed, composer: Composer) -> int:
 def train(composed: Composed, composer: Composer) -> None:
     """``odyssey train``: trains one trial and prints its result as one line of JSON."""
     settings = composed.settings
-    for name in (*REQUIRED, *OPTIONAL):
+    for name in REQUIRED:
         check_setting(name, name, settings[name])
+    rule, trained_by = rules.separated(settings["optimizer"])
     engine = engines.choose(settings["engine"], settings["device"])
     variant = settings["variant"]
     expect(isinstance(variant, dict), "variant", variant, "a file of the config group, e.g. variant=vanilla")
     cell = cells.define(variant)
     task = tasks.load(_definition(settings["task"]))
-    hyperparameters = {name: settings[name] for name in (*REQUIRED, *OPTIONAL)}
+    hyperparameters = {name: settings[name] for name in REQUIRED} | trained_by
     hyperparameters["hidden_size"] = int(hyperparameters["hidden_size"])
-    trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"])
+    trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"], rule)
     trainer = engine.trainer(task, settings["dtype"], settings["threads"] or engines.n_cores())
     rounds = train_population(
         listed([trial]),

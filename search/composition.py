@@ -18,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from search import keys
 from search.errors import UserError, expect, masked, one_line
+from search.rules import DEFAULT, OPTIONS
 
 _EXPERIMENT = "experiment@_global_"  # as Hydra is told, so that a file of the group needs no `# @package _global_`
-_GROUPS = ("variant", "space", "task", "launcher", "experiment")
-_OPEN = ("variant", "space", "task", "launcher")  # groups that take keys which their files do not have
+_GROUPS = ("variant", "space", "task", "optimizer", "launcher", "experiment")
+_OPEN = ("variant", "space", "task", "optimizer", "launcher")  # groups that take keys which their files do not have
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,13 @@ class Composer:
         if experiment is not None:
             own = self._raw("experiment", experiment)
             contested = [group for group in chosen if group in own]
-            if contested:
+            sampling = "space" in chosen and "optimizer" in own  # which says more of the space
+            if contested or sampling:
                 without = [w for w in words if not w.startswith("experiment=")]
                 bare, _ = self.parsed(command, [*without, "experiment=null"])
                 settings |= self._plain(command, bare, contested)
+                if sampling:
+                    settings["optimizer"]["space"] = self._plain(command, bare, ["optimizer"])["optimizer"]["space"]
             if _EXPERIMENT in said:
                 said |= {*own, *_overridden(own)} - {"defaults"}
         for override in overrides:
@@ -117,6 +121,17 @@ class Composer:
             value = override.value()
             if group == "space" and isinstance(value, dict) and "distribution" in value:
                 settings["space"][name] = OmegaConf.to_container(OmegaConf.create(value))
+        if isinstance(settings.get("optimizer"), dict):
+            sampled = settings["optimizer"].pop("space", None) or {}
+            if "space" in settings:
+                fixed = [key.partition(".")[2] for key in said if key.startswith("optimizer.")]
+                for name in fixed:
+                    sampled.pop(name, None)
+                    free = not (isinstance(settings["space"], dict) and name in settings["space"])
+                    expect(
+                        free, f"optimizer.{name}", settings["optimizer"].get(name), f"no space.{name}, which samples it"
+                    )
+                settings["space"] = _joined(settings["space"], sampled)
         keys.check(command, settings)
         return Composed(settings, {str(k): str(v) for k, v in choices.items()}, frozenset(said))
 
@@ -132,7 +147,8 @@ class Composer:
                 fits = group != "space" or key == "defaults" or isinstance(value, dict)
                 expect(fits, f"{group}/{name}.yaml: {key}", keys.shown(value), "a distribution")
         try:
-            overrides = OverridesParser.create().parse_overrides([_override(command, word) for word in words])
+            typed = [_override(command, word) for word in self._in_groups(command, words)]
+            overrides = OverridesParser.create().parse_overrides(typed)
         except OverrideParseException as error:
             raise UserError(self._explained(command, error)) from None
         folders = [f"'file://{_quoted(str(folder))}'" for folder in self._folders]
@@ -143,6 +159,23 @@ class Composer:
             raise UserError(f"{command}: expected config files that do not refer to one another in a circle") from None
         except Exception as error:  # Hydra's, OmegaConf's and YAML's, of which each has kinds of its own
             raise UserError(self._explained(command, error)) from error
+
+    def _in_groups(self, command: str, words: Sequence[str]) -> list[str]:
+        """The words, of ``odyssey train`` those that name settings of the optimizer as keys of it."""
+        if "optimizer" not in keys.groups(command) or "space" in keys.groups(command):
+            return list(words)
+        chosen = next((word.partition("=")[2] for word in reversed(words) if word.startswith("optimizer=")), "")
+        own = {*self._raw("optimizer", chosen or DEFAULT["rule"]), *OPTIONS} - {"rule", "space"}
+        legal = keys.legal_keys(command)
+        found = []
+        for word in words:
+            name = word.partition("=")[0]
+            if name.isidentifier() and "=" in word and name not in (*legal, *keys.groups(command)):
+                if name not in own:
+                    raise UserError(_unknown(name, [*legal, *sorted(own)]))
+                word = f"optimizer.{word}"
+            found.append(word)
+        return found
 
     def _plain(self, command: str, config: DictConfig, names: Sequence[str]) -> dict[str, Any]:
         try:
@@ -234,6 +267,18 @@ def _overridden(content: dict[str, Any]) -> set[str]:
     entries = content.get("defaults") or []
     names = [str(key) for entry in entries if isinstance(entry, dict) for key in entry]
     return {name.removeprefix("override ").strip().lstrip("/") for name in names}
+
+
+def _joined(space: Any, sampled: Any) -> Any:
+    """A space with what an optimizer samples: of its settings those parts that the space does not state."""
+    if not (isinstance(space, dict) and isinstance(sampled, dict)):
+        return space
+    joined = {name: space[name] for name in ("hidden_size",) if name in space}
+    for name, distribution in (sampled | space).items():
+        both = isinstance(distribution, dict) and isinstance(sampled.get(name), dict)
+        partial = both and "distribution" not in distribution
+        joined[name] = sampled[name] | distribution if partial else distribution
+    return joined
 
 
 def _override(command: str, word: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from search.space import OPTIONAL, REQUIRED
+from search.space import REQUIRED
 from search.study import Plan
 
 OWN = "cache"  # where a user keeps data, which no plan and no repetition says
@@ -24,6 +24,7 @@ def sweep(plan: Plan) -> str:
     shipped = all(_shipped("variant", name) == definition for name, definition in plan.variants.items())
     words = [] if shipped else ["--config-dir", "FOLDER"]
     words += [f"study={_value(plan.study)}", *_group("task", plan.task["name"], plan.task)]
+    words += _optimizer(plan.optimizer)
     keys = ("trials", "epochs", "patience", "seed", "sampler", "paired", "dtype", "storage")
     given = {"variants": list(plan.variants)} | {key: getattr(plan, key) for key in keys}
     words += [f"{key}={_value(value)}" for key, value in given.items()]
@@ -46,10 +47,14 @@ def train(plan: Plan, variant: str, trial: Mapping[str, Any]) -> str:
         KeyError: the trial lacks one of them, for it never began.
     """
     settings = {name: trial[name] for name in plan.space}
-    toggles = {name: value for name, value in settings.items() if name not in (*REQUIRED, *OPTIONAL)}
+    toggles = plan.toggles(settings)
     words = _group("variant", variant, plan.variants[variant] | toggles)
     words += _group("task", plan.task["name"], plan.task)
-    words += [f"{name}={_value(value)}" for name, value in settings.items() if name not in toggles]
+    words += _optimizer(plan.optimizer)
+    own = "" if _shipped("optimizer", plan.optimizer["rule"]) else "optimizer."  # of what a user's rule is given
+    for name, value in settings.items():
+        if name not in toggles:
+            words.append(f"{'' if name in REQUIRED else own}{name}={_value(value)}")
     last = {"seed": trial["seed"], "order_seed": plan.seed, "epochs": plan.epochs, "patience": plan.patience}
     last |= {"engine": trial["engine"], "dtype": plan.dtype}
     return shlex.join(["odyssey", "train", *words, *(f"{name}={_value(value)}" for name, value in last.items())])
@@ -72,6 +77,16 @@ def _group(group: str, name: str, definition: Mapping[str, Any]) -> list[str]:
         chosen, given = f"~{group}", {}
     changed = {key: value for key, value in definition.items() if key not in given or value != given[key]}
     return [chosen, *(f"{group}.{key}={_value(value)}" for key, value in changed.items())]
+
+
+def _optimizer(definition: Mapping[str, Any]) -> list[str]:
+    """Overrides that give an update rule, whose sampled settings are said elsewhere; none for what is the default."""
+    name = definition["rule"]
+    given = _shipped("optimizer", name)
+    chosen = [f"optimizer={name}"] if given else ["~optimizer", f"optimizer.rule={_value(name)}"]
+    changed = {key: value for key, value in definition.items() if key != "rule" and value != given.get(key)}
+    words = [*chosen, *(f"optimizer.{key}={_value(value)}" for key, value in changed.items())]
+    return [] if words == ["optimizer=sgd"] else words
 
 
 def _value(value: Any) -> str:

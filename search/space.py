@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,7 @@ from search.errors import UserError, expect
 from search.keys import is_number
 from search.randomness import derive_seed
 
-REQUIRED = ("hidden_size", "lr", "momentum", "input_noise")
-# Settings of the training that a space may have, with their values; the first is otherwise used.
-OPTIONAL = {"momentum_type": ("nesterov", "standard"), "gradient_clipping": (False, True)}
+REQUIRED = ("hidden_size", "input_noise")  # of every trial, besides what its update rule and its cell need
 BATCH = 16  # trials of a variant that a sampler which learns draws at a time: from all that came before them
 NUMERIC = ("uniform", "log_uniform", "one_minus_log_uniform", "uniform_int", "log_uniform_int")
 
@@ -107,17 +105,28 @@ class Dimension:
 Space = tuple[Dimension, ...]
 
 
-def parse(definition: Mapping[str, Any], legal: tuple[str, ...]) -> Space:
+# ``check(key, name, value)`` raises UserError unless the value is possible for a setting; `key` is what the user typed.
+Check = Callable[[str, str, Any], None]
+
+
+def parse(
+    definition: Mapping[str, Any],
+    legal: Sequence[str],
+    required: Sequence[str] = REQUIRED,
+    check: Check = lambda key, name, value: None,
+) -> Space:
     """Reads a space from its config group.
 
     Args:
         definition: ``{setting: {distribution: ..., low: ..., high: ...}}``.
         legal: names of the settings that may stand in it.
+        required: names of those that must.
+        check: of values of settings of update rules; those of `REQUIRED` are checked anyway.
 
     Raises:
         UserError: names the key and what was expected.
     """
-    for name in REQUIRED:
+    for name in required:
         expect(
             name in definition,
             f"space.{name}",
@@ -126,36 +135,25 @@ def parse(definition: Mapping[str, Any], legal: tuple[str, ...]) -> Space:
         )
     for name in definition:
         expect(name in legal, "space", name, f"settings among {', '.join(legal)}")
-    return tuple(_dimension(name, dict(spec or {})) for name, spec in definition.items())
 
+    def checked(key: str, name: str, value: Any) -> None:
+        check_setting(key, name, value)
+        check(key, name, value)
 
-# Bounds outside which a setting makes no sense: (lowest, whether it itself is allowed, highest, likewise).
-_LIMITS = {
-    "hidden_size": (1, True, math.inf, False),
-    "lr": (0, False, math.inf, False),
-    "momentum": (0, True, 1, False),
-    "input_noise": (0, True, math.inf, False),
-}
+    return tuple(_dimension(name, dict(spec or {}), checked) for name, spec in definition.items())
 
 
 def check_setting(key: str, name: str, value: Any) -> None:
-    """Raises UserError unless `value` is possible for the setting `name`; `key` is what the user typed."""
-    if name in OPTIONAL:
-        legal = ", ".join(str(each).lower() for each in OPTIONAL[name])
-        alike = [each for each in OPTIONAL[name] if each == value and type(each) is type(value)]  # 1 is not true
-        expect(bool(alike), key, value, f"values among {legal}")
-    if name not in _LIMITS:
-        return
-    low, low_in, high, high_in = _LIMITS[name]
-    kind = "a whole number" if name == "hidden_size" else "a number"
-    above = f"of at least {low}" if low_in else f"above {low}"
-    below = "" if high == math.inf else f" and below {high}"
-    whole = is_number(value) and (name != "hidden_size" or value == int(value))
-    inside = whole and (value > low or (low_in and value == low)) and (value < high or (high_in and value == high))
-    expect(bool(inside), key, value, f"{kind} {above}{below}")
+    """Raises UserError unless `value` is possible for a setting of `REQUIRED`, if it is one of them; `key` is what the
+    user typed."""
+    if name == "hidden_size":
+        whole = is_number(value) and value == int(value) and value >= 1
+        expect(whole, key, value, "a whole number of at least 1")
+    elif name == "input_noise":
+        expect(is_number(value) and value >= 0, key, value, "a number of at least 0")
 
 
-def _dimension(name: str, spec: dict[str, Any]) -> Dimension:
+def _dimension(name: str, spec: dict[str, Any], check: Check) -> Dimension:
     key = f"space.{name}"
     distribution = spec.pop("distribution", None)
     expect(
@@ -173,7 +171,7 @@ def _dimension(name: str, spec: dict[str, Any]) -> Dimension:
         once = single and 0 < len(values) == len(set(values))
         expect(once, f"{key}.values", values, "a list of values, each once")
         for value in values:
-            check_setting(f"{key}.values", name, value)
+            check(f"{key}.values", name, value)
         return Dimension(name, distribution, values=tuple(values))
     for field in ("low", "high"):
         expect(is_number(spec.get(field)), f"{key}.{field}", spec.get(field), "a number")
@@ -190,7 +188,7 @@ def _dimension(name: str, spec: dict[str, Any]) -> Dimension:
         raise UserError(f"{key}.points={dimension.points}: expected a whole number of at least 1")
     complement = "1 - " if distribution == "one_minus_log_uniform" else ""
     for field, value in (("low", low), ("high", high)):
-        check_setting(f"{complement}{key}.{field}", name, dimension.value(value))
+        check(f"{complement}{key}.{field}", name, dimension.value(value))
     return dimension
 
 

@@ -23,14 +23,14 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
-from search import cells, checkpoint, curves, files, register, tables
+from search import cells, checkpoint, curves, files, register, rules, tables
 from search.cells import Cell
 from search.errors import UserError, expect, expect_whole, masked, one_line
 from search.keys import KINDS, NAME_EXPECTED, is_name, shown
 from search.leases import ENDED, Claim, Leases, Outcome, Planned, Record
 from search.provenance import git_revision, versions
 from search.randomness import derive_seed
-from search.space import BATCH, OPTIONAL, REQUIRED, NumberedSampler, Past, Space, learned, n_grid_points, parse
+from search.space import BATCH, REQUIRED, NumberedSampler, Past, Space, learned, n_grid_points, parse
 from search.storage import (
     STATUS,
     TROUBLE,
@@ -75,6 +75,8 @@ class Plan:
         data_hash: SHA-256 of the task's data.
         paired: whether trial k of every variant has the same settings and the same seed, wherever the sampler does not
             learn. Plans of before there was this key are of studies whose variants were drawn apart.
+        optimizer: definition of the update rule, as `search.rules.update` takes it. Plans of before there was this key
+            are of studies of the rule that there was.
         storage: an Optuna storage URL without a password, or None for ``study.db`` in the study's folder.
         cells: of each variant the SHA-256 of its equations; empty in plans of before there was this key.
     """
@@ -92,11 +94,12 @@ class Plan:
     dtype: str
     data_hash: str
     paired: bool = False
+    optimizer: dict[str, Any] = dataclasses.field(default_factory=lambda: dict(rules.DEFAULT))
     storage: str | None = None
     cells: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("task", "variants", "space", "cells"):
+        for key in ("task", "variants", "space", "cells", "optimizer"):
             expect(isinstance(getattr(self, key), dict), key, shown(getattr(self, key)), "a mapping")
         for key, names in (
             ("study", [self.study]),
@@ -121,9 +124,7 @@ class Plan:
 
     def _fingerprint(self, variant: str) -> str:
         """SHA-256 of the equations of a variant's cell, with every combination of what the space samples of it."""
-        sampled = {
-            d.name: d.values for d in self.space_of(variant) if d.name not in (*REQUIRED, *OPTIONAL) and d.values
-        }
+        sampled = {d.name: d.values for d in self.space_of(variant) if d.name not in self._trained_by and d.values}
         combinations = [dict(zip(sampled, values, strict=True)) for values in itertools.product(*sampled.values())]
         text = [cells.define(self.variants[variant] | own).fingerprint for own in combinations]
         return hashlib.sha256("\n".join(text).encode()).hexdigest()
@@ -139,13 +140,25 @@ class Plan:
                 points = n_grid_points(self.space_of(name))
                 expect(self.trials <= points, "trials", self.trials, f"at most {points}, the points of the grid")
             for dimension in self.space_of(name):
-                if dimension.name not in (*REQUIRED, *OPTIONAL):
+                if dimension.name not in self._trained_by:
                     for value in dimension.values or (dimension.value(dimension.low), dimension.value(dimension.high)):
                         cells.define(definition | {dimension.name: value})
 
     def space_of(self, variant: str) -> Space:
-        """The search space, checked against the toggles of a variant's cell."""
-        return parse(self.space, (*REQUIRED, *OPTIONAL, *cells.toggles(cells.define(self.variants[variant]))))
+        """The search space, checked against the toggles of a variant's cell and the settings of the update rule."""
+        rule = rules.rule(self.optimizer)
+        legal = (*self._trained_by, *cells.toggles(cells.define(self.variants[variant])))
+        required = (*REQUIRED, *rules.needed(self.optimizer))
+        return parse(self.space, legal, required, lambda key, name, value: rules.check_value(rule, key, name, value))
+
+    @property
+    def _trained_by(self) -> tuple[str, ...]:
+        """Names of the settings that are not the cell's."""
+        return (*REQUIRED, *rules.legal(rules.rule(self.optimizer)))
+
+    def toggles(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Those settings of a trial that are toggles of its cell."""
+        return {name: value for name, value in settings.items() if name not in self._trained_by}
 
     @property
     def learns(self) -> bool:
@@ -419,6 +432,7 @@ class Study:
             self.plan.trial_seed(key.variant, key.number),
             task,
             self.plan.dtype,
+            self.plan.optimizer,
         )
         path = self._checkpoint(key)
         if not path.exists():
@@ -450,8 +464,7 @@ class Study:
 
     def cell(self, variant: str, settings: Mapping[str, Any]) -> Cell:
         """The cell of a trial: that of its variant, with the toggles among its settings."""
-        own = {name: value for name, value in settings.items() if name not in (*REQUIRED, *OPTIONAL)}
-        return cells.define(self.plan.variants[variant] | own)
+        return cells.define(self.plan.variants[variant] | self.plan.toggles(settings))
 
     def save(self, trials: list[Trial]) -> None:
         """Writes checkpoints of trials under way."""
@@ -623,7 +636,8 @@ def _read(folder: Path) -> tuple[int, Plan]:
 
 def _checked(where: str, values: Any) -> tuple[int, Plan]:
     """The layout and the plan that are kept in `where`. Before there was a key for it, the layout was 1 or 2."""
-    expect(isinstance(values, dict), where, shown(values), "the plan of a study, a mapping")
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected the plan of a study, a mapping")
     try:
         expect(isinstance(values, dict), "it", shown(values), "a mapping")
         layout = values.pop("layout", REGISTERED - 1)

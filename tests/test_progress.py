@@ -188,7 +188,7 @@ def test_a_cell_is_named_while_it_is_compiled(echo: Task, tmp_path: Path, monkey
     stream = io.StringIO()
 
     class Slow(SlowEngine):
-        def compile(self, cell: Cell, dtype: str, loss: str) -> None:
+        def compile(self, cell: Cell, dtype: str, loss: str, update: object) -> None:
             name = {"LSTM": "vanilla", "RNN": "rnn"}[type(cell).__name__]
             until(lambda: f"compiling {name} for engine=slow" in stream.getvalue())
 

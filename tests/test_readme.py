@@ -44,13 +44,13 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which all that the README says to write has been written."""
     folder = tmp_path_factory.mktemp("place")
-    cell, task = (block for block in blocks("python") if block.startswith(("from", "import numpy")))
-    (folder / "my_cells.py").write_text(cell)
-    (folder / "my_tasks.py").write_text(task)
+    own = [block for block in blocks("python") if block.startswith(("from", "import numpy"))]
+    for name, text in zip(("my_cells", "my_tasks", "my_rules"), own, strict=True):
+        (folder / f"{name}.py").write_text(text)
     space, experiment = blocks("yaml")
     files = dict(re.findall(r"`FOLDER/(\w+/\w+\.yaml)`:\s`(\{.*?\})`", README))
     files |= {"space/narrow.yaml": space, "experiment/small.yaml": experiment}
-    assert len(files) == 5
+    assert len(files) == 6
     for name, text in files.items():
         (folder / "own" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "own" / name).write_text(text)
@@ -66,6 +66,13 @@ def test_an_own_cell_task_space_and_experiment_work_as_printed(place: Path) -> N
     frame = load(place / "runs" / "small")
     assert list(frame["variant"].unique()) == ["vanilla", "mgu", "leaky"] and set(frame["status"]) == {"finished"}
     assert frame["task"].eq("mine").all() and frame["hidden_size"].between(8, 40).all()
+
+
+def test_an_own_update_rule_works_as_printed(place: Path) -> None:
+    done = run(place, "sweep", "optimizer=rms", "study=rms", "variants=rnn", *SMALL, "--config-dir", "own")
+    assert done.returncode == 0, done.stderr
+    frame = load(place / "runs" / "rms")
+    assert set(frame["status"]) == {"finished"} and "lr" in frame and "rho" not in frame and "momentum" not in frame
 
 
 def test_the_study_and_the_python_block_work_as_printed(place: Path) -> None:

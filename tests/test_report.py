@@ -190,7 +190,7 @@ def test_progress_names_each_figure(runs: Path, undrawn: None) -> None:
     assert [text for text in said if text.startswith("figure")] == [
         f"figure {place} of 10: {name}" for place, name in enumerate(PAGE, 1)
     ]
-    assert said[:3] == ["trials", "comparison of the variants", "learning curves"]
+    assert said[:2] == ["comparison of the variants", "learning curves"]
 
 
 def test_figures_drawn_beside_each_other_are_those_drawn_alone(frame: pd.DataFrame) -> None:

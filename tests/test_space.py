@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from search import rules
 from search.errors import UserError
-from search.space import NumberedSampler, check_setting, parse
+from search.space import REQUIRED, NumberedSampler, Space, check_setting, parse
 
 PAPER: dict[str, dict[str, Any]] = {
     "hidden_size": {"distribution": "log_uniform_int", "low": 20, "high": 200},
@@ -14,11 +15,20 @@ PAPER: dict[str, dict[str, Any]] = {
     "momentum": {"distribution": "one_minus_log_uniform", "low": 0.01, "high": 1.0},
     "input_noise": {"distribution": "uniform", "low": 0.0, "high": 1.0},
 }
-LEGAL = (*PAPER, "forget_gate", "forget_bias")
+SGD = rules.rule(rules.DEFAULT)
+LEGAL = (*REQUIRED, *rules.legal(SGD), "forget_gate", "forget_bias")
+
+
+def check_rule(key: str, name: str, value: Any) -> None:
+    rules.check_value(SGD, key, name, value)
+
+
+def read(definition: dict[str, dict[str, Any]]) -> Space:
+    return parse(definition, LEGAL, (*REQUIRED, *rules.needed(rules.DEFAULT)), check_rule)
 
 
 def draws(kind: str, definition: dict[str, dict[str, Any]], n: int, seed: int = 0) -> dict[str, list[Any]]:
-    space = parse(definition, LEGAL)
+    space = read(definition)
     sampler = NumberedSampler(kind, space, seed)
     return {d.name: [d.value(sampler.draw(number, d.stored_name)) for number in range(n)] for d in space}
 
@@ -39,7 +49,7 @@ def test_draws_follow_their_distributions(kind: str) -> None:
 
 
 def test_a_draw_depends_on_its_number_alone() -> None:
-    space = parse(PAPER, LEGAL)
+    space = read(PAPER)
     forwards, backwards = (NumberedSampler("random", space, 3) for _ in range(2))
     numbers = range(20)
     assert [forwards.draw(n, "lr") for n in numbers] == [backwards.draw(n, "lr") for n in reversed(numbers)][::-1]
@@ -47,7 +57,7 @@ def test_a_draw_depends_on_its_number_alone() -> None:
 
 
 def test_qmc_does_not_depend_on_how_many_were_asked_for() -> None:
-    space = parse(PAPER, LEGAL)
+    space = read(PAPER)
     late = NumberedSampler("qmc", space, 1)
     far = late.draw(3000, "lr")
     early = NumberedSampler("qmc", space, 1)
@@ -96,12 +106,12 @@ def test_a_toggle_can_stand_in_a_space() -> None:
 )
 def test_an_impossible_space_names_the_key(change: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=expected):
-        parse(PAPER | change, LEGAL)
+        read(PAPER | change)
 
 
 def test_a_space_must_have_all_hyperparameters() -> None:
     with pytest.raises(UserError, match=r"space\.momentum"):
-        parse({name: spec for name, spec in PAPER.items() if name != "momentum"}, LEGAL)
+        read({name: spec for name, spec in PAPER.items() if name != "momentum"})
 
 
 @pytest.mark.parametrize(
@@ -110,12 +120,15 @@ def test_a_space_must_have_all_hyperparameters() -> None:
         ("hidden_size", [1, 200], [0, -3, 2.5, "x", True, None]),
         ("lr", [1e-9, 3], [0, -1, math.nan, math.inf, "x"]),
         ("momentum", [0, 0.99], [1, -0.1, 1.5]),
+        ("gradient_clipping", [False, True], [0, 1, "true"]),
+        ("momentum_type", ["standard", "nesterov"], ["heavy", True]),
         ("input_noise", [0, 2.0], [-0.1, None]),
     ],
 )
 def test_settings_outside_their_limits_are_refused(name: str, good: list[Any], bad: list[Any]) -> None:
+    check = check_setting if name in REQUIRED else check_rule
     for value in good:
-        check_setting(name, name, value)
+        check(name, name, value)
     for value in bad:
         with pytest.raises(UserError, match=f"^{name}="):
-            check_setting(name, name, value)
+            check(name, name, value)

@@ -98,7 +98,7 @@ def test_update_follows_the_protocol(engine: Engine, echo: Task) -> None:
     )
     trainer = engine.trainer(one, "float64", 1)
     m = make_member(one, "vanilla", 2, 5, "float64", lr=0.1, momentum=0.8, input_noise=0.0)
-    w, v, e = m.weights.copy(), m.velocity.copy(), 0.1 * (1 - 0.8)
+    w, v, e = m.weights.copy(), m.slots["velocity"].copy(), 0.1 * (1 - 0.8)
 
     def loss(weights: np.ndarray) -> float:
         probe = dataclasses.replace(m, weights=weights)
@@ -113,7 +113,7 @@ def test_update_follows_the_protocol(engine: Engine, echo: Task) -> None:
         w = w + 0.8 * v - e * g
         trainer.train_epoch([m], [np.zeros(1, np.int32)])
     np.testing.assert_allclose(m.weights, w, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(m.velocity, v, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(m.slots["velocity"], v, rtol=1e-5, atol=1e-8)
 
 
 def test_the_score_is_total_loss_over_predicted_steps(engine: Engine, echo: Task) -> None:
