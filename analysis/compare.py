@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def compare(frame: pd.DataFrame, select: Select = "valid", adjust: Adjust = "bonferroni") -> pd.DataFrame:
-    """The test scores of each variant's best 10 % of trials against vanilla's (PROTOCOL section 5.1).
+    """The test scores of each variant's best 10 % of trials against vanilla's (docs/protocol.md, 5.1).
 
     The best 10 % are picked by validation score, or by test score (as in the paper, which leaks), of the trials that
     ended: a diverged trial counts among the rest. See `stats.best_fraction` for how many that is. The errors are those

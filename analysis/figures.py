@@ -24,7 +24,7 @@ def part_title(study: str, task: str) -> str:
 
 
 def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """The box plots of PROTOCOL section 5.1: all trials and the best 10 %, of one task side by side; two or three tasks
+    """The box plots of docs/protocol.md, 5.1: all trials and the best 10 %, of one task side by side; two or three tasks
     stand side by side, as in the paper, and more below each other.
 
     Box 25th to 75th percentile, whiskers the whole range, a line for the median, a dot for the mean; a grey bar behind

@@ -21,7 +21,7 @@ or its opposite, is shown by one-sided tests at 5 % on the standard errors of `c
 significant there too. All variants named must pass, which needs no adjustment; any of them can contradict, so that m
 variants contradict at 5 % / m. Each verdict is then wrong in at most one study of twenty, whatever the truth is.
 
-Shares and marginals are those of vanilla (PROTOCOL section 5), of E[score | settings] and with their errors over the
+Shares and marginals are those of vanilla (docs/protocol.md, 5), of E[score | settings] and with their errors over the
 trials (`Fanova.debiased`, `rise`, `rises`, `curve`), each bound or direction at 1 % one-sided: a statement of up to
 five such tests is then contradicted by mistake in at most 5 % of studies. A search that was led by scores has no such
 errors.

@@ -36,7 +36,7 @@ class Column:
 
 PAPER_VARIANTS = ("vanilla", "nig", "nfg", "nog", "niaf", "noaf", "np", "cifg", "fgr")
 PAPER_TRIALS, PAPER_EPOCHS = 200, 150  # per variant and task; the most that a trial trains
-# The paper's columns (PROTOCOL section 2): size of the layer's input and output, loss, training sequences, and their
+# The paper's columns (docs/protocol.md, 2): size of the layer's input and output, loss, training sequences, and their
 # mean length, that of IAM-OnDB assumed; the classes of a sequence with CTC are those of a line of text.
 COLUMNS = {
     "jsb": Column(88, 88, "bernoulli", 229, 60, False),

@@ -67,7 +67,7 @@ class Plan:
         score: what the task's score is, with its unit.
         variants: definition of each variant by name, ``{"cell": ..., toggle: value}``.
         trials: per task and variant.
-        epochs, patience: PROTOCOL section 3.
+        epochs, patience: docs/protocol.md, 3.
         seed: of the study; every other random number derives from it.
         sampler: one of `search.keys.SAMPLERS`.
         space: distribution of each setting by name.

@@ -1,4 +1,4 @@
-"""The training loop: a population of trials, epoch by epoch, with early stopping (PROTOCOL section 3)."""
+"""The training loop: a population of trials, epoch by epoch, with early stopping (docs/protocol.md, 3)."""
 
 import math
 import sys

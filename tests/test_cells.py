@@ -94,7 +94,7 @@ def test_every_toggle_combination_runs_and_learns() -> None:
 
 
 def test_vanilla_follows_the_equations_of_the_protocol() -> None:
-    """PROTOCOL section 1, written out again in NumPy."""
+    """docs/protocol.md, 1, written out again in NumPy."""
     rng = np.random.default_rng()
     p = {name: value.detach().numpy() for name, value in random_params(LSTM(), 3, 4, rng).items()}
     x = rng.normal(size=(6, 1, 3))

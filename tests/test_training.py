@@ -92,7 +92,7 @@ def test_a_diverged_trial_stops_and_disturbs_no_neighbour(engine: Engine, echo: 
 
 
 def test_update_follows_the_protocol(engine: Engine, echo: Task) -> None:
-    """One sequence, two presentations: Nesterov's update of PROTOCOL section 3, with finite-difference gradients."""
+    """One sequence, two presentations: Nesterov's update of docs/protocol.md, 3, with finite-difference gradients."""
     one = dataclasses.replace(
         echo, splits={name: type(s)(s.inputs[:1], s.targets[:1]) for name, s in echo.splits.items()}
     )

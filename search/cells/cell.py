@@ -106,7 +106,7 @@ class Cell:
         raise EquationError('missing; it gives the equations of a time step, e.g. {"y": tanh(pre("a"))}')
 
     def initial(self, name: str, normal: np.ndarray) -> np.ndarray:
-        """Initial value of parameter `name`, given a draw from N(0, 0.1) of its shape (PROTOCOL section 3)."""
+        """Initial value of parameter `name`, given a draw from N(0, 0.1) of its shape (docs/protocol.md, 3)."""
         return normal
 
     def __post_init__(self) -> None:
