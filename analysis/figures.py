@@ -24,8 +24,8 @@ def part_title(study: str, task: str) -> str:
 
 
 def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """The box plots of docs/protocol.md, 5.1: all trials and the best 10 %, of one task side by side; two or three tasks
-    stand side by side, as in the paper, and more below each other.
+    """The box plots of docs/protocol.md, 5.1: all trials and the best 10 %, of one task side by side; two or three
+    tasks stand side by side, as in the paper, and more below each other.
 
     Box 25th to 75th percentile, whiskers the whole range, a line for the median, a dot for the mean; a grey bar behind
     for the mean parameter count of the best 10 %; significant variants in blue with thick lines.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from analysis import ablation, fanova
 from analysis.compare import BASELINE, best_trials, scored, variants_of
@@ -236,6 +237,33 @@ class Importance:
     def _dimensions(self) -> list[Dimension]:
         dimensions = parse(self.plan.space, (*REQUIRED, *self.plan.space))
         return [d for d in dimensions if len(d.values) > 1 or d.low < d.high]
+
+
+def between(one: Importance, other: Importance) -> pd.DataFrame:
+    """How much more of the variance of the test score each setting explains in one study than in another.
+
+    Args:
+        one, other: of the same task.
+
+    Returns:
+        One row a variant of both and single setting of either: variant, dimension; share, se, against, against_se: the
+        debiased shares in both and their standard errors (NaN where a study does not sample it, or the forest of its
+        variant explains nothing); difference, low, high: of the first less the other, with a 95 % interval for studies
+        that are independent of each other, which is wider than need be for studies of the same settings.
+    """
+    sides = []
+    for side in (one, other):
+        shares = side.shares
+        single = shares[(shares["score"] == "test_score") & (shares["order"] == 1)]
+        sides.append(single.rename(columns={"dimensions": "dimension"})[["variant", "dimension", "debiased", "se"]])
+    found = sides[0].merge(sides[1], on=["variant", "dimension"], how="outer", suffixes=("", "_other"), sort=False)
+    found = found[found["variant"].isin({*sides[0]["variant"]} & {*sides[1]["variant"]})]
+    found = found.rename(columns={"debiased": "share", "debiased_other": "against", "se_other": "against_se"})
+    found["difference"] = found["share"] - found["against"]
+    half = norm.ppf(0.975) * np.hypot(found["se"], found["against_se"])
+    found["low"], found["high"] = found["difference"] - half, found["difference"] + half
+    columns = ["variant", "dimension", "share", "se", "against", "against_se", "difference", "low", "high"]
+    return found[columns].reset_index(drop=True)
 
 
 _WORDS = {"test_score": "test score", "train_seconds": "training time"}

@@ -28,7 +28,7 @@ from analysis.compare import (
     parts,
     sampled,
 )
-from analysis.importance import DEBIASED, Importance
+from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
 from search import files, repeat
 from search.composition import Composed, Composer
@@ -118,6 +118,7 @@ def report(
     contents.frame("findings", verdicts)
     note("tables")
     shown: dict[str, list[tables.Table]] = {"importance": [], "tables": _between(contents, frame, select)}
+    shown["importance"] += _importance_between(contents, every)
     for part in every:
         shown["tables"] += _compared(contents, part)
         shown["importance"] += _shares(contents, part)
@@ -293,6 +294,24 @@ def _between(contents: page.Contents, frame: pd.DataFrame, select: Select) -> li
     contents.frame("studies", between)
     note = f"Means of the best 10 % by {words.PICKED[select]}. p: Bonferroni for the tests on a task."
     return [contents.table(tables.between_studies(between, "studies", "Between studies", note))]
+
+
+def _importance_between(contents: page.Contents, every: list[Part]) -> list[tables.Table]:
+    """How much the settings matter in each study against the first of the same task, if there are several."""
+    frames = []
+    for place, part in enumerate(every):
+        earlier = [other for other in every[:place] if other.task == part.task]
+        if earlier:
+            found = between(part.importance, earlier[0].importance)
+            frames.append(found.assign(task=part.task, study=part.study, against_study=earlier[0].study))
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"share": []})
+    if not len(table):
+        return []
+    contents.frame("importance_between", table)
+    note = f"{words.DEBIASED} In brackets the standard error. Of the test score; a dash where a study does not sample "
+    note += "the setting. Differences with a 95 % interval, as of independent studies, in percent of the variance."
+    title = "Between studies: shares of the variance"
+    return [contents.table(tables.between_shares(table, "importance_between", title, note))]
 
 
 def _compared(contents: page.Contents, part: Part) -> list[tables.Table]:

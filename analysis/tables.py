@@ -244,6 +244,21 @@ def shares(table: pd.DataFrame, name: str, title: str, note: str, kind: tuple[st
     return Table(name, title, headings, rows, note)
 
 
+def between_shares(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
+    """Of rows of `importance.between`, with the columns task, study and against_study."""
+    rows = [
+        [
+            *(str(row[column]) for column in ("task", "variant", "dimension", "study", "against_study")),
+            share(row["share"], row["se"]),
+            share(row["against"], row["against_se"]),
+            interval(100 * row["difference"], 100 * row["low"], 100 * row["high"], signed(1)),
+        ]
+        for row in table.to_dict("records")
+    ]
+    names = ("task", "variant", "setting", "study", "against", "share [%]", "against [%]", "difference [%]")
+    return Table(name, title, [("", heading) for heading in names], rows, note)
+
+
 def architecture(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
     """Of the rows of `Importance.architecture` of one study and task."""
     rows = [
