@@ -38,6 +38,8 @@ class Node:
 
     - ``gradient``, ``weight``, ``slot`` NAME: of the weight that is updated
     - ``hyper`` NAME, ``time``, ``scale``: numbers that all weights share
+
+    Those of a loss are ``output`` and ``target``.
     """
 
     op: str
@@ -46,7 +48,8 @@ class Node:
     value: float = 0.0
 
 
-LEAVES = ("const", "past", "pre", "unit", "adjoint", "fed", "gradient", "weight", "slot", "hyper", "time", "scale")
+LEAVES: tuple[str, ...] = ("const", "past", "pre", "unit", "adjoint", "fed", "gradient", "weight", "slot")
+LEAVES += ("hyper", "time", "scale", "output", "target")
 
 
 @dataclass

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from search import unroll
+from search import losses, unroll
 from search.cells import get
-from search.losses import LOSSES
 from search.network import Network
 from search.tasks.task import Task
 
@@ -32,7 +31,7 @@ def _torch_epoch(
 ) -> float:
     """Trains one trial for at least `seconds`; returns seconds per predicted step."""
     optimizer = torch.optim.SGD(params, lr=LR * (1 - MOMENTUM), momentum=MOMENTUM, nesterov=True)
-    split, loss = task.splits["train"], LOSSES[task.loss].total
+    split, loss = task.splits["train"], losses.find(task.loss).total
     data = [
         (torch.tensor(x, device=device), torch.tensor(t, device=device))
         for x, t in zip(split.inputs, split.targets, strict=True)

@@ -22,6 +22,8 @@ from tests.contract import CELLS, ENGINES, TOLERANCE, Odd, Scale, assert_unrolls
 
 SIMULATOR = all(importlib.util.find_spec(name) for name in ("numba_cuda", "cuda"))
 
+OTHER_LOSSES = [*(loss for loss in LOSSES if loss != "bernoulli"), "tests.huber.Huber"]
+
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
@@ -90,7 +92,12 @@ def test_every_toggle_combination_equals_the_reference(name: str, reference: Eng
     [
         *((name, "bernoulli", bidirectional) for name in ENGINES for bidirectional in (False, True)),
         # How much is in shared memory is nothing to a loss.
-        *((name, loss, True) for name in ("cpu", "cuda") for loss in LOSSES if loss != "bernoulli"),
+        *(
+            (name, loss, True)
+            for name in ("cpu", "cuda")
+            for loss in (*LOSSES, "tests.huber.Huber")
+            if loss != "bernoulli"
+        ),
     ],
     indirect=["name"],
 )

@@ -1,16 +1,20 @@
 """The losses of the CPU engine by themselves, against torch in float64, and the scores."""
 
 import ctypes
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from search import losses
+from search import losses, rules
 from search.cells import get
+from search.compiler import llvm_losses
 from search.compiler.kernels import kernels
 from search.compiler.layout import GUARD
 from search.compiler.llvm_losses import ctc_scratch
+from search.errors import UserError
+from search.tasks import Split
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 POINTER, NUMBER = ctypes.c_void_p, ctypes.c_int64
@@ -18,9 +22,9 @@ POINTER, NUMBER = ctypes.c_void_p, ctypes.c_int64
 
 def compiled(loss: str, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Loss, derivatives [T, O] and their sums over time, by the compiled function."""
-    code = kernels(get("rnn"), str(logits.dtype), loss)
+    code = kernels(get("rnn"), str(logits.dtype), loss, rules.update(rules.DEFAULT, {"lr": 0.1, "momentum": 0.5}))
     kind = ctypes.CFUNCTYPE(ctypes.c_double, POINTER, NUMBER, POINTER, NUMBER, NUMBER, NUMBER, POINTER, POINTER)
-    function = kind(code.code._engine.get_function_address(f"odyssey_{loss}"))
+    function = kind(code.code._engine.get_function_address(f"odyssey_{loss if loss in llvm_losses.LOSSES else 'loss'}"))
     (n_steps, n_outputs), lanes = logits.shape, code.target.lanes
     stride = -(-n_outputs // 16) * 16 + 16
     rows = np.full((n_steps + 2 * GUARD, stride), 7.0, logits.dtype)[GUARD:]
@@ -40,7 +44,7 @@ def compiled(loss: str, logits: np.ndarray, targets: np.ndarray) -> tuple[float,
 
 def expected(loss: str, logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
     a = torch.tensor(logits.astype(np.float64), requires_grad=True)
-    value = losses.LOSSES[loss].total(a[None], torch.tensor(targets)).sum()
+    value = losses.find(loss).total(a[None], torch.tensor(targets)).sum()
     (gradient,) = torch.autograd.grad(value, a)
     return value.item(), gradient.numpy()
 
@@ -69,17 +73,18 @@ def test_ctc_equals_torch(dtype: str, tolerance: float, scale: float) -> None:
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-10), ("float32", 1e-5)])
-@pytest.mark.parametrize("loss", ["bernoulli", "squared", "categorical"])
+@pytest.mark.parametrize("loss", ["bernoulli", "squared", "categorical", "tests.huber.Huber"])
 def test_losses_equal_torch(loss: str, dtype: str, tolerance: float) -> None:
     rng = np.random.default_rng()
     for n_steps, n_outputs in [(1, 1), (1, 2), (5, 16), (30, 17), (200, 61)]:
-        targets = {
+        targets: Any = {
             "bernoulli": (rng.random((n_steps, n_outputs)) < 0.3).astype(dtype),
             "squared": np.where(rng.random((n_steps, 1)) < 0.4, np.nan, rng.normal(size=(n_steps, n_outputs))).astype(
                 dtype
             ),
             "categorical": rng.integers(-1, n_outputs, n_steps, np.int32),
-        }[loss]
+        }
+        targets = targets.get(loss, targets["squared"])
         logits = (3.0 * rng.standard_normal((n_steps, n_outputs))).astype(dtype)
         value, gradient, sums = compiled(loss, logits, targets)
         true_value, true_gradient = expected(loss, logits, targets.astype(np.float64) if targets.ndim > 1 else targets)
@@ -100,9 +105,36 @@ def test_edits_are_those_of_the_best_path() -> None:
     read = [[0, 0, 1], [2], []]
     for targets, n in [(read, 0), ([[0, 1], [2], [1]], 2), ([[1, 0, 0], [0, 2], [0, 1, 2]], 2 + 1 + 3)]:
         arrays = [np.array(target, np.int32) for target in targets]
-        assert losses.edits(best, lengths, arrays, 4) == n
+        assert losses.CTC().errors(best, Split([np.zeros((n, 1)) for n in lengths], arrays), 4) == n
 
 
 def test_wrong_steps_are_counted_where_there_is_something_to_predict() -> None:
     targets = [np.array([1, -1, 2], np.int32), np.array([0], np.int32)]
-    assert losses.wrong_steps(np.array([1, 5, 1, 2], np.int32), np.array([3, 1]), targets, 3) == 2
+    split = Split([np.zeros((3, 1)), np.zeros((1, 1))], targets)
+    assert losses.Categorical().errors(np.array([1, 5, 1, 2], np.int32), split, 3) == 2
+
+
+def test_a_loss_of_ones_own_is_differentiated() -> None:
+    """By finite differences, on both sides of its kinks."""
+    a, step = np.array([[-3.0, -0.4], [0.3, 2.0]]), 1e-6
+    t = np.array([[0.1, 0.2], [0.9, np.nan]])
+
+    def value(a: np.ndarray) -> float:
+        far = abs(a - t)
+        return float(np.nansum(np.where(far > 1.0, far - 0.5, 0.5 * far**2)))
+
+    got, gradient, _ = compiled("tests.huber.Huber", a, t)
+    assert got == pytest.approx(value(a))
+    for index in np.ndindex(a.shape):
+        bump = np.zeros_like(a)
+        bump[index] = step
+        assert gradient[index] == pytest.approx((value(a + bump) - value(a - bump)) / (2 * step), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["tests.huber.NUMBERS", "tests.huber.Absent", "absent.Loss", "tests.huber.Deaf", "hinge"]
+)
+def test_what_is_no_loss_is_told_in_one_line(name: str) -> None:
+    with pytest.raises(UserError, match=f"^loss={name}: expected") as caught:
+        losses.find(name)
+    assert "\n" not in str(caught.value)

@@ -479,7 +479,3 @@ def test_first_illegal_step_is_found_in_any_block(monkeypatch: pytest.MonkeyPatc
     for k in range(3):
         with pytest.raises(UserError, match=f"test: sequence {k}, step 3: expected finite"):
             made("bernoulli", put("inputs", np.nan, (3, 0), "test", k))
-
-
-def test_every_loss_has_its_check() -> None:
-    assert set(_check.TARGETS) == set(LOSSES)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from search import losses
 from search.cells.cell import Cell
-from search.compiler.cuda_losses import LOSSES
 from search.compiler.cuda_native import Code, Device
 from search.compiler.cuda_source import KERNELS, epoch_source, unroll_source
 from search.compiler.plan import Plan, make_plan
@@ -47,12 +47,12 @@ class CudaCompiler:
         """The kernel of an epoch with a loss and an update, or those of an unroll if there is none.
 
         Raises:
-            UserError: there is no kernel for the loss, or for clipping by norm.
+            UserError: there is no such loss, or no kernel for clipping by norm.
         """
         key = (cell.signature, dtype, loss, update and update.signature)
         if key not in self._known:
-            if loss is not None and loss not in LOSSES:
-                raise UserError(f"engine=cuda: loss={loss}: expected one of {', '.join(LOSSES)}")
+            if loss is not None:
+                losses.find(loss)
             plan, tiles = make_plan(cell), self.device.tiles
             if update is not None and update.scale_place >= 0:
                 raise UserError("engine=cuda: clip_norm: expected null, or engine=cpu, which clips by norm")

@@ -7,34 +7,42 @@ derivatives. Named as in `search.losses`.
 
 from collections.abc import Callable
 
-from search.compiler.cuda_printer import Printer
+from search import losses
+from search.compiler.cuda_printer import OPERATIONS, Printer
 
 # What stands for the logarithm of zero: far below all others, and a sum of a few is finite.
 _NEVER = "D(-1e300)"
 
 
-def _bernoulli(p: Printer) -> None:
-    """``softplus(a) - a t = max(a, 0) + log(1 + exp(-|a|)) - a t``"""
-    _each(
-        p,
-        "small = exp(-value if value > zero else value)",
-        "inverse = one / (one + small)",
-        "cost = (zero if value < zero else value) - value * target + log1p(small)",
-        "change = (inverse if value > zero else small * inverse) - target",
-    )
+def print_loss(p: Printer, name: str) -> None:
+    """Prints a loss by its name, or the path of a user's own."""
+    loss = losses.find(name)
+    if isinstance(loss, losses.Elementwise):
+        _elementwise(p, loss.program, loss.targets.gaps)
+    else:
+        LOSSES[name](p)
 
 
-def _squared(p: Printer) -> None:
-    """``(a - t)^2 / 2`` where t is not NaN"""
-    _each(p, "change = value - target if target == target else zero", "cost = R(0.5) * change * change")
-
-
-def _each(p: Printer, *lines: str) -> None:
-    """A loss that is a sum over steps and outputs: `lines` give, of a `value` and its `target`, `cost` and `change`."""
+def _elementwise(p: Printer, program: losses.LossProgram, gaps: bool) -> None:
+    """The sum over steps and outputs; where the target is NaN there is none."""
+    names = {index: f"loss_{index}" for index in program.order}
+    leaves = {"output": "value", "target": "target"}
     p.put("targets_at = target_starts[index]")
     with p.strided("e", "tid", "n_steps * n_outputs"):
-        p.put("value = g[logits + e]", "target = targets[targets_at + e]", *lines)
-        p.put("losses_here += D(cost)", "g[logits + e] = change")
+        p.put("value = g[logits + e]", "target = targets[targets_at + e]")
+        p.put("known = target == target" if gaps else "known = True")
+        p.put("target = target if known else zero")
+        for index in program.order:
+            node = program.nodes[index]
+            if node.op == "const":
+                p.put(f"{names[index]} = R({node.value!r})")
+            else:
+                own = OPERATIONS[node.op].format(*(names[a] for a in node.args)) if node.args else leaves[node.op]
+                p.put(f"{names[index]} = {own}")
+        more = f" + log({names[program.factor]})" if program.factor >= 0 else ""
+        with p.inside("if known:"):
+            p.put(f"losses_here += D({names[program.cost]}{more})")
+        p.put(f"g[logits + e] = {names[program.change]} if known else zero")
 
 
 def _categorical(p: Printer) -> None:
@@ -155,9 +163,4 @@ def best_path(p: Printer) -> None:
         p.put("best[taken * n_total + first + t] = label")
 
 
-LOSSES: dict[str, Callable[[Printer], None]] = {
-    "bernoulli": _bernoulli,
-    "squared": _squared,
-    "categorical": _categorical,
-    "ctc": _ctc,
-}
+LOSSES: dict[str, Callable[[Printer], None]] = {"categorical": _categorical, "ctc": _ctc}  # that are not elementwise

@@ -3,6 +3,29 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+# What the nodes of `search.expression` mean.
+OPERATIONS = {
+    "add": "{} + {}",
+    "sub": "{} - {}",
+    "mul": "{} * {}",
+    "div": "{} / {}",
+    "neg": "-{}",
+    "sigmoid": "one / (one + exp(-{}))",
+    "tanh": "tanh({})",
+    "relu": "zero if {0} < zero else {0}",  # NaN stays NaN
+    "exp": "exp({})",
+    "log": "log({})",
+    "sqrt": "sqrt({})",
+    "sin": "sin({})",
+    "cos": "cos({})",
+    "abs": "abs({})",
+    "floor": "R(floor({}))",
+    "max": "{0} if {0} > {1} or {0} != {0} else {1}",
+    "min": "{0} if {0} < {1} or {0} != {0} else {1}",
+    "where": "{1} if {0} > zero else {2}",
+    "positive": "one if {} > zero else zero",
+}
+
 
 class Printer:
     """Lines of source, with what kernels share: strided loops, barriers, the fields of a job."""

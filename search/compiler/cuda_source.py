@@ -22,11 +22,11 @@ of numbers; then the elementary functions.
 
 from collections.abc import Callable, Iterable, Sequence
 
+from search import losses
 from search.compiler.cuda_layout import COPY, JOB, MESSAGES, UNROLL, Tiles, operands, passed, recurrent
-from search.compiler.cuda_losses import LOSSES, best_path
-from search.compiler.cuda_printer import Printer
+from search.compiler.cuda_losses import best_path, print_loss
+from search.compiler.cuda_printer import OPERATIONS, Printer
 from search.compiler.plan import Plan, Product, Stage
-from search.losses import LOSSES as REFERENCE
 from search.randomness import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL
 from search.rules.trace import Program
 
@@ -63,28 +63,6 @@ LAYER = {"g": "real *", "jobs": "int64 *"}
 KERNELS = {"epoch": EPOCH, "unroll_forward": LAYER, "unroll_backward": LAYER}
 # The first words of `control`.
 STOP = 0
-
-_OPERATIONS = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "neg": "-{}",
-    "sigmoid": "one / (one + exp(-{}))",
-    "tanh": "tanh({})",
-    "relu": "zero if {0} < zero else {0}",  # NaN stays NaN
-    "exp": "exp({})",
-    "log": "log({})",
-    "sqrt": "sqrt({})",
-    "sin": "sin({})",
-    "cos": "cos({})",
-    "abs": "abs({})",
-    "floor": "R(floor({}))",
-    "max": "{0} if {0} > {1} or {0} != {0} else {1}",
-    "min": "{0} if {0} < {1} or {0} != {0} else {1}",
-    "where": "{1} if {0} > zero else {2}",
-    "positive": "one if {} > zero else zero",
-}
 
 
 def epoch_source(plan: Plan, loss: str, tiles: Tiles, program: Program) -> str:
@@ -474,7 +452,7 @@ class _Printer(Printer):
                 case "slot":
                     value = f"g[{at} + {program.slots.index(node.name) + 1} * n_parameters]"
                 case operation:
-                    value = _OPERATIONS[operation].format(*(names[a] for a in node.args))
+                    value = OPERATIONS[operation].format(*(names[a] for a in node.args))
             lines.append(f"{names[index]} = {value}")
         lines += [f"g[{at} + {j} * n_parameters] = {names[node]}" for j, node in enumerate(program.new, 1)]
         return [*lines, f"value = {names[program.weight]}", f"g[{at}] = value"]
@@ -611,7 +589,7 @@ class _Printer(Printer):
             elif node.op in leaves:
                 value = leaves[node.op](node.name)
             else:
-                value = _OPERATIONS[node.op].format(*(f"n{a}" for a in node.args))
+                value = OPERATIONS[node.op].format(*(f"n{a}" for a in node.args))
             self.put(f"n{index} = {value}")
 
     def _backward(self) -> None:
@@ -750,11 +728,11 @@ class _Printer(Printer):
         """Adds the loss to `losses_here` and replaces the logits by the derivatives, or reads the best path."""
         self.fields(JOB, "logits")
         self.put("logits = slot + logits")
-        if REFERENCE[loss].errors is None:
-            LOSSES[loss](self)
+        if not losses.find(loss).counts_errors:
+            print_loss(self, loss)
         else:
             with self.inside("if train != 0:"):
-                LOSSES[loss](self)
+                print_loss(self, loss)
             with self.inside("else:"):
                 best_path(self)
         self.phase_ends()

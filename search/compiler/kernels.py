@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from search import losses
 from search.cells.cell import Cell
 from search.compiler.llvm import Target
 from search.compiler.llvm_cell import cell_module
@@ -51,7 +52,7 @@ def kernels(cell: Cell, dtype: str, loss: str | None = None, update: Update | No
     """
     target = Target.host(dtype)
     clips_norm = update is not None and update.scale_place >= 0
-    key = (cell.signature, target, loss, clips_norm, update and update.signature)
+    key = (cell.signature, target, loss and losses.find(loss).signature, clips_norm, update and update.signature)
     with _lock:
         if key not in _loaded:
             start = time.perf_counter()

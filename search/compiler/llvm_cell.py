@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from search.compiler import layout, llvm_library, llvm_math
+from search import losses
+from search.compiler import layout, llvm_library, llvm_losses, llvm_math
 from search.compiler.llvm import DOUBLE, INT, INT32, POINTER, VOID, Builder, Target
 from search.compiler.plan import Plan, Product, Stage
-from search.losses import LOSSES
 
 
 def cell_module(plan: Plan, target: Target, loss: str | None, clips_norm: bool) -> ir.Module:
@@ -341,7 +341,8 @@ class _Cell:
 
 def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str, clips_norm: bool) -> None:
     """Trains on, or evaluates, each sequence of the order; returns 1 if it was told to stop."""
-    call, lanes = cell.library, cell.target.lanes
+    call, lanes, kind = cell.library, cell.target.lanes, losses.find(loss)
+    loss_function = call.get(loss) or llvm_losses.elementwise(cell.module, cell.target, kind)
     job = _Fields(b, job_address, layout.JOB)
     logits, logit_stride, logit_width = job.pointer("logits"), job.size("logit_stride"), job.size("logit_width")
     n_inputs, n_outputs, zeros, zero = job.size("n_inputs"), job.size("n_outputs"), job.pointer("zeros"), b.const(0)
@@ -440,11 +441,13 @@ def _epoch(b: Builder, job_address: ir.Value, cell: _Cell, loss: str, clips_norm
                 b.call(call["update"], [*array, *update])
 
         directions(forward)
-        counted = LOSSES[loss].errors is not None  # errors, of which the host takes the sum, and not the loss
-        targets = b.gep(job.pointer("targets"), [target], source_etype=INT32 if counted else cell.target.real)
+        counted = kind.counts_errors  # of which the host takes the sum, and not of the loss
+        targets = b.gep(
+            job.pointer("targets"), [target], source_etype=INT32 if kind.targets.classes else cell.target.real
+        )
         with b.if_then(b.or_(train, ir.Constant(ir.IntType(1), not counted))):
             where = [logits, logit_stride, targets, n_targets, n_steps, n_outputs, bias[1], job.pointer("scratch")]
-            add_to(total, b.call(call[loss], where))
+            add_to(total, b.call(loss_function, where))
         if counted:
             with b.if_then(b.not_(train)):
                 best = b.gep(job.pointer("best"), [first], source_etype=INT32)

@@ -1,4 +1,4 @@
-"""The losses as LLVM functions, and the reading of the best path. Named as in `search.losses`.
+"""The losses as LLVM functions, and the reading of the best path: of elementwise losses by their equations.
 
 A loss is ``double loss(logits, stride, targets, n_targets, steps, outputs, bias_gradient, scratch)``: of logits
 [steps, stride], of which the first `outputs` of a row count, it returns the loss of the sequence, replaces the logits
@@ -13,6 +13,7 @@ from llvmlite import ir
 
 from search.compiler import llvm_math
 from search.compiler.llvm import DOUBLE, INT, INT32, POINTER, VOID, Builder, Target
+from search.losses import Elementwise, Loss, LossProgram
 
 Values = list[ir.Value]
 # The product of this many numbers between 1 and 2 is far from overflow.
@@ -22,69 +23,66 @@ _FACTORS = 64
 def signatures(target: Target) -> dict[str, ir.FunctionType]:
     """The functions' types by name."""
     p, n = POINTER, INT
-    losses = {name: ir.FunctionType(DOUBLE, [p, n, p, n, n, n, p, p]) for name in LOSSES}
-    return losses | {"best_path": ir.FunctionType(VOID, [p, n, n, n, p])}
+    return {name: _signature() for name in LOSSES} | {"best_path": ir.FunctionType(VOID, [p, n, n, n, p])}
 
 
-def _bernoulli(b: Builder, *args: ir.Value) -> None:
-    """``sum softplus(a) - a t`` of logits a and targets t.
+def _signature() -> ir.FunctionType:
+    p, n = POINTER, INT
+    return ir.FunctionType(DOUBLE, [p, n, p, n, n, n, p, p])
 
-    softplus(a) = max(a, 0) + log(1 + exp(-|a|)); the logarithms are taken of the product over many steps.
-    """
-    logits, stride, targets, _, steps, outputs, bias_gradient, _ = args
+
+def elementwise(module: ir.Module, target: Target, loss: Loss) -> ir.Function:
+    """Defines the function of an elementwise loss in a module."""
+    assert isinstance(loss, Elementwise)
+    function = ir.Function(module, _signature(), "odyssey_loss")
+    function.attributes.add("noinline")
+    _elementwise(Builder(target, function), loss.program, loss.targets.gaps)
+    return function
+
+
+def _elementwise(b: Builder, program: LossProgram, gaps: bool) -> None:
+    """The sum over steps and outputs; logarithms of factors are taken of the product over many steps."""
+    logits, stride, targets, _, steps, outputs, bias_gradient, _ = b.function.args
     zero, one = b.splat(0.0), b.splat(1.0)
-    lanes = b.target.lanes
+    with_factor = program.factor >= 0
 
     def column(j: ir.Value, loss: ir.Value) -> Values:
         real = b.first_lanes(b.sub(outputs, j))
+
+        def step(t: ir.Value, linear: ir.Value, product: ir.Value, gradient: ir.Value) -> Values:
+            at = b.add(b.mul(t, stride), j)
+            target = b.read(targets, b.add(b.mul(t, outputs), j))
+            predicted = b.and_(real, b.fcmp_ordered("ord", target, target)) if gaps else real
+            target = b.select(predicted, target, zero)
+            leaves = {"output": b.read(logits, at), "target": target}
+            results = (program.cost, program.change, *([program.factor] if with_factor else []))
+            values = llvm_math.evaluated(b, program.nodes, program.order, results, lambda node: leaves[node.op])
+            d = b.select(predicted, values[program.change], zero)
+            b.write(d, logits, at)
+            node = program.nodes[program.cost]
+            if node.op == "mul":
+                x, y = (values[a] for a in node.args)
+                total = b.madd(x, y, linear)
+            else:
+                total = b.fadd(linear, values[program.cost])
+            linear = b.select(predicted, total, linear) if gaps else total
+            if with_factor:
+                grown = b.fmul(product, values[program.factor])
+                product = b.select(predicted, grown, product) if gaps else grown
+            return [linear, product, b.fadd(gradient, d)]
 
         def chunk(first: ir.Value, loss: ir.Value, gradient: ir.Value) -> Values:
             limit = b.add(first, b.const(_FACTORS))
             stop = b.select(b.icmp_signed("<", limit, steps), limit, steps)
-
-            def step(t: ir.Value, linear: ir.Value, product: ir.Value, gradient: ir.Value) -> Values:
-                at = b.add(b.mul(t, stride), j)
-                a = b.read(logits, at)
-                target = b.select(real, b.read(targets, b.add(b.mul(t, outputs), j)), zero)
-                e = llvm_math.exp_of_minus_abs(b, a)
-                above = b.fadd(one, e)
-                inverse = b.fdiv(one, above)
-                probability = b.select(b.fcmp_ordered(">", a, zero), inverse, b.fmul(e, inverse))
-                d = b.select(real, b.fsub(probability, target), zero)
-                b.write(d, logits, at)
-                linear = b.fadd(linear, b.fsub(llvm_math.relu(b, a), b.fmul(a, target)))
-                return [linear, b.fmul(product, above), b.fadd(gradient, d)]
-
             linear, product, gradient = b.loop(first, stop, 1, step, [zero, one, gradient])
             return [b.fadd(loss, b.fadd(linear, llvm_math.log_of_normal(b, product))), gradient]
 
-        part, gradient = b.loop(0, steps, _FACTORS, chunk, [zero, zero])
+        if with_factor:
+            part, gradient = b.loop(0, steps, _FACTORS, chunk, [zero, zero])
+        else:
+            part, _, gradient = b.loop(0, steps, 1, step, [zero, one, zero])
         b.write(gradient, bias_gradient, j)
         return [b.fadd(loss, b.select(real, part, zero))]
-
-    (loss,) = b.loop(0, outputs, lanes, column, [zero])
-    b.ret(_as_double(b, b.sum_lanes(loss)))
-
-
-def _squared(b: Builder, *args: ir.Value) -> None:
-    """``sum (a - t)^2 / 2`` where t is not NaN."""
-    logits, stride, targets, _, steps, outputs, bias_gradient, _ = args
-    zero = b.splat(0.0)
-
-    def column(j: ir.Value, loss: ir.Value) -> Values:
-        real = b.first_lanes(b.sub(outputs, j))
-
-        def step(t: ir.Value, loss: ir.Value, gradient: ir.Value) -> Values:
-            at = b.add(b.mul(t, stride), j)
-            target = b.read(targets, b.add(b.mul(t, outputs), j))
-            predicted = b.and_(real, b.fcmp_ordered("ord", target, target))
-            d = b.select(predicted, b.fsub(b.read(logits, at), target), zero)
-            b.write(d, logits, at)
-            return [b.madd(d, b.fmul(d, b.splat(0.5)), loss), b.fadd(gradient, d)]
-
-        loss, gradient = b.loop(0, steps, 1, step, [loss, zero])
-        b.write(gradient, bias_gradient, j)
-        return [loss]
 
     (loss,) = b.loop(0, outputs, b.target.lanes, column, [zero])
     b.ret(_as_double(b, b.sum_lanes(loss)))
@@ -494,10 +492,5 @@ def _exp_pair(b: Builder, x: ir.Value) -> Pair:
     return _normal(b, mantissa, power)
 
 
-LOSSES: dict[str, Callable[..., None]] = {
-    "bernoulli": _bernoulli,
-    "squared": _squared,
-    "categorical": _categorical,
-    "ctc": _ctc,
-}
+LOSSES: dict[str, Callable[..., None]] = {"categorical": _categorical, "ctc": _ctc}  # those that are not elementwise
 EMITTERS: dict[str, Callable[..., None]] = LOSSES | {"best_path": _best_path}

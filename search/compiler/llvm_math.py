@@ -5,11 +5,12 @@ In float64 they are libm's: there, exactness is the point. Every function hands 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from llvmlite import ir
 
 from search.compiler.llvm import Builder
+from search.expression import Node
 
 # Adding this to a float32 below 2^22 leaves its nearest integer in the low bits of the sum.
 _ROUNDER = 1.5 * 2.0**23
@@ -206,3 +207,38 @@ OPERATIONS: dict[str, Callable[..., ir.Value]] = {
     "where": where,
     "positive": positive,
 }
+
+
+def evaluated(
+    b: Builder,
+    nodes: Sequence[Node],
+    order: Sequence[int],
+    results: Sequence[int],
+    leaf: Callable[[Node], ir.Value],
+    known: Mapping[int, ir.Value] | None = None,
+) -> dict[int, ir.Value]:
+    """The values of nodes, a product on the left of a sum that nothing else needs being fused with it.
+
+    Args:
+        nodes: of a graph.
+        order: those to evaluate, each after its arguments.
+        results: those that are needed.
+        leaf: the value of one without arguments that is no constant.
+        known: values of other nodes.
+    """
+    values = dict(known or {})
+    read = [*(a for index in order for a in nodes[index].args), *results]
+    fusible = {index for index in order if nodes[index].op == "mul" and read.count(index) == 1}
+    for index in order:
+        node = nodes[index]
+        if node.op == "const":
+            values[index] = b.splat(node.value)
+        elif not node.args:
+            values[index] = leaf(node)
+        elif node.op in ("add", "sub") and node.args[0] in fusible:
+            left, right = node.args
+            x, y = (values[a] for a in nodes[left].args)
+            values[index] = b.madd(x, y, b.fneg(values[right]) if node.op == "sub" else values[right])
+        else:
+            values[index] = OPERATIONS[node.op](b, *(values[a] for a in node.args))
+    return values

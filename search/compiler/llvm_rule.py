@@ -3,12 +3,11 @@
 Slots lie behind the weights: slot j of a weight is `distance` (j + 1) numbers further on.
 """
 
-from collections.abc import Sequence
-
 from llvmlite import ir
 
 from search.compiler import llvm_library, llvm_math
 from search.compiler.llvm import Builder, Target
+from search.expression import Node
 from search.rules.trace import Program
 
 NAMES = ("update", "gemm_update")
@@ -58,38 +57,17 @@ class _Step:
 
     def __call__(self, gradient: ir.Value, at: ir.Value) -> None:
         b, program = self._b, self._program
-        values: dict[int, ir.Value] = dict(zip(program.shared, self._shared, strict=True))
-        uses = _uses(program)
-        for index in program.own:
-            node = program.nodes[index]
+
+        def leaf(node: Node) -> ir.Value:
             match node.op:
-                case "const":
-                    values[index] = b.splat(node.value)
                 case "gradient":
-                    values[index] = gradient
+                    return gradient
                 case "weight":
-                    values[index] = b.read(self._arrays[0], at)
-                case "slot":
-                    values[index] = b.read(self._arrays[1 + program.slots.index(node.name)], at)
-                case "add" | "sub":
-                    values[index] = self._sum(node.op, node.args, values, uses)
-                case operation:
-                    values[index] = llvm_math.OPERATIONS[operation](b, *(values[a] for a in node.args))
+                    return b.read(self._arrays[0], at)
+            return b.read(self._arrays[1 + program.slots.index(node.name)], at)
+
+        shared = dict(zip(program.shared, self._shared, strict=True))
+        results = (program.weight, *program.new)
+        values = llvm_math.evaluated(b, program.nodes, program.own, results, leaf, shared)
         for array, index in reversed(list(zip(self._arrays, (program.weight, *program.new), strict=True))):
             b.write(values[index], array, at)
-
-    def _sum(self, op: str, args: Sequence[int], values: dict[int, ir.Value], uses: dict[int, int]) -> ir.Value:
-        """A sum or difference, fused with a product on its left that nothing else needs."""
-        b, nodes = self._b, self._program.nodes
-        left, right = args
-        other = b.fneg(values[right]) if op == "sub" else values[right]
-        if nodes[left].op == "mul" and uses[left] == 1 and left not in self._program.shared:
-            x, y = (values[a] for a in nodes[left].args)
-            return b.madd(x, y, other)
-        return b.fadd(values[left], other)
-
-
-def _uses(program: Program) -> dict[int, int]:
-    """How often each node is read, by other nodes or as a result."""
-    read = [a for index in program.own for a in program.nodes[index].args] + [program.weight, *program.new]
-    return {index: read.count(index) for index in (*program.own, *program.shared)}

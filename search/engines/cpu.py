@@ -17,9 +17,7 @@ from search.cells import Cell
 from search.compiler.cpu_epoch import Pass, Sequences
 from search.compiler.kernels import Kernels, kernels
 from search.compiler.layout import Arena
-from search.compiler.llvm_losses import LOSSES
 from search.engines.engine import Epoch, Member
-from search.errors import UserError
 from search.rules import Update
 from search.tasks.task import Task
 
@@ -44,10 +42,9 @@ class CpuEngine:
             the kernels; `cached` says whether they were on disk, `seconds` what it took to get them the first time
 
         Raises:
-            UserError: the engine has no kernel for the loss.
+            UserError: there is no such loss.
         """
-        if loss not in LOSSES:
-            raise UserError(f"engine=cpu: loss={loss}: expected one of {', '.join(LOSSES)}")
+        losses.find(loss)
         return kernels(cell, dtype, loss, update)
 
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -90,18 +87,14 @@ class CpuTrainer:
         return Epoch(total / self._task.splits["train"].n_predicted, seconds)
 
     def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
-        data, lengths = self._task.splits[split], self._data[split].lengths
-        order = np.arange(len(lengths), dtype=np.int32)
-        errors = losses.LOSSES[self._task.loss].errors
+        data, loss = self._task.splits[split], losses.find(self._task.loss)
+        order = np.arange(len(data.inputs), dtype=np.int32)
 
         def score(k: int) -> float:
             with self._pass(members[k], split, train=False) as whole:
-                loss = whole.run(order, self._stop)
-                if errors is None:
-                    return loss
-                return 100.0 * errors(whole.best, lengths, data.targets, self._task.n_outputs)
+                return loss.score(whole.run(order, self._stop), whole.best, data, self._task.n_outputs)
 
-        return np.array(self._each(members, score)) / data.n_predicted
+        return np.array(self._each(members, score))
 
     @contextmanager
     def _pass(self, member: Member, split: str, train: bool) -> Iterator[Pass]:

@@ -81,9 +81,6 @@ class CudaTrainer:
     def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
         passes, data = self._passes[split], self._task.splits[split]
         orders = [np.arange(passes.n_sequences)] * len(members)
-        total, best, _ = passes.run(members, orders, lambda: self._stopped, train=False)
-        errors = losses.LOSSES[self._task.loss].errors
-        if errors is not None:
-            lengths = np.array(list(map(len, data.inputs)))
-            total = np.array([100.0 * errors(row, lengths, data.targets, self._task.n_outputs) for row in best])
-        return total / data.n_predicted
+        totals, best, _ = passes.run(members, orders, lambda: self._stopped, train=False)
+        loss = losses.find(self._task.loss)
+        return np.array([loss.score(t, row, data, self._task.n_outputs) for t, row in zip(totals, best, strict=True)])

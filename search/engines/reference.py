@@ -10,10 +10,10 @@ from itertools import groupby
 import numpy as np
 import torch
 
+from search import losses
 from search.cells import Cell, Preactivations
 from search.cells.cell import Names
 from search.engines.engine import Epoch, Interrupted, Member
-from search.losses import LOSSES
 from search.network import Network
 from search.randomness import input_noise
 from search.rules import Update
@@ -99,7 +99,7 @@ class ReferenceTrainer:
     """Trains members whose cell and epoch are the same in lockstep, padded with zeros to the largest of them."""
 
     def __init__(self, task: Task, dtype: str, device: str, threads: int):
-        self._task, self._loss = task, LOSSES[task.loss]
+        self._task, self._loss = task, losses.find(task.loss)
         self._dtype, self._device = getattr(torch, dtype), device
         torch.set_num_threads(threads)
         self._data = {
@@ -148,23 +148,21 @@ class ReferenceTrainer:
 
     @torch.no_grad()
     def evaluate(self, members: Sequence[Member], split: str) -> np.ndarray:
-        data, errors = self._task.splits[split], self._loss.errors
+        data, loss = self._task.splits[split], self._loss
         scores = np.zeros(len(members))
         for group in _groups(members):
             stack = _Stack([members[k] for k in group], self._dtype, self._device)
-            best = []
+            best, totals = [], np.zeros(len(group))
             for x, targets in self._data[split]:
                 self._check_stop()
                 logits = stack.logits(x.expand(len(group), *x.shape))
-                if errors:
-                    best.append(logits.argmax(dim=-1).int().cpu().numpy())
-                else:
-                    scores[group] += self._loss.total(logits, targets).double().cpu().numpy()
-            if errors:
-                lengths = np.array(list(map(len, data.inputs)))
-                labels = np.concatenate(best, axis=1)
-                scores[group] = [100.0 * errors(row, lengths, data.targets, self._task.n_outputs) for row in labels]
-        return scores / data.n_predicted
+                best.append(logits.argmax(dim=-1).int().cpu().numpy())
+                if not loss.counts_errors:
+                    totals += loss.total(logits, targets).double().cpu().numpy()
+            labels = np.concatenate(best, axis=1)
+            n_outputs = self._task.n_outputs
+            scores[group] = [loss.score(t, row, data, n_outputs) for t, row in zip(totals, labels, strict=True)]
+        return scores
 
     def _check_stop(self) -> None:
         if self._stopped:

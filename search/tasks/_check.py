@@ -1,63 +1,17 @@
 """What the arrays of a task must be like. Whatever is not is told by split, sequence and step, all counted from 0."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from search import losses
 from search.errors import UserError
 
 MOST_CLASSES = 10_000  # a larger label is rather a slip than a class
 _BLOCK = 1024  # sequences that are looked at in one go
 
 Arrays = Sequence[np.ndarray]
-Legal = Callable[[np.ndarray, int], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The targets that a loss takes.
-
-    Attributes:
-        dtype: of the arrays.
-        expected: what each row of them is, in words; ``{last}`` is the last class.
-        legal: of rows, and the number of classes, whether each is that, or each number in it: bool [rows, ...].
-        classes: whether they are classes, [T] or with CTC [L], or else [T, O].
-        each_step: whether there is a row for each step.
-    """
-
-    dtype: type[np.generic]
-    expected: str
-    legal: Legal
-    classes: bool
-    each_step: bool = True
-
-
-def _whole(rows: np.ndarray, low: int, high: int) -> np.ndarray:
-    return (rows >= low) & (rows <= high) & (rows == np.trunc(rows))
-
-
-TARGETS = {
-    "bernoulli": Targets(
-        np.float32, "each target to be 0 or 1", lambda rows, n: (rows == 0) | (rows == 1), classes=False
-    ),
-    "squared": Targets(
-        np.float32,
-        "finite targets, or NaN in all columns of a step that is not predicted",
-        lambda rows, n: np.logical_or(np.isfinite(rows).all(axis=1), np.isnan(rows).all(axis=1)),
-        classes=False,
-    ),
-    "categorical": Targets(
-        np.int32,
-        "a class from 0 to {last}, or -1 where nothing is predicted",
-        lambda rows, n: _whole(rows, -1, n - 1),
-        classes=True,
-    ),
-    "ctc": Targets(
-        np.int32, "a class from 0 to {last}", lambda rows, n: _whole(rows, 0, n - 1), classes=True, each_step=False
-    ),
-}
 
 
 def predicted(target: np.ndarray) -> np.ndarray:
@@ -75,7 +29,7 @@ def expect_shapes(where: str, loss: str, inputs: Arrays, targets: Arrays, like: 
 
     Args:
         where: what messages begin with.
-        loss: a key of `TARGETS`.
+        loss: as `search.losses.find` takes it.
         inputs, targets: of all sequences of a split.
         like: inputs and targets of another sequence of the task, of which all have the widths.
 
@@ -89,7 +43,7 @@ def expect_shapes(where: str, loss: str, inputs: Arrays, targets: Arrays, like: 
         raise _wrong(where, f"targets of {len(inputs)} sequences", len(targets))
     widths: list[tuple[int, ...]] = [getattr(array, "shape", ())[1:] for array in like]
     width, n_outputs = widths
-    kind = TARGETS[loss]
+    kind = losses.find(loss).targets
     for k, (x, t) in enumerate(zip(inputs, targets, strict=True)):
         here = f"{where}: sequence {k}"
         _expect_numbers(here, "inputs", x)
@@ -132,7 +86,7 @@ def checked_n_classes(where: str, loss: str, n_classes: Any) -> int | None:
         UserError: it is no whole number from 1 to `MOST_CLASSES`, or the loss takes none.
     """
     where = f"{where}: n_classes"
-    if not TARGETS[loss].classes:
+    if not losses.find(loss).targets.classes:
         if n_classes is not None:
             raise _wrong(where, f"none with loss={loss}", n_classes)
         return None
@@ -148,7 +102,7 @@ def checked_targets(where: str, loss: str, arrays: Arrays, lengths: Sequence[int
     Raises:
         UserError: one is illegal, or with CTC there are more than a sequence's steps have room for.
     """
-    kind = TARGETS[loss]
+    kind = losses.find(loss).targets
     if not kind.classes:  # classes are looked at before: a cast would make any number one
         arrays = _as(kind.dtype, arrays)
     found = _first_illegal(arrays, lambda rows: kind.legal(rows, n_classes or 0))

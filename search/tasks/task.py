@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from search.errors import expect
+from search import losses
+from search.errors import UserError, expect
 from search.tasks import _check
 
 SPLITS = ("train", "valid", "test")
@@ -39,7 +40,7 @@ class Task:
         name: as in ``task=NAME``.
         splits: ``train``, ``valid`` and ``test``, each of at least one sequence and with something to predict. They may
             be given as arrays of any numbers, such as classes in float64, and are kept as `Split` says.
-        loss: a name of `search.losses.LOSSES`.
+        loss: as `search.losses.find` takes it.
         score: what the score of a split is, with its unit, for axes and tables; the lower the better.
         source: where the data came from, for the record.
         bidirectional: whether the network reads each sequence in both directions.
@@ -62,7 +63,11 @@ class Task:
         where = f"task={self.name}"
         printable = isinstance(self.score, str) and bool(self.score.strip()) and self.score.isprintable()
         expect(printable, f"{where}: score", self.score, "a line of text, with a unit")
-        expect(self.loss in _check.TARGETS, f"{where}: loss", self.loss, f"one of {', '.join(_check.TARGETS)}")
+        expect(isinstance(self.loss, str), f"{where}: loss", self.loss, "a name")
+        try:
+            losses.find(self.loss)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
         expect(set(self.splits) == set(SPLITS), f"{where}: splits", list(self.splits), f"{', '.join(SPLITS)}")
         train = self.splits["train"]
         first = next(zip(train.inputs, train.targets, strict=False), (np.zeros((0, 0)), np.zeros((0, 0))))
@@ -93,11 +98,13 @@ class Task:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the data, hexadecimal."""
+        """SHA-256 of the data, and of the equations of a loss that is not one of ours, hexadecimal."""
         digest = hashlib.sha256()
         for name in SPLITS:
             for x, t in zip(self.splits[name].inputs, self.splits[name].targets, strict=True):
                 for array in (x, t):
                     number = "<f4" if array.dtype.kind == "f" else "<i4"
                     digest.update(f"{name}{array.shape}".encode() + np.ascontiguousarray(array, number).tobytes())
+        if self.loss not in losses.LOSSES:  # a user's own, which may be edited
+            digest.update(losses.find(self.loss).signature.encode())
         return digest.hexdigest()
