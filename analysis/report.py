@@ -4,7 +4,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +30,7 @@ from analysis.compare import (
 )
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
+from analysis.part import Part
 from search import files, repeat
 from search.composition import Composed, Composer
 from search.errors import UserError, expect, masked
@@ -37,28 +38,6 @@ from search.study import Plan
 
 ANALYSED_WITH = ("odyssey", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
 Note = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One task of one study.
-
-    Attributes:
-        name: in file names; ``title``: in headings, with the study where there are several.
-        trials: as of `load`; ``table``: its rows of `compare`.
-        label: what the score is, with its unit.
-        importance: functional ANOVAs of its trials.
-    """
-
-    study: str
-    task: str
-    name: str
-    title: str
-    plan: Plan
-    trials: pd.DataFrame
-    table: pd.DataFrame
-    label: str
-    importance: Importance
 
 
 def report(

@@ -1,7 +1,6 @@
 """The report in words: what its captions, notes and sentences say."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -10,10 +9,8 @@ from analysis import findings as judging
 from analysis.compare import ALPHA, BASELINE
 from analysis.importance import BY, Importance
 from analysis.load import PROVENANCE
+from analysis.part import Part
 from search.errors import masked
-
-if TYPE_CHECKING:
-    from analysis.report import Part
 
 PICKED = {"valid": "validation score", "test": "test score, which flatters them"}
 ADJUSTED = {"bonferroni": "Bonferroni", "holm": "Holm"}
@@ -37,7 +34,7 @@ PANELS = {
 }
 
 
-def done(frame: pd.DataFrame, every: Sequence["Part"]) -> str:
+def done(frame: pd.DataFrame, every: Sequence[Part]) -> str:
     """How much of the plan is there, and how its trials were drawn."""
     counts = frame["status"].value_counts()
     others = [f"{counts[status]} {status}" for status in STATUSES if status in counts]
@@ -55,7 +52,7 @@ def done(frame: pd.DataFrame, every: Sequence["Part"]) -> str:
     return text
 
 
-def compared(every: Sequence["Part"]) -> list[str]:
+def compared(every: Sequence[Part]) -> list[str]:
     """Which variant came out best and worst, and which differ from the baseline: a text a part."""
     if not any(part.table["best_mean"].notna().any() for part in every):
         return ["No trial has finished, so there is nothing to compare yet."]
@@ -85,7 +82,7 @@ def verdicts(table: pd.DataFrame, tasks: Sequence[str]) -> str:
     return f"Of the published findings {', '.join(groups)}." if groups else "No published finding is about this."
 
 
-def architecture(every: Sequence["Part"]) -> list[str]:
+def architecture(every: Sequence[Part]) -> list[str]:
     """Whether architecture matters more than the settings, as one sentence a part."""
     lines = []
     for part in every:
@@ -103,7 +100,7 @@ def architecture(every: Sequence["Part"]) -> list[str]:
     return lines
 
 
-def needs(every: Sequence["Part"]) -> list[str]:
+def needs(every: Sequence[Part]) -> list[str]:
     """What is not shown of importance, and what it would need."""
     texts = []
     for part in every:
@@ -166,7 +163,7 @@ def fits_over(fitted: Importance) -> str:
     return " ".join(dict.fromkeys(notes))
 
 
-def judging_note(every: Sequence["Part"]) -> str:
+def judging_note(every: Sequence[Part]) -> str:
     """What is needed to read the findings."""
     n = ", ".join(dict.fromkeys(f"{part.table['n_best'].max()} ({part.title})" for part in every))
     return (
