@@ -71,7 +71,7 @@ class Bad(Cell):
 """
 
 
-MAY = "numbers, + - * /, ** 2 and exp, identity, relu, sigmoid, tanh of search.ops"
+MAY = "numbers, + - * /, ** 2 and the operations of search.ops: exp, maximum, sigmoid, sqrt, tanh, where, ..."
 # Module, less its head; what the line says. The line that it names is marked HERE.
 BAD = {
     # The module
