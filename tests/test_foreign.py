@@ -1,5 +1,6 @@
 """A study's folder that comes from someone else, and a current folder with files of others: read without trust."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,10 +37,16 @@ def test_reading_a_study_runs_nothing_that_its_plan_names_or_the_current_folder_
     for name in PLANTED:
         text = f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')\nfrom search.cells.rnn import RNN as C\n"
         (here / f"{name}.py").write_text(text)
+    elsewhere = os.environ | {"PYTHONPATH": str(ROOT)}
     program.parent.mkdir()
     program.write_text(ODYSSEY)
-    for words in (["status", "study=s"], ["report", "study=s"]):
-        done = subprocess.run([sys.executable, str(program), *words], cwd=here, capture_output=True, text=True)
+    module = [sys.executable, "-m", "search"]
+    for words in (
+        [sys.executable, str(program), "status", "study=s"],
+        [sys.executable, str(program), "report", "study=s"],
+        [*module, "status", "study=s"],
+    ):
+        done = subprocess.run(words, cwd=here, env=elsewhere, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert not (tmp_path / "ran").exists(), (words, (tmp_path / "ran").read_text())
     subprocess.run([sys.executable, str(program), "worker", "study=s"], cwd=here, capture_output=True)
