@@ -111,20 +111,26 @@ def verdicts(job: tuple[Case, int, int]) -> Counter[str]:
     return Counter(str(table["verdict"][case.task]) for table in tables)
 
 
-def calibrate(studies: int = 200, workers: int | None = None, only: str | None = None) -> Iterator[pd.DataFrame]:
+def calibrate(
+    studies: int = 200, workers: int | None = None, only: str | None = None, known: pd.DataFrame | None = None
+) -> Iterator[pd.DataFrame]:
     """Judges every finding on simulated studies, which takes hours of a core.
 
     Args:
         studies: of each case.
         workers: processes; default one a core.
         only: the id of a finding; default all.
+        known: rows of an earlier call; cases that were judged on as many studies are not judged again.
 
     Yields:
         one row a case, as it is done: finding, task, design (empty where only vanilla is looked at), is (true or
         false), distance (far or near), studies, the shares of them that were reproduced, contradicted and inconclusive,
         and wrong, that of the verdicts that were decisive and wrong.
     """
-    tried = [case for case in cases() if only in (None, case.finding)]
+    done = (
+        set() if known is None else set(known[known["studies"] == studies][list(COLUMNS[:5])].itertuples(index=False))
+    )
+    tried = [case for case in cases() if only in (None, case.finding) and _key(case) not in done]
     jobs = [(case, min(JOB, studies), number) for case in tried for number in range(math.ceil(studies / JOB))]
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         found = pool.map(verdicts, jobs)
@@ -134,9 +140,13 @@ def calibrate(studies: int = 200, workers: int | None = None, only: str | None =
             shares = [counted[verdict] / total for verdict in (*DECISIVE, findings.INCONCLUSIVE)]
             reproduced, contradicted, _ = shares
             wrong = contradicted if case.holds else reproduced
-            is_true = "true" if case.holds else "false"
-            row = (case.finding, case.task, case.design, is_true, case.distance, total, *shares, wrong)
+            row = (*_key(case), total, *shares, wrong)
             yield pd.DataFrame([row], columns=list(COLUMNS))
+
+
+def _key(case: Case) -> tuple[str, ...]:
+    """The first columns of its row."""
+    return case.finding, case.task, case.design, "true" if case.holds else "false", case.distance
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -151,19 +161,20 @@ def markdown(table: pd.DataFrame) -> str:
 def main() -> None:
     """``python -m analysis.calibrate_findings``."""
     parser = argparse.ArgumentParser(prog="python -m analysis.calibrate_findings", description="Tries every verdict.")
-    parser.add_argument("file", type=Path, nargs="?", help="where to write the numbers, as CSV")
+    parser.add_argument("file", type=Path, nargs="?", help="for the numbers, as CSV; what it has is kept")
     parser.add_argument("--studies", type=int, default=200, help="of each case")
     parser.add_argument("--workers", type=int, help="processes; default one a core")
     parser.add_argument("--finding", help="only this one")
     options = parser.parse_args()
-    n_cases = sum(options.finding in (None, case.finding) for case in cases())
-    rows: list[pd.DataFrame] = []
-    for row in calibrate(options.studies, options.workers, options.finding):
-        rows.append(row)
-        print(f"{len(rows)}/{n_cases}", *row.iloc[0][:5], file=sys.stderr, flush=True)
+    started = options.file is not None and options.file.exists()
+    table = pd.read_csv(options.file, keep_default_na=False, dtype={"is": str}) if started else None
+    for row in calibrate(options.studies, options.workers, options.finding, table):
+        table = row if table is None else pd.concat([table, row])
+        print(f"{len(table)}/{sum(1 for _ in cases())}", *row.iloc[0][:5], file=sys.stderr, flush=True)
         if options.file:
-            pd.concat(rows).to_csv(options.file, index=False)
-    print(markdown(pd.concat(rows)), end="")
+            table.to_csv(options.file, index=False)
+    if table is not None:
+        print(markdown(table), end="")
 
 
 if __name__ == "__main__":
