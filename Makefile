@@ -1,16 +1,23 @@
-# make study: the quick study and its report.  make test: the tests.  make check: style and types.
+# make study: the quick study and its report.  make check: style and types.
+# make test: the tests but the slow ones.  make test-all: all of them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: study test check install
+.PHONY: study test test-all check install
 
 study: install
 	$(BIN)/odyssey sweep
 	$(BIN)/odyssey report
 
+# The tests of a file share what they prepare.
+TESTS = $(BIN)/pytest --numprocesses auto --dist loadfile
+
 test: install
-	$(BIN)/pytest
+	$(TESTS) -m "not slow"
+
+test-all: install
+	$(TESTS)
 
 check: install
 	$(BIN)/ruff check .
