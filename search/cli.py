@@ -155,14 +155,21 @@ def _help(composer: "Composer", command: str, words: Sequence[str]) -> str:
     for group in keys.groups(command):
         lines += ["", f"{group}=NAME, one of {', '.join(composer.options(group))}"]
     config, _ = composer.parsed(command, words)
-    for group in ("task", "launcher"):
+    for group in ("task", "optimizer", "launcher"):
         if group in keys.groups(command):
             choice = config.hydra.runtime.choices[group]
             found = keys.meanings(composer.text(group, choice))
             lines += ["", f"keys of {group}={choice}:"]
             lines += [
-                f"  {group}.{key}={value}  {text}".rstrip() for key, (value, text) in found.items() if key != "name"
+                f"  {group}.{key}={value}  {text}".rstrip()
+                for key, (value, text) in found.items()
+                if key not in ("name", "rule", "space")
             ]
+        if group == "optimizer" and group in keys.groups(command):
+            from search.rules import MEANINGS, OPTIONS
+
+            for key, text in MEANINGS.items():
+                lines.append(f"  optimizer.{key}={keys.shown(OPTIONS[key])}  {text}")
     return "\n".join(lines) + "\n"
 
 

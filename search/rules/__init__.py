@@ -58,6 +58,15 @@ OPTIONS: Mapping[str, Any] = {
     "period": 1.0,
     "decay_factor": 0.1,
 }
+MEANINGS: Mapping[str, str] = {
+    "gradient_clipping": "whether to clip each gradient to [-1, 1], or to clip_value if there is one",
+    "clip_value": "bound of each gradient",
+    "clip_norm": "bound of the Euclidean norm of all gradients together",
+    "schedule": f"of the learning rate; one of {', '.join(SCHEDULES)}",
+    "warmup": "epochs in which the learning rate rises to lr",
+    "period": "epochs of a step, of the half cosine, or before the inverse root begins to fall",
+    "decay_factor": "of schedule=step, at each period",
+}
 _RANGES = {
     "clip_value": POSITIVE,
     "clip_norm": POSITIVE,
