@@ -155,7 +155,10 @@ def _with_commands(frame: pd.DataFrame, plans: dict[str, Plan]) -> pd.DataFrame:
         known = row["variant"] in plan.variants and row["task"] == plan.task["name"]
         if not known or not {*plan.space, "seed", "engine"} <= own.keys():
             return None
-        return masked(repeat.train(plan, row["variant"], own))
+        try:
+            return masked(repeat.train(plan, row["variant"], own))
+        except KeyError:  # code of the user's own would tell, which a report does not run
+            return None
 
     errors = frame["error"].map(masked, na_action="ignore")
     commands = pd.Series([command(row) for row in frame.to_dict("records")], frame.index, dtype="str")

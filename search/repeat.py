@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from search import cells, rules
 from search.space import REQUIRED
 from search.study import Plan
 
@@ -44,10 +45,11 @@ def train(plan: Plan, variant: str, trial: Mapping[str, Any]) -> str:
         trial: its settings, toggles included, and its ``seed`` and ``engine``, as recorded.
 
     Raises:
-        KeyError: the trial lacks one of them, for it never began.
+        KeyError: the trial lacks one of them, for it never began; or what the settings are for would take the code of
+            the user's own that the plan names, which is not run for this.
     """
     settings = {name: trial[name] for name in plan.space}
-    toggles = plan.toggles(settings)
+    toggles = _toggles(plan, variant, settings)
     words = _group("variant", variant, plan.variants[variant] | toggles)
     words += _group("task", plan.task["name"], plan.task)
     words += _optimizer(plan.optimizer)
@@ -58,6 +60,16 @@ def train(plan: Plan, variant: str, trial: Mapping[str, Any]) -> str:
     last = {"seed": trial["seed"], "order_seed": plan.seed, "epochs": plan.epochs, "patience": plan.patience}
     last |= {"engine": trial["engine"], "dtype": plan.dtype}
     return shlex.join(["odyssey", "train", *words, *(f"{name}={_value(value)}" for name, value in last.items())])
+
+
+def _toggles(plan: Plan, variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings that are the cell's, told without running code that a plan names."""
+    if not rules.is_own(plan.optimizer):
+        return plan.toggles(settings)
+    if cells.is_own(plan.variants[variant]):
+        raise KeyError("settings of a cell and of a rule that are both the user's own")
+    legal = cells.toggles(cells.define(plan.variants[variant]))
+    return {name: value for name, value in settings.items() if name in legal}
 
 
 @cache

@@ -78,7 +78,8 @@ class Plan:
         optimizer: definition of the update rule, as `search.rules.update` takes it. Plans of before there was this key
             are of studies of the rule that there was.
         storage: an Optuna storage URL without a password, or None for ``study.db`` in the study's folder.
-        cells: of each variant the SHA-256 of its equations; empty in plans of before there was this key.
+        cells: of each variant the SHA-256 of its equations, and of ``rule:PATH`` that of an update rule of the user's
+            own; empty in plans of before there was this key.
     """
 
     study: str
@@ -113,6 +114,9 @@ class Plan:
                 expect(isinstance(value, dict), f"{key}.{name}", shown(value), _EXAMPLES[key])
         for key in ("trials", "epochs", "patience", "seed", "sampler", "paired", "dtype", "storage"):
             KINDS[key].check(key, getattr(self, key))
+        expect(
+            isinstance(self.optimizer.get("rule"), str), "optimizer.rule", shown(self.optimizer.get("rule")), "a text"
+        )
         for key in ("score", "data_hash"):
             expect(isinstance(getattr(self, key), str), key, shown(getattr(self, key)), "a text")
         expect(bool(self.variants), "variants", "[]", "at least one variant")
@@ -120,7 +124,11 @@ class Plan:
     def with_fingerprints(self) -> "Plan":
         """The plan with the fingerprints of its cells as they are now; see `check` for what it raises."""
         self.check()
-        return dataclasses.replace(self, cells={name: self._fingerprint(name) for name in self.variants})
+        found = {name: self._fingerprint(name) for name in self.variants}
+        if rules.is_own(self.optimizer):  # ours do not change
+            equations = rules.rule(self.optimizer).program.signature
+            found[f"rule:{self.optimizer['rule']}"] = hashlib.sha256(equations.encode()).hexdigest()
+        return dataclasses.replace(self, cells=found)
 
     def _fingerprint(self, variant: str) -> str:
         """SHA-256 of the equations of a variant's cell, with every combination of what the space samples of it."""

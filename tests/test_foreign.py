@@ -32,8 +32,8 @@ def test_reading_a_study_runs_nothing_that_its_plan_names_or_the_current_folder_
     here, program = tmp_path / "here", tmp_path / "bin" / "odyssey"
     folder = older("61504cf", here / "runs" / "s")  # in whose storage no plan contradicts the one in the folder
     path = folder / "study.yaml"
-    path.write_text(path.read_text().replace("cell: rnn", "cell: evil.C"))
-    assert "evil.C" in path.read_text()
+    path.write_text(path.read_text().replace("cell: rnn", "cell: evil.C") + "optimizer: {rule: evil.C}\n")
+    assert "cell: evil.C" in path.read_text()
     for name in PLANTED:
         text = f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')\nfrom search.cells.rnn import RNN as C\n"
         (here / f"{name}.py").write_text(text)

@@ -30,6 +30,7 @@ __all__ = [
     "Schedule",
     "Update",
     "check_value",
+    "is_own",
     "legal",
     "needed",
     "normal",
@@ -95,6 +96,11 @@ def rule(definition: Mapping[str, Any]) -> Rule:
     for key, value in definition.items():
         check_value(made, f"optimizer.{key}", key, value)
     return made
+
+
+def is_own(definition: Mapping[str, Any]) -> bool:
+    """Whether a rule is in a module of the user's, which to make is to run."""
+    return definition.get("rule") not in _RULES
 
 
 def legal(made: Rule) -> tuple[str, ...]:
