@@ -73,6 +73,12 @@ def test_an_own_update_rule_works_as_printed(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     frame = load(place / "runs" / "rms")
     assert set(frame["status"]) == {"finished"} and "lr" in frame and "rho" not in frame and "momentum" not in frame
+    module = place / "my_rules.py"
+    before = module.read_text()
+    module.write_text(before.replace("1e-6", "1e-5"))
+    done = run(place, "sweep", "study=rms", "trials=2", "--config-dir", "own")
+    module.write_text(before)
+    assert done.returncode == 2 and "the equations of rule:my_rules.RMS have been edited" in done.stderr, done.stderr
 
 
 def test_the_study_and_the_python_block_work_as_printed(place: Path) -> None:
