@@ -127,9 +127,9 @@ def calibrate(
         false), distance (far or near), studies, the shares of them that were reproduced, contradicted and inconclusive,
         and wrong, that of the verdicts that were decisive and wrong.
     """
-    done = (
-        set() if known is None else set(known[known["studies"] == studies][list(COLUMNS[:5])].itertuples(index=False))
-    )
+    done: set[tuple[str, ...]] = set()
+    if known is not None:
+        done |= set(known.loc[known["studies"] == studies, list(COLUMNS[:5])].itertuples(index=False, name=None))
     tried = [case for case in cases() if only in (None, case.finding) and _key(case) not in done]
     jobs = [(case, min(JOB, studies), number) for case in tried for number in range(math.ceil(studies / JOB))]
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:

@@ -295,10 +295,9 @@ def basin(evidence: Evidence, of: str, within: float, at_least: float, at_most: 
     widths = np.array([_width(orders, draw, within) for draw in draws])
     low, high = np.quantile(widths, [WRONG, 1 - WRONG])
     text = f"{of} within {_percent(within)} of the best: {width:.1f} orders of magnitude ({low:.1f} to {high:.1f}, "
-    text += (
-        f"n = {fitted.n}), for a finding of {at_least:g} to {at_most:g}. Shown, not judged: in simulated studies such "
-    )
-    return Outcome(INCONCLUSIVE, text + "widths read low, and their intervals hold the true one too rarely.")
+    text += f"n = {fitted.n}), for a finding of {at_least:g} to {at_most:g}. Shown, not judged: in simulated studies "
+    text += "such widths read low, and their intervals hold the true one too rarely."
+    return Outcome(INCONCLUSIVE, text)
 
 
 def reference(evidence: Evidence, score: float) -> Outcome:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis import style
+from analysis import stats, style
 from analysis.style import BLUE, COLUMN, GREY, LABELS, MUTED, PLAIN, STYLE, WIDTH, Dimension
 
 Space = Mapping[str, Mapping[str, Any]]
@@ -206,11 +206,10 @@ def _draw_marginal(
 
 
 def _far(of_score: pd.DataFrame) -> list[str]:
-    """Variants with far worse scores, which would squeeze the axis: their median is beyond Tukey's far-out fence of the
+    """Variants with far worse scores, which would squeeze the axis: their median is beyond `stats.fence` of the
     medians."""
     medians = of_score.groupby(of_score["variant"].astype(str), sort=False)["mean"].median()
-    q1, q3 = medians.quantile([0.25, 0.75])
-    return list(medians.index[medians > q3 + 3 * (q3 - q1)])
+    return list(medians.index[medians > stats.fence(medians)])
 
 
 def _limits(of_score: pd.DataFrame) -> tuple[float, float]:

@@ -115,7 +115,7 @@ def epoch_seconds(
         valid: whether the validation after the epoch is timed too.
     """
     trainer = engine.trainer(task, "float32", threads)
-    update = rules.update({"rule": "sgd"}, {"lr": 1e-4, "momentum": 0.9})
+    update = rules.update(rules.DEFAULT, {"lr": 1e-4, "momentum": 0.9})
     members = []
     for k, n in enumerate(hidden_sizes):
         network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)

@@ -166,10 +166,10 @@ def _help(composer: "Composer", command: str, words: Sequence[str]) -> str:
                 if key not in ("name", "rule", "space")
             ]
         if group == "optimizer" and group in keys.groups(command):
-            from search.rules import MEANINGS, OPTIONS
+            from search.rules import OPTIONS
 
-            for key, text in MEANINGS.items():
-                lines.append(f"  optimizer.{key}={keys.shown(OPTIONS[key])}  {text}")
+            for key, option in OPTIONS.items():
+                lines.append(f"  optimizer.{key}={keys.shown(option.default)}  {option.meaning}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,11 +1,11 @@
 """Equations as a small expression graph: run once on symbols they leave a record of what they do.
 
 Cells (`search.cells.trace`) and update rules (`search.rules.trace`) are traced to such graphs, which is what compiled
-engines print. `derivatives` is the chain rule on them.
+engines print. `adjoints` is reverse-mode differentiation on them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Union
 
@@ -272,7 +272,50 @@ _DERIVATIVES: dict[str, Callable[..., tuple[Expr | None, ...]]] = {
 OPERATIONS = tuple(_DERIVATIVES)  # of a node
 
 
-def derivatives(value: Expr, d: Expr) -> list[tuple[int, Expr]]:
+def closure(nodes: Sequence[Node], roots: Iterable[int], stop: Collection[int] = ()) -> list[int]:
+    """The roots and what they need, in order, but not what only nodes of `stop` need."""
+    found, todo = set(), list(roots)
+    while todo:
+        index = todo.pop()
+        if index not in found:
+            found.add(index)
+            todo += () if index in stop else nodes[index].args
+    return sorted(found)
+
+
+def adjoints(
+    graph: Graph,
+    seeds: Iterable[tuple[int, Expr]],
+    leaf: Callable[[Node, Expr], Iterable[tuple[int, Expr]]] = lambda node, d: (),
+) -> dict[int, Expr]:
+    """Appends to a graph the derivatives of a whole, by reverse-mode differentiation.
+
+    Args:
+        graph: whose nodes up to now are differentiated.
+        seeds: nodes, with what the whole's derivative by them begins with.
+        leaf: given a node that is no operation, and the derivative by it, what other nodes get of that.
+
+    Returns:
+        by node the derivative of the whole by it, for those on which it depends
+    """
+    n, found = len(graph.nodes), dict[int, Expr]()
+
+    def accumulate(parts: Iterable[tuple[int, Expr]]) -> None:
+        for index, part in parts:
+            if graph.nodes[index].op != "const":
+                found[index] = found[index] + part if index in found else part
+
+    accumulate(seeds)
+    for index in reversed(range(n)):
+        if index in found:
+            node = graph.nodes[index]
+            accumulate(
+                _derivatives(Expr(graph, index), found[index]) if node.op in OPERATIONS else leaf(node, found[index])
+            )
+    return found
+
+
+def _derivatives(value: Expr, d: Expr) -> list[tuple[int, Expr]]:
     """What the arguments of an operation get of a derivative, appended to the graph.
 
     Args:

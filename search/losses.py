@@ -13,7 +13,6 @@ is the blank. An `Elementwise` loss of a user's own goes by its import path, ``m
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -21,9 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from search.errors import UserError, one_line
-from search.expression import EquationError, Expr, Graph, Node, derivatives
+from search.expression import EquationError, Expr, Graph, Node, adjoints
 from search.ops import absolute, exp, relu, where
+from search.own import explained, imported
 
 if TYPE_CHECKING:  # torch takes seconds to load, and only the losses of the reference engine need it
     import torch
@@ -200,18 +199,11 @@ class Elementwise(Loss):
 
 def _derivative(graph: Graph, output: Expr, cost: Expr, factor: Expr | None) -> Expr:
     """Of the loss by the output, appended to the graph."""
-    n = len(graph.nodes)
-    parts: dict[int, Expr] = {cost.index: graph.const(1.0)}
-    if factor is not None:
-        inverse = 1.0 / factor
-        parts[factor.index] = parts[factor.index] + inverse if factor.index in parts else inverse
-    for index in reversed(range(n)):
-        if index in parts and graph.nodes[index].args:
-            for argument, part in derivatives(Expr(graph, index), parts[index]):
-                parts[argument] = parts[argument] + part if argument in parts else part
-    if output.index not in parts:
+    seeds = [(cost.index, graph.const(1.0)), *([] if factor is None else [(factor.index, 1.0 / factor)])]
+    found = adjoints(graph, seeds)
+    if output.index not in found:
         raise EquationError("does not depend on the output")
-    return parts[output.index]
+    return found[output.index]
 
 
 class Bernoulli(Elementwise):
@@ -312,17 +304,8 @@ def find(name: str) -> Loss:
     """
     if name in LOSSES:
         return LOSSES[name]
-    expected = f"loss={name}: expected one of {', '.join(LOSSES)}, or package.module.Class"
-    module, _, kind = name.rpartition(".")
-    if not module:
-        raise UserError(expected)
-    try:
-        made = getattr(importlib.import_module(module), kind)()
-        if not isinstance(made, Elementwise):
-            raise UserError(f"loss={name}: expected a subclass of search.losses.Elementwise")
+    kind = imported("loss", name, Elementwise, "search.losses.Elementwise", LOSSES)
+    with explained(kind, "step"):
+        made = kind()
         _ = made.program
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:  # whatever the user's module does
-        raise UserError(f"{expected} ({one_line(error)})") from error
     return made

@@ -644,8 +644,6 @@ def _read(folder: Path) -> tuple[int, Plan]:
 
 def _checked(where: str, values: Any) -> tuple[int, Plan]:
     """The layout and the plan that are kept in `where`. Before there was a key for it, the layout was 1 or 2."""
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: expected the plan of a study (a mapping, not {shown(values)})")
     try:
         expect(isinstance(values, dict), "it", shown(values), "a mapping")
         layout = values.pop("layout", REGISTERED - 1)

@@ -204,25 +204,25 @@ def refused(folder: Path, content: str | None) -> str:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (None, "my_csv_task.py, line 15: FileNotFoundError: "),
-        ("", "my_csv_task.py, line 15: EmptyDataError: No columns to parse from file"),
+        (None, "(FileNotFoundError)"),
+        ("", "No columns to parse from file (EmptyDataError)"),
         ("sequence,speed,label\n", "task=mine: train: expected at least one sequence, found none"),
-        ("sequence,speed\n0,1\n", "KeyError: "),
-        ("speed,label\n0,1\n", "KeyError: 'sequence'"),
+        ("sequence,speed\n0,1\n", "(KeyError)"),
+        ("speed,label\n0,1\n", "'sequence' (KeyError)"),
         (
             "sequence,label\n" + "".join(f"{k},0\n" for k in range(9)),
             "expected inputs [T, M] of at least one number, found [1, 0]",
         ),
         ("sequence,speed,label\n0,1,0\n0,2,1\n", "task=mine: valid: expected at least one sequence, found none"),
-        (csv(_4=",0.5,0.5,1"), "AssertionError: a row without sequence"),
-        (csv(_4="1,abc,0.5,1"), "ValueError: could not convert string to float: 'abc'"),
+        (csv(_4=",0.5,0.5,1"), "a row without sequence (AssertionError)"),
+        (csv(_4="1,abc,0.5,1"), "could not convert string to float: 'abc' (ValueError)"),
         (csv(_4="1,,0.5,1"), ", step 1: expected finite inputs, found nan in column 0"),
         (csv(_4="1,0.5,inf,1"), ", step 1: expected finite inputs, found inf in column 1"),
         (csv(_4="1,0.5,0.5,-7"), "step 1: expected a class from 0 to 1, or -1 where nothing is predicted, found -7"),
         (csv(_4="1,0.5,0.5,0.5"), "step 1: expected a class from 0 to 1, or -1 where nothing is predicted, found 0.5"),
         (csv(_4="1,0.5,0.5,"), "step 1: expected a class from 0 to 1, or -1 where nothing is predicted, found nan"),
         (csv(_4="1,0.5,0.5,100000"), "n_classes: expected a whole number from 1 to 10000 with loss=categorical"),
-        (csv(_4="1,0.5,0.5,x"), "TypeError: "),
+        (csv(_4="1,0.5,0.5,x"), "(TypeError)"),
         (csv(**{f"_{k}": f"{k // 3},1,1,-1" for k in range(30)}), "train: expected at least one step with something"),
     ],
 )
@@ -233,21 +233,27 @@ def test_bad_csv_file_is_one_line_that_says_where(tmp_path: Path, content: str |
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (None, "expected a module own_task with a function load; ModuleNotFoundError: No module named 'own_task'"),
+        (None, "expected a module own_task with a function load; No module named 'own_task' (ModuleNotFoundError)"),
         ("", "module 'own_task' has no attribute 'load'"),
         ("load = 5", "expected a module own_task with a function load, found a int"),
-        ("import os\ndef load(:", "own_task.py, line 2: SyntaxError: "),
-        ("\n\nimport no_such_package", "own_task.py, line 3: ModuleNotFoundError: No module named 'no_such_package'"),
-        ("import json\n\njson.loads('{')", "own_task.py, line 3: JSONDecodeError: "),
-        ("import sys\nsys.exit(3)", "own_task.py, line 2: SystemExit: 3"),
+        ("import os\ndef load(:", "own_task.py:2: def load(:: invalid syntax (SyntaxError)"),
+        (
+            "\n\nimport no_such_package",
+            "own_task.py:3: import no_such_package: No module named 'no_such_package' (ModuleNotFoundError)",
+        ),
+        ("import json\n\njson.loads('{')", "own_task.py:3: json.loads('{'): Expecting property name"),
+        ("import sys\nsys.exit(3)", "own_task.py:2: sys.exit(3): 3 (SystemExit)"),
         ("def load(): pass", "own_task.load=NoneType: expected to return a search.tasks.Task"),
-        ("def load():\n    import sys\n    sys.exit()", "own_task.py, line 3: SystemExit"),
-        ("def load():\n    return 1 / 0", "own_task.py, line 2: ZeroDivisionError: division by zero"),
-        ("def load():\n    return open('a\\nb')", "own_task.py, line 2: FileNotFoundError: "),
-        ("import json\ndef load():\n    return json.loads('{')", "own_task.py, line 3: JSONDecodeError: "),
+        ("def load():\n    import sys\n    sys.exit()", "own_task.py:3: sys.exit(): SystemExit"),
+        ("def load():\n    return 1 / 0", "own_task.py:2: 1 / 0: division by zero (ZeroDivisionError)"),
+        ("def load():\n    return open('a\\nb')", "(FileNotFoundError)"),
+        (
+            "import json\ndef load():\n    return json.loads('{')",
+            "own_task.py:3: json.loads('{'): Expecting property name",
+        ),
         ("from tests.echo import load", "task=mine: name of the Task of own_task.load=echo: expected mine"),
         ("def load(path, size=3): pass", "task.path: expected a value, there is none by default"),
-        ("def load(path, /): pass", "expected own_task.load to make a task; TypeError: "),
+        ("def load(path, /): pass", "expected own_task.load to make a task; "),
         ("def load(a: int, b: float, c: 'str | None' = None): pass", "task.a: expected a value"),
     ],
 )
@@ -264,6 +270,21 @@ def own_module(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str | None) 
     monkeypatch.delitem(sys.modules, "own_task", raising=False)
     if code is not None:
         (folder / "own_task.py").write_text(code + "\n")
+
+
+def test_a_module_of_the_current_folder_comes_before_an_installed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, installed = tmp_path / "here", tmp_path / "installed"
+    for folder, answer in ((here, "own"), (installed, "other")):
+        folder.mkdir()
+        own_module(folder, monkeypatch, f"def load(): raise ValueError('{answer}')")  # the last is found first
+    monkeypatch.chdir(here)
+    definition = {"name": "mine", "module": "own_task"}
+    assert "own_task.py:1: raise ValueError('own'): own (ValueError)" in error(definition)
+    monkeypatch.delitem(sys.modules, "own_task")
+    sys.path.remove(str(here))  # of a command that only reads
+    assert "raise ValueError('other')" in error(definition)
 
 
 def test_annotations_of_own_tasks_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

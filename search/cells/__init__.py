@@ -1,17 +1,16 @@
 """The cells, by name."""
 
-import importlib
 from importlib import resources
 from typing import Any
 
 import yaml
 
-from search.cells.cell import Cell, Preactivations, check, toggles
-from search.cells.explain import explain, explained, place
+from search.cells.cell import Cell, Preactivations, check
 from search.cells.gru import GRU
 from search.cells.lstm import LSTM
 from search.cells.rnn import IRNN, RNN
-from search.errors import UserError, one_line
+from search.errors import UserError
+from search.own import explained, imported, toggles
 
 __all__ = [
     "GRU",
@@ -63,7 +62,7 @@ def define(definition: dict[str, Any]) -> Cell:
     name = values.pop("cell", None)
     if not isinstance(name, str):
         raise UserError(f"cell={name}: expected one of {', '.join(_CELLS)}, or package.module.Class")
-    kind = _CELLS.get(name) or _load(name)
+    kind = _CELLS.get(name) or imported("cell", name, Cell, "search.cells.Cell", _CELLS)
     legal = toggles(kind)
     for key in values:
         if key not in legal:
@@ -76,15 +75,3 @@ def define(definition: dict[str, Any]) -> Cell:
 def is_own(definition: dict[str, Any]) -> bool:
     """Whether a variant is of a cell in a module of the user's, which to define is to run."""
     return definition.get("cell") not in _CELLS
-
-
-def _load(path: str) -> type[Cell]:
-    module, _, name = path.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # whatever the user's module does as it is imported
-        expected = f"cell={path}: expected one of {', '.join(_CELLS)}, or package.module.Class"
-        raise UserError(explain(error) or f"{expected} ({one_line(error)})") from error
-    if not (isinstance(kind, type) and issubclass(kind, Cell)):
-        raise UserError(f"{place(kind)}cell={path}: expected a subclass of search.cells.Cell")
-    return kind

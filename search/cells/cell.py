@@ -1,8 +1,6 @@
 """What a cell is: its equations, and what can be read off them."""
 
-import dataclasses
 import hashlib
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -10,10 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from search.cells.explain import explained
 from search.cells.trace import Step, trace
-from search.errors import UserError, expect
 from search.expression import EquationError
+from search.own import MOST, Toggled, explained
 from search.randomness import initial_normal
 
 OUTPUT_LAYER = ("W_out", "b_out")  # names of its parameters, which `search.network` puts beside a cell's
@@ -62,7 +59,7 @@ class Preactivations(Protocol):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Toggled):
     """One recurrent layer, written as its equations.
 
     A subclass declares its matrix products in `affine` and its per-unit parameters in `units`, and
@@ -108,12 +105,6 @@ class Cell:
     def initial(self, name: str, normal: np.ndarray) -> np.ndarray:
         """Initial value of parameter `name`, given a draw from N(0, 0.1) of its shape (docs/protocol.md, 3)."""
         return normal
-
-    def __post_init__(self) -> None:
-        with explained(type(self), "__init__"):
-            hints = typing.get_type_hints(type(self))
-            for field in dataclasses.fields(self):
-                check_toggle(field.name, getattr(self, field.name), hints[field.name])
 
     @cached_property
     def preactivations(self) -> dict[str, Preactivation]:
@@ -162,7 +153,7 @@ class Cell:
         with explained(type(self), "initial"):
             shape = normal.shape
             value = self.initial(name, normal)
-            if not isinstance(value, np.ndarray) or value.shape != shape or not (np.abs(value) <= _MOST).all():
+            if not isinstance(value, np.ndarray) or value.shape != shape or not (np.abs(value) <= MOST).all():
                 got = f"an array {list(value.shape)}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
                 expected = f"an array {list(shape)} of finite numbers of float32"
                 raise EquationError(f"gives {got} for {name}; expected {expected}")
@@ -190,31 +181,6 @@ class Names:
 @cache
 def _fixed_normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return initial_normal(0, name, shape)
-
-
-_MOST = float(np.finfo(np.float32).max)  # of what may be trained in either dtype
-
-
-def toggles(cell: type[Cell] | Cell) -> tuple[str, ...]:
-    """Names of the toggles of a cell."""
-    return tuple(field.name for field in dataclasses.fields(cell))
-
-
-def check_toggle(name: str, value: object, hint: Any) -> None:
-    """Raises UserError unless a value is of what a toggle is declared as."""
-    if typing.get_origin(hint) is typing.Literal:
-        legal = typing.get_args(hint)
-        if value not in legal:
-            raise UserError(f"{name}={value}: expected one of {', '.join(map(str, legal))}")
-    elif hint is bool:
-        expect(isinstance(value, bool), name, value, "true or false")
-    elif hint is int:
-        expect(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
-    elif hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and -_MOST <= value <= _MOST
-        expect(number, name, value, "a finite number in the range of float32")
-    else:
-        raise EquationError(f"toggle {name} is declared as {hint}; expected bool, int, float or Literal[...]")
 
 
 def check(cell: Cell) -> Cell:

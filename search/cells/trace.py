@@ -4,11 +4,11 @@
 expressions of the backward step. Nothing here knows of any particular cell.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search.expression import Attributes, EquationError, Expr, Graph, Node, Operand, derivatives
+from search.expression import Attributes, EquationError, Expr, Graph, Node, Operand, adjoints
 
 
 class Traceable(Protocol):
@@ -146,31 +146,16 @@ def _hears_input(cell: Traceable, step: Step) -> bool:
 
 def differentiate(step: Step) -> Backward:
     """Appends the backward step to the graph of `step`, by reverse-mode differentiation."""
-    graph = step.graph
-    n_forward = len(graph.nodes)
-    adjoints: dict[int, Expr] = {}
+    graph, n_forward = step.graph, len(step.graph.nodes)
 
-    def accumulate(index: int, d: Expr) -> None:
-        if graph.nodes[index].op != "const":
-            adjoints[index] = adjoints[index] + d if index in adjoints else d
+    def fed(node: Node, d: Expr) -> Iterator[tuple[int, Expr]]:
+        if node.op == "pre":
+            for operand, source in step.fed[node.name].items():
+                yield source, graph.leaf("fed", f"{node.name}.{operand}")
 
-    for name, index in step.out.items():
-        accumulate(index, graph.leaf("adjoint", name))
-    pre, past, units = {}, {}, {}
-    for index in reversed(range(n_forward)):
-        if index not in adjoints:
-            continue
-        node, d = graph.nodes[index], adjoints[index]
-        match node.op:
-            case "pre":
-                pre[node.name] = d.index
-                for operand, source in step.fed[node.name].items():
-                    accumulate(source, graph.leaf("fed", f"{node.name}.{operand}"))
-            case "past":
-                past[node.name] = d.index
-            case "unit":
-                units[node.name] = d.index
-            case _:
-                for argument, part in derivatives(Expr(graph, index), d):
-                    accumulate(argument, part)
-    return Backward(pre, past, units, n_forward)
+    found = adjoints(graph, ((index, graph.leaf("adjoint", name)) for name, index in step.out.items()), fed)
+    of = {op: {graph.nodes[i].name: d.index for i, d in found.items() if graph.nodes[i].op == op} for op in _LEAVES}
+    return Backward(of["pre"], of["past"], of["unit"], n_forward)
+
+
+_LEAVES = ("pre", "past", "unit")

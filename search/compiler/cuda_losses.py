@@ -8,7 +8,7 @@ derivatives. Named as in `search.losses`.
 from collections.abc import Callable
 
 from search import losses
-from search.compiler.cuda_printer import OPERATIONS, Printer
+from search.compiler.cuda_printer import Printer
 
 # What stands for the logarithm of zero: far below all others, and a sum of a few is finite.
 _NEVER = "D(-1e300)"
@@ -25,24 +25,17 @@ def print_loss(p: Printer, name: str) -> None:
 
 def _elementwise(p: Printer, program: losses.LossProgram, gaps: bool) -> None:
     """The sum over steps and outputs; where the target is NaN there is none."""
-    names = {index: f"loss_{index}" for index in program.order}
     leaves = {"output": "value", "target": "target"}
     p.put("targets_at = target_starts[index]")
     with p.strided("e", "tid", "n_steps * n_outputs"):
         p.put("value = g[logits + e]", "target = targets[targets_at + e]")
         p.put("known = target == target" if gaps else "known = True")
         p.put("target = target if known else zero")
-        for index in program.order:
-            node = program.nodes[index]
-            if node.op == "const":
-                p.put(f"{names[index]} = R({node.value!r})")
-            else:
-                own = OPERATIONS[node.op].format(*(names[a] for a in node.args)) if node.args else leaves[node.op]
-                p.put(f"{names[index]} = {own}")
-        more = f" + log({names[program.factor]})" if program.factor >= 0 else ""
+        p.assign(program.nodes, program.order, "loss_{}".format, lambda node: leaves.get(node.op))
+        more = f" + log(loss_{program.factor})" if program.factor >= 0 else ""
         with p.inside("if known:"):
-            p.put(f"losses_here += D({names[program.cost]}{more})")
-        p.put(f"g[logits + e] = {names[program.change]} if known else zero")
+            p.put(f"losses_here += D(loss_{program.cost}{more})")
+        p.put(f"g[logits + e] = loss_{program.change} if known else zero")
 
 
 def _categorical(p: Printer) -> None:

@@ -1,7 +1,9 @@
 """Printing the source of CUDA kernels, in the part of Python that numba-cuda compiles."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+
+from search.expression import Node
 
 # What the nodes of `search.expression` mean.
 OPERATIONS = {
@@ -55,6 +57,29 @@ class Printer:
         with self.inside(f"while {name} < {stop}:"):
             yield
             self.put(f"{name} += {step}")
+
+    def assign(
+        self,
+        nodes: Sequence[Node],
+        order: Iterable[int],
+        name: Callable[[int], str],
+        leaf: Callable[[Node], str | None],
+    ) -> None:
+        """Assigns to variables the values of nodes of a graph.
+
+        Args:
+            nodes: of the graph.
+            order: those to assign, each after its arguments.
+            name: of the variable of a node.
+            leaf: what a node is that is read from outside; None for a constant or an operation.
+        """
+        for index in order:
+            node = nodes[index]
+            value = leaf(node)
+            if value is None:
+                own = f"R({node.value!r})" if node.op == "const" else OPERATIONS[node.op]
+                value = own.format(*map(name, node.args))
+            self.put(f"{name(index)} = {value}")
 
     def barrier(self, why: str) -> None:
         self.put(f"cuda.syncthreads()  # {why}")

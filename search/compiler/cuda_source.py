@@ -25,8 +25,9 @@ from collections.abc import Callable, Iterable, Sequence
 from search import losses
 from search.compiler.cuda_layout import COPY, JOB, MESSAGES, UNROLL, Tiles, operands, passed, recurrent
 from search.compiler.cuda_losses import best_path, print_loss
-from search.compiler.cuda_printer import OPERATIONS, Printer
+from search.compiler.cuda_printer import Printer
 from search.compiler.plan import Plan, Product, Stage
+from search.expression import Node
 from search.randomness import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL
 from search.rules.trace import Program
 
@@ -377,7 +378,7 @@ class _Printer(Printer):
                 with self.inside("if r < n_rows and c < n_columns:"):
                     self.put("at = result + r * result_row + c", f"total = tile[i * {micro} + j]")
                     with self.inside("if mode == 2:"):
-                        self.put(*self._update("at", "total"))
+                        self._update("at", "total")
                         with self.inside("if kept != 0:"):
                             with self.inside("if r < chip:"):
                                 self.put(f"{_at('near + r * stride + c')} = value")
@@ -434,28 +435,21 @@ class _Printer(Printer):
         self.put("b_depth = l_step", "n_rows = n", "n_depth = n_steps", "n_columns = n_outputs", "mode = I(2)")
         self.put("result = out", "result_row = n_outputs")
 
-    def _update(self, at: str, gradient: str) -> list[str]:
+    def _update(self, at: str, gradient: str) -> None:
         """The update of a weight; what it becomes is `value`."""
         assert self._program is not None
         program = self._program
-        names = {node: f"rule_{node}" for node in program.shared} | {node: f"new_{node}" for node in program.own}
-        lines = []
-        for index in program.own:
-            node = program.nodes[index]
-            match node.op:
-                case "const":
-                    value = f"R({node.value!r})"
-                case "gradient":
-                    value = gradient
-                case "weight":
-                    value = f"g[{at}]"
-                case "slot":
-                    value = f"g[{at} + {program.slots.index(node.name) + 1} * n_parameters]"
-                case operation:
-                    value = OPERATIONS[operation].format(*(names[a] for a in node.args))
-            lines.append(f"{names[index]} = {value}")
-        lines += [f"g[{at} + {j} * n_parameters] = {names[node]}" for j, node in enumerate(program.new, 1)]
-        return [*lines, f"value = {names[program.weight]}", f"g[{at}] = value"]
+
+        def leaf(node: Node) -> str | None:
+            slot = program.slots.index(node.name) + 1 if node.op == "slot" else 0
+            return {"gradient": gradient, "weight": f"g[{at}]", "slot": f"g[{at} + {slot} * n_parameters]"}.get(node.op)
+
+        def name(index: int) -> str:
+            return f"rule_{index}" if index in program.shared else f"new_{index}"
+
+        self.assign(program.nodes, program.own, name, leaf)
+        self.put(*(f"g[{at} + {j} * n_parameters] = {name(node)}" for j, node in enumerate(program.new, 1)))
+        self.put(f"value = {name(program.weight)}", f"g[{at}] = value")
 
     # The recurrence
 
@@ -582,15 +576,10 @@ class _Printer(Printer):
         }
         self.put(*(f"n{index} = g[now + {plan.tape[index]} * n + j]" for index in stage.loads))
         # Reads first: they do not wait for one another.
-        for index in sorted(stage.nodes, key=lambda index: plan.nodes[index].op not in leaves):
-            node = plan.nodes[index]
-            if node.op == "const":
-                value = f"R({node.value!r})"
-            elif node.op in leaves:
-                value = leaves[node.op](node.name)
-            else:
-                value = OPERATIONS[node.op].format(*(f"n{a}" for a in node.args))
-            self.put(f"n{index} = {value}")
+        order = sorted(stage.nodes, key=lambda index: plan.nodes[index].op not in leaves)
+        self.assign(
+            plan.nodes, order, "n{}".format, lambda node: leaves[node.op](node.name) if node.op in leaves else None
+        )
 
     def _backward(self) -> None:
         """Replaces the columns by d loss / d pre-activation; sums up the gradients of the vectors in `vgrad`."""
@@ -692,7 +681,9 @@ class _Printer(Printer):
         if not self._plan.vectors:
             return
         with self.strided("u", "tid", f"{len(self._plan.vectors)} * n"):
-            self.put("at = vectors + u", *self._update("at", _at("vgrad + u")), f"{_at('vec + u')} = value")
+            self.put("at = vectors + u")
+            self._update("at", _at("vgrad + u"))
+            self.put(f"{_at('vec + u')} = value")
         self.phase_ends()
 
     # Input and loss
@@ -742,5 +733,6 @@ class _Printer(Printer):
             self.put("gradient = zero")
             with self.inside("for t in range(n_steps):"):
                 self.put("gradient += g[logits + t * n_outputs + c]")
-            self.put("at = bias + c", *self._update("at", "gradient"))
+            self.put("at = bias + c")
+            self._update("at", "gradient")
         self.phase_ends()

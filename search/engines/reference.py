@@ -156,10 +156,11 @@ class ReferenceTrainer:
             for x, targets in self._data[split]:
                 self._check_stop()
                 logits = stack.logits(x.expand(len(group), *x.shape))
-                best.append(logits.argmax(dim=-1).int().cpu().numpy())
-                if not loss.counts_errors:
+                if loss.counts_errors:
+                    best.append(logits.argmax(dim=-1).int().cpu().numpy())
+                else:
                     totals += loss.total(logits, targets).double().cpu().numpy()
-            labels = np.concatenate(best, axis=1)
+            labels = np.concatenate(best, axis=1) if best else np.zeros((len(group), 0), np.int32)
             n_outputs = self._task.n_outputs
             scores[group] = [loss.score(t, row, data, n_outputs) for t, row in zip(totals, labels, strict=True)]
         return scores

@@ -1,15 +1,15 @@
 """Update rules, by name, and how their hyperparameters are given."""
 
 import dataclasses
-import importlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from search.cells.explain import explain, explained, place
-from search.errors import UserError, expect, one_line
+from search.errors import UserError, expect
+from search.own import explained, imported, toggles
 from search.rules.adaptive import Adagrad, Adam, AdamW, Lion, RMSprop, Rprop
-from search.rules.rule import FRACTION, NOT_NEGATIVE, POSITIVE, Range, Rule, check, check_hyperparameter, check_rest
+from search.rules.rule import FRACTION, NOT_NEGATIVE, POSITIVE, Range, Rule, check, check_rest
 from search.rules.sgd import SGD
 from search.rules.update import SCHEDULES, Schedule, Update
 
@@ -49,31 +49,33 @@ _RULES: dict[str, type[Rule]] = {
     "rprop": Rprop,
 }
 DEFAULT: Mapping[str, Any] = {"rule": "sgd"}  # of plans that say nothing of it, which are older than other rules
-# What composes with every rule, and is otherwise as here.
-OPTIONS: Mapping[str, Any] = {
-    "gradient_clipping": False,
-    "clip_value": None,
-    "clip_norm": None,
-    "schedule": "constant",
-    "warmup": 0.0,
-    "period": 1.0,
-    "decay_factor": 0.1,
-}
-MEANINGS: Mapping[str, str] = {
-    "gradient_clipping": "whether to clip each gradient to [-1, 1], or to clip_value if there is one",
-    "clip_value": "bound of each gradient",
-    "clip_norm": "bound of the Euclidean norm of all gradients together",
-    "schedule": f"of the learning rate; one of {', '.join(SCHEDULES)}",
-    "warmup": "epochs in which the learning rate rises to lr",
-    "period": "epochs of a step, of the half cosine, or before the inverse root begins to fall",
-    "decay_factor": "of schedule=step, at each period",
-}
-_RANGES = {
-    "clip_value": POSITIVE,
-    "clip_norm": POSITIVE,
-    "warmup": NOT_NEGATIVE,
-    "period": POSITIVE,
-    "decay_factor": Range(with_low=False),
+
+
+@dataclass(frozen=True)
+class Option:
+    """What composes with every rule.
+
+    Attributes:
+        default: its value where it is not given.
+        meaning: in a line.
+        legal: of a number, the values that it may have.
+    """
+
+    default: Any
+    meaning: str
+    legal: Range | None = None
+
+
+OPTIONS: Mapping[str, Option] = {
+    "gradient_clipping": Option(False, "whether to clip each gradient to [-1, 1], or to clip_value if there is one"),
+    "clip_value": Option(None, "bound of each gradient", POSITIVE),
+    "clip_norm": Option(None, "bound of the Euclidean norm of all gradients together", POSITIVE),
+    "schedule": Option(Schedule.name, f"of the learning rate; one of {', '.join(SCHEDULES)}"),
+    "warmup": Option(Schedule.warmup, "epochs in which the learning rate rises to lr", NOT_NEGATIVE),
+    "period": Option(
+        Schedule.period, "epochs of a step, of the half cosine, or before the inverse root begins to fall", POSITIVE
+    ),
+    "decay_factor": Option(Schedule.decay, "of schedule=step, at each period", POSITIVE),
 }
 
 
@@ -86,8 +88,8 @@ def rule(definition: Mapping[str, Any]) -> Rule:
     name = definition.get("rule")
     if not isinstance(name, str) or (name not in _RULES and "." not in name):
         raise UserError(f"optimizer.rule={name}: expected one of {', '.join(_RULES)}, or package.module.Class")
-    kind = _RULES.get(name) or _load(name)
-    own = _toggles(kind)
+    kind = _RULES.get(name) or imported("optimizer.rule", name, Rule, "search.rules.Rule", _RULES)
+    own = toggles(kind)
     for key, value in definition.items():
         names = ("rule", *own, *kind.hyperparameters, *OPTIONS)
         expect(key in names, f"optimizer.{key}", value, f"keys among {', '.join(names)}")
@@ -105,7 +107,7 @@ def is_own(definition: Mapping[str, Any]) -> bool:
 
 def legal(made: Rule) -> tuple[str, ...]:
     """Names of the settings of a rule that a space may sample."""
-    return (*made.hyperparameters, *_toggles(type(made)), *OPTIONS)
+    return (*made.hyperparameters, *toggles(made), *OPTIONS)
 
 
 def needed(definition: Mapping[str, Any]) -> tuple[str, ...]:
@@ -116,15 +118,15 @@ def needed(definition: Mapping[str, Any]) -> tuple[str, ...]:
 def check_value(made: Rule, key: str, name: str, value: Any) -> None:
     """Raises UserError unless `value` is possible for a setting of a rule; `key` is what the user typed."""
     if name in made.hyperparameters:
-        check_hyperparameter(made, key, name, value)
+        expect(value in made.hyperparameters[name], key, value, str(made.hyperparameters[name]))
     elif name == "gradient_clipping":
         expect(isinstance(value, bool), key, value, "true or false")
     elif name == "schedule":
         expect(value in SCHEDULES, key, value, f"one of {', '.join(SCHEDULES)}")
-    elif name in _RANGES:
-        none = OPTIONS[name] is None
-        expect(value in _RANGES[name] or (none and value is None), key, value, str(_RANGES[name]) + ", or null" * none)
-    elif name in _toggles(type(made)):
+    elif name in OPTIONS and (numbers := OPTIONS[name].legal):
+        none = OPTIONS[name].default is None
+        expect(value in numbers or (none and value is None), key, value, str(numbers) + ", or null" * none)
+    elif name in toggles(made):
         with explained(type(made), "__init__"):
             dataclasses.replace(made, **{name: value})
 
@@ -132,7 +134,8 @@ def check_value(made: Rule, key: str, name: str, value: Any) -> None:
 def normal(definition: Mapping[str, Any], sampled: Mapping[str, Any]) -> dict[str, Any]:
     """A definition without what is sampled instead, and without options and toggles that are as they are otherwise."""
     made = rule(definition)
-    given: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(made)} | dict(OPTIONS)
+    given: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(made)}
+    given |= {name: option.default for name, option in OPTIONS.items()}
     return {k: v for k, v in definition.items() if k not in sampled and (k not in given or v != given[k])}
 
 
@@ -159,25 +162,9 @@ def update(definition: Mapping[str, Any], settings: Mapping[str, Any]) -> Update
         expect(name in values, name, "(absent)", str(made.hyperparameters[name]))
     hyper = {name: float(values[name]) for name in made.hyperparameters}
     check_rest(made, hyper)
-    options = {**OPTIONS, **{name: values[name] for name in OPTIONS if name in values}}
+    options = {name: values.get(name, option.default) for name, option in OPTIONS.items()}
     bound = options["clip_value"] or (1.0 if options["gradient_clipping"] else math.inf)
     rest = (float(options[name]) for name in ("warmup", "period", "decay_factor"))
     return Update(
         made, hyper, float(bound), float(options["clip_norm"] or math.inf), Schedule(options["schedule"], *rest)
     )
-
-
-def _toggles(kind: type[Rule]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
-
-
-def _load(path: str) -> type[Rule]:
-    module, _, name = path.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # whatever the user's module does as it is imported
-        expected = f"optimizer.rule={path}: expected one of {', '.join(_RULES)}, or package.module.Class"
-        raise UserError(explain(error) or f"{expected} ({one_line(error)})") from error
-    if not (isinstance(kind, type) and issubclass(kind, Rule)):
-        raise UserError(f"{place(kind)}optimizer.rule={path}: expected a subclass of search.rules.Rule")
-    return kind

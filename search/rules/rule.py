@@ -1,8 +1,6 @@
 """What an update rule is: its equations, and what can be read off them."""
 
-import dataclasses
 import math
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from search.cells.cell import Names, check_toggle
-from search.cells.explain import explained
-from search.errors import UserError, expect
+from search.cells.cell import Names
+from search.errors import UserError
 from search.expression import EquationError
+from search.own import Toggled, explained
 from search.rules.trace import Program, trace
 
 _WEIGHT = "w"
@@ -47,7 +45,7 @@ FRACTION = Range(high=1.0)
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Toggled):
     """An update rule, written as its equations.
 
     A subclass declares its hyperparameters and its slots, and gives the update of one weight in `step`. Everything else
@@ -86,12 +84,6 @@ class Rule:
             the new ``w``, and the new value of each slot by its name
         """
         raise EquationError('missing; it gives the equations of an update, e.g. {"w": w - h.lr * g}')
-
-    def __post_init__(self) -> None:
-        with explained(type(self), "__init__"):
-            hints = typing.get_type_hints(type(self))
-            for field in dataclasses.fields(self):
-                check_toggle(field.name, getattr(self, field.name), hints[field.name])
 
     @cached_property
     def program(self) -> Program:
@@ -133,11 +125,6 @@ def check(rule: Rule) -> Rule:
         if trace(rule) != rule.program:
             raise EquationError("has other equations when it is called again; expected the same at every update")
     return rule
-
-
-def check_hyperparameter(rule: Rule, key: str, name: str, value: Any) -> None:
-    """Raises UserError unless `value` is possible for the hyperparameter `name`; `key` is what the user typed."""
-    expect(value in rule.hyperparameters[name], key, value, str(rule.hyperparameters[name]))
 
 
 def check_rest(rule: Rule, values: Mapping[str, float]) -> None:

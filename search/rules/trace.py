@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search.expression import Attributes, EquationError, Expr, Graph, Node
+from search.expression import Attributes, EquationError, Expr, Graph, Node, closure
 
 Floats = NDArray[np.float64]
 _OWN = ("gradient", "weight", "slot")  # leaves that differ from weight to weight
@@ -65,7 +65,7 @@ class Program:
             float64 [U, len(shared)]
         """
         leaves = {"hyper": lambda name: hyper[name], "time": lambda name: times, "scale": lambda name: scale}
-        needed = _closure(self.nodes, self.shared, set())
+        needed = closure(self.nodes, self.shared)
         with np.errstate(all="ignore"):
             values = _evaluated(self.nodes, needed, lambda node: leaves[node.op](node.name))
         rows = [np.broadcast_to(np.asarray(values[index], np.float64), times.shape) for index in self.shared]
@@ -121,7 +121,7 @@ def _split(nodes: tuple[Node, ...], slots: tuple[str, ...], roots: list[int]) ->
     own = [False] * len(nodes)  # whether a node differs from weight to weight
     for index, node in enumerate(nodes):
         own[index] = node.op in _OWN or any(own[a] for a in node.args)
-    needed = _closure(nodes, roots, {i for i in range(len(nodes)) if not own[i]})
+    needed = closure(nodes, roots, {i for i in range(len(nodes)) if not own[i]})
     shared = dict.fromkeys(i for i in needed if not own[i] and nodes[i].op != "const")
     return Program(
         nodes=nodes,
@@ -131,17 +131,6 @@ def _split(nodes: tuple[Node, ...], slots: tuple[str, ...], roots: list[int]) ->
         weight=roots[0],
         new=tuple(roots[1:]),
     )
-
-
-def _closure(nodes: Sequence[Node], roots: Sequence[int], stop: set[int]) -> list[int]:
-    """The roots and what they need, in order, but not what only nodes of `stop` need."""
-    found, todo = set(), list(roots)
-    while todo:
-        index = todo.pop()
-        if index not in found:
-            found.add(index)
-            todo += () if index in stop else nodes[index].args
-    return sorted(found)
 
 
 def _evaluated(

@@ -1,12 +1,11 @@
 """The tasks, by name."""
 
-import importlib
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from search.errors import UserError, expect, one_line, visible
+from search.own import explain, own_module
 from search.tasks import _options
 from search.tasks.task import Split, Task
 
@@ -38,7 +37,7 @@ def load(definition: Mapping[str, Any]) -> Task:
     except (Exception, SystemExit) as error:
         if module.startswith(f"{__name__}."):
             raise
-        raise UserError(f"task={name}: expected {module}.load to make a task; {_where(error)}") from error
+        raise UserError(f"task={name}: expected {module}.load to make a task; {_why(error)}") from error
     found = type(task).__name__
     expect(isinstance(task, Task), f"task={name}: {module}.load", found, "to return a search.tasks.Task")
     expect(task.name == name, f"task={name}: name of the Task of {module}.load", task.name, name)
@@ -67,23 +66,14 @@ def _found(definition: Mapping[str, Any]) -> tuple[str, str, Callable[..., Task]
     expect(isinstance(name, str) and isinstance(module, str) and bool(name and module), "task", definition, expected)
     expected = f"task={name}: expected a module {module} with a function load"
     try:
-        function = importlib.import_module(module).load
+        function = own_module(module).load
     except (Exception, SystemExit) as error:
-        raise UserError(f"{expected}; {_where(error)}") from error
+        raise UserError(f"{expected}; {_why(error)}") from error
     if not callable(function):
         raise UserError(f"{expected}, found a {type(function).__name__}")
     return name, module, function
 
 
-def _where(error: BaseException) -> str:
-    """An error, after the file and the line of the user's module where it happened, if it was there."""
-    text = f"{type(error).__name__}: {one_line(error)}"
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen")
-    ]
-    own = [frame for frame in frames if frame.filename == frames[0].filename]
-    return f"{own[-1].filename}, line {own[-1].lineno}: {text}" if own else text
+def _why(error: BaseException) -> str:
+    """What a user's module has raised, with the line of it."""
+    return explain(error) or f"{one_line(error)} ({type(error).__name__})"
