@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from analysis._forest import Floats
 from search.errors import expect
-from search.space import Dimension
+from search.study.space import Dimension
 
 N_POINTS = 1024  # that stand for a dimension of more values
 

@@ -27,7 +27,7 @@ from analysis.best_fraction import Best, Estimate
 from analysis.compare import ALPHA, BASELINE, FRACTION, ranks
 from analysis.importance import Importance
 from analysis.simulation import PAPERS, Truth, draw, plan
-from search.randomness import derive_seed
+from search.base.randomness import derive_seed
 
 SIZES = (25, 50, 100, 200)
 JOB = 20  # studies of one job

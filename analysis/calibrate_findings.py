@@ -26,7 +26,7 @@ from analysis import findings
 from analysis.calibrate import MARGIN, Searches
 from analysis.importance import Importance
 from analysis.simulation import PAPERS, Truth, draw, frames, plan
-from search.randomness import derive_seed
+from search.base.randomness import derive_seed
 
 TRIALS = 200
 JOB = 10  # studies of one job

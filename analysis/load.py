@@ -8,12 +8,12 @@ import pandas as pd
 import sqlalchemy
 from optuna.trial import TrialState
 
-from search.curves import read_all
 from search.errors import UserError, expect, one_line
-from search.leases import Record
-from search.space import NUMERIC
-from search.storage import STATUS
-from search.study import PLAN_FILE, Plan, Study, find, read_plan
+from search.study.curves import read_all
+from search.study.leases import Record
+from search.study.space import NUMERIC
+from search.study.storage import STATUS
+from search.study.study import PLAN_FILE, Plan, Study, find, read_plan
 
 KEYS = ("study", "task", "variant", "trial", "status")
 OUTCOMES = (
@@ -43,7 +43,7 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
     Args:
         study: a name under `runs`, or the path of a study's folder; several as a sequence or, of names, as ``"a,b"``.
         runs: the folder of studies.
-        storage: where the studies are kept, if that is not their own folders: see `search.study.storage_url`.
+        storage: where the studies are kept, if that is not their own folders: see `search.study.study.storage_url`.
 
     Returns:
         A frame with the columns

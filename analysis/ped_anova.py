@@ -22,7 +22,7 @@ from scipy.special import ndtr
 from analysis._axis import Axis
 from analysis._forest import Floats
 from search.errors import expect
-from search.space import Dimension
+from search.study.space import Dimension
 
 MIN_BEST = 5
 ALPHA = 0.05

@@ -31,10 +31,11 @@ from analysis.compare import (
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
 from analysis.part import Part
-from search import files, repeat
-from search.composition import Composed, Composer
+from search.base import files
 from search.errors import UserError, expect, masked
-from search.study import Plan
+from search.run.composition import Composed, Composer
+from search.study import repeat
+from search.study.study import Plan
 
 ANALYSED_WITH = ("odyssey", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
 Note = Callable[[str], None]

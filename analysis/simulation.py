@@ -22,8 +22,8 @@ from analysis.best_fraction import best
 from analysis.compare import BASELINE
 from analysis.load import ENDING, FLOATS, INTEGERS, KEYS, OUTCOMES, PROVENANCE
 from analysis.stats import Floats
-from search.randomness import derive_seed
-from search.study import Plan
+from search.base.randomness import derive_seed
+from search.study.study import Plan
 
 PAPERS = ("nig", "nfg", "nog", "niaf", "noaf", "np", "cifg", "fgr")
 SPACE = {

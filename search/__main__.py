@@ -9,6 +9,6 @@ if sys.path and sys.path[0] in ("", os.getcwd()):
     del sys.path[0]
     sys.path.append(str(Path(__file__).parents[1]))
 
-from search.cli import main
+from search.run.cli import main
 
 sys.exit(main())

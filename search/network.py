@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
+from search.base.memory import memory
+from search.base.randomness import initial_normal
 from search.cells import Cell
 from search.cells.cell import OUTPUT_LAYER
 from search.errors import UserError
-from search.memory import memory
-from search.randomness import initial_normal
 
 VECTORS = 11  # as long as the parameter vector that are in memory while engine=cpu trains, measured at 9e6 parameters
 DIRECTIONS = {False: ("",), True: ("forward.", "backward.")}

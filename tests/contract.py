@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from search import engines
+from search.base.randomness import epoch_order
 from search.cells import LSTM, Cell, Preactivations, toggles, variants
 from search.engines import Engine, Member
-from search.engines.cuda import CudaEngine
+from search.engines.cuda.engine import CudaEngine
 from search.ops import exp, relu, sigmoid, tanh
-from search.randomness import epoch_order
 from search.tasks import Split, Task
 from tests.conftest import make_member
 
@@ -35,7 +35,7 @@ def make_engine(name: str) -> Engine:
 
 
 def simulated(shared_bytes: int = SHARED_BYTES["cuda"]) -> CudaEngine:
-    from search.compiler.cuda_native import Simulator
+    from search.engines.cuda.native import Simulator
 
     return CudaEngine(Simulator(shared_bytes=shared_bytes))
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from search import checkpoint
-from search import curves as learning_curves
 from search.errors import UserError
-from search.study import Study
-from search.training import Trial
+from search.study import checkpoint
+from search.study import curves as learning_curves
+from search.study.study import Study
+from search.training.trial import Trial
 from tests import echo
 from tests.test_study import plan, sweep
 

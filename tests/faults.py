@@ -32,12 +32,14 @@ import pandas as pd
 import torch
 
 from analysis import load, load_curves
-from search import cli, engines, sweep
+from search import engines
 from search.cells import Cell
 from search.engines import Epoch, Member
-from search.engines.cpu import CpuTrainer
-from search.launchers import job, ray
-from search.study import Study
+from search.engines.cpu.engine import CpuTrainer
+from search.run import cli
+from search.run.launchers import job, ray
+from search.study import sweep
+from search.study.study import Study
 from tests import fault_corpora, fault_files
 from tests.postgres import Postgres
 
@@ -91,7 +93,7 @@ def on_ray() -> Callable[[job.Job], int]:
     mine = {name: value for name, value in os.environ.items() if name.startswith("ODYSSEY_TEST_")}
 
     def work(task: job.Job) -> int:
-        from search.launchers.ray import work_on_ray
+        from search.run.launchers.ray import work_on_ray
         from tests import faults
 
         os.environ.update(mine)
@@ -461,5 +463,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["work"]:
         put_under_test()
         sys.argv[1:2] = []
-        runpy.run_module("search.launchers", run_name="__main__")
+        runpy.run_module("search.run.launchers", run_name="__main__")
     main()

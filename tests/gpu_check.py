@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from search import rules
+from search.base.randomness import epoch_order
 from search.cells import get, variants
 from search.engines import Engine, Member
-from search.engines.cpu import CpuEngine
-from search.engines.cuda import CudaEngine
+from search.engines.cpu.engine import CpuEngine
+from search.engines.cuda.engine import CudaEngine
 from search.engines.reference import ReferenceEngine
 from search.network import Network
-from search.randomness import epoch_order
 from search.tasks.task import Split, Task
 
 # JSB Chorales: notes; training, validation and test sequences; predicted steps in training.

@@ -2,7 +2,8 @@
 
 import sys
 
-from search import cli, sweep
+from search.run import cli
+from search.study import sweep
 
 if __name__ == "__main__":
     sweep.CHECKPOINT_INTERVAL = 0.0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from search import progress
 from search.cells import Cell
 from search.engines import Epoch, Interrupted, Member
-from search.study import Plan, Study
-from search.sweep import run
+from search.study import progress
+from search.study.study import Plan, Study
+from search.study.sweep import run
 from search.tasks import Task
 from tests.echo import load
 

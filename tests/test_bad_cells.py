@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from search import cells
-from search.cli import main
 from search.errors import UserError
+from search.run.cli import main
 
 HEAD = """\
 import functools

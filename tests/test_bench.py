@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from search.bench import Settings, flops_per_step, measure, paper_sizes, ratios, spread
 from search.cells import get
-from search.cli import main
 from search.network import Network
+from search.run.bench import Settings, flops_per_step, measure, paper_sizes, ratios, spread
+from search.run.cli import main
 from search.tasks import Task
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from search.cli import COMMANDS, main
-from search.composition import Composer
+from search.run.cli import COMMANDS, main
+from search.run.composition import Composer
 
 ROOT = Path(__file__).parents[1]
 CONF = ["--config-dir", str(ROOT / "tests" / "conf")]

@@ -14,11 +14,11 @@ import pytest
 
 from search import engines
 from search.cells import get
-from search.compiler import kernels
-from search.compiler.llvm import Target
-from search.compiler.native import cache_folder
-from search.compiler.plan import make_plan
 from search.engines import Engine, Interrupted
+from search.engines.cpu import kernels
+from search.engines.cpu.llvm import Target
+from search.engines.cpu.native import cache_folder
+from search.engines.plan import make_plan
 from tests.conftest import make_member
 from tests.contract import CPU, TOLERANCE, assert_unrolls_like, make_engine
 
@@ -92,7 +92,7 @@ def test_the_gru_has_a_product_in_the_middle_of_its_step() -> None:
 
 COMPILE = """
 from search.cells import get
-from search.compiler.kernels import kernels
+from search.engines.cpu.kernels import kernels
 code = kernels(get("gru"), "float32", "bernoulli")
 print(code.cached, code.seconds)
 """

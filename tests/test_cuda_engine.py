@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from search.cells import Cell, get
-from search.compiler.cuda_layout import HARDWARE, JOB, Layout
-from search.compiler.cuda_source import STOP, epoch_source
-from search.compiler.plan import make_plan
-from search.engines.cuda import CudaEngine
+from search.engines.cuda.engine import CudaEngine
+from search.engines.cuda.layout import HARDWARE, JOB, Layout
+from search.engines.cuda.source import STOP, epoch_source
+from search.engines.plan import make_plan
 from search.errors import UserError
 from search.rules import SGD
 from tests.conftest import make_member
@@ -24,8 +24,8 @@ pytest.importorskip("numba_cuda", reason="needs numba-cuda, as by pip install od
 
 
 def test_the_kernel_obeys_the_stop_flag() -> None:
-    from search.compiler.cuda_epoch import DeviceSequences, Launch, Place
-    from search.compiler.cuda_native import Simulator
+    from search.engines.cuda.epoch import DeviceSequences, Launch, Place
+    from search.engines.cuda.native import Simulator
 
     device, task = Simulator(), SIMULATOR.task()
     member = make_member(task, "rnn", 2, 0, "float64")
@@ -64,7 +64,7 @@ def elsewhere(program: str, **environment: str) -> str:
 def test_without_a_gpu_the_engine_says_what_is_missing() -> None:
     lines = elsewhere("""
 import sys
-from search.engines.cuda import CudaEngine
+from search.engines.cuda.engine import CudaEngine
 from search.errors import UserError
 print(any(name.startswith("numba") for name in sys.modules))
 try:
@@ -89,9 +89,9 @@ def test_the_simulator_is_the_device_where_it_is_switched_on() -> None:
 SOURCE = """
 import hashlib
 from search.cells import get
-from search.compiler.cuda_layout import HARDWARE
-from search.compiler.cuda_source import epoch_source
-from search.compiler.plan import make_plan
+from search.engines.cuda.layout import HARDWARE
+from search.engines.cuda.source import epoch_source
+from search.engines.plan import make_plan
 from search.rules import Adam
 source = epoch_source(make_plan(get("fgr")), "bernoulli", HARDWARE, Adam().program)
 print(hashlib.sha256(source.encode()).hexdigest())
@@ -141,10 +141,10 @@ def test_every_parameter_has_a_place_of_its_own_in_the_slot() -> None:
 
 COMPILE = """
 from search.cells import get
-from search.compiler.cuda_layout import HARDWARE
-from search.compiler.cuda_native import machine_code
-from search.compiler.cuda_source import epoch_source
-from search.compiler.plan import make_plan
+from search.engines.cuda.layout import HARDWARE
+from search.engines.cuda.native import machine_code
+from search.engines.cuda.source import epoch_source
+from search.engines.plan import make_plan
 from search.errors import UserError
 from search.rules import SGD
 try:

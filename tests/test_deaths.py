@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from analysis import load
+from search.base.locks import LastWords, Lock, is_free, last_words
 from search.errors import UserError
-from search.leases import Leases
-from search.locks import LastWords, Lock, is_free, last_words
-from search.study import Study
-from search.sweep import HUNG
+from search.study.leases import Leases
+from search.study.study import Study
+from search.study.sweep import HUNG
 from search.tasks import Task
 from tests import faults
 from tests.faults import Scene
 from tests.test_study import plan
 
-WORK = "import os, sys; from search.locks import Lock; from pathlib import Path; "
+WORK = "import os, sys; from search.base.locks import Lock; from pathlib import Path; "
 
 
 class Simulated:

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from search import engines, rules
+from search.base.randomness import input_noise
 from search.cells import get
 from search.engines import Engine, Interrupted, Member
 from search.errors import UserError
 from search.losses import LOSSES
-from search.randomness import input_noise
 from tests.conftest import assert_same_state, make_member
 from tests.contract import CELLS, ENGINES, TOLERANCE, Odd, Scale, assert_unrolls_like, lstms, make_engine
 

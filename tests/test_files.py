@@ -16,10 +16,13 @@ import pytest
 from llvmlite import ir
 
 from analysis import load, load_curves
-from search import checkpoint, cli, files
-from search.compiler import native
+from search.base import files
+from search.engines import code_cache
+from search.engines.cpu import native
 from search.errors import UserError
-from search.study import Study
+from search.run import cli
+from search.study import checkpoint
+from search.study.study import Study
 from search.tasks import Task, _cache
 from tests import fault_files
 from tests.test_study import SPACE, plan, sweep
@@ -185,9 +188,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of this user's own, two folders deep."""
     root = tmp_path / "home" / "cache"
     monkeypatch.setenv("ODYSSEY_CACHE", str(root))
-    native._say.cache_clear()
+    code_cache._say.cache_clear()
     yield root
-    native._say.cache_clear()
+    code_cache._say.cache_clear()
 
 
 def compiled() -> bool:
@@ -236,7 +239,7 @@ def test_code_that_another_user_can_have_written_is_not_run(
     root: Path, forge: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not compiled() and compiled() and not caplog.records
-    (file,) = native.cache_folder().iterdir()
+    (file,) = code_cache.cache_folder().iterdir()
     forge(file)
     assert not compiled()
     (said,) = caplog.messages
@@ -255,7 +258,7 @@ def test_data_that_another_user_can_have_written_is_made_anew(
 
 
 def test_nothing_is_kept_where_others_can_write(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = native.cache_folder()
+    folder = code_cache.cache_folder()
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     root.chmod(0o777)
@@ -285,13 +288,13 @@ def test_ones_own_cache_is_used_through_ones_own_links_below_tmp_and_with_any_um
         os.umask(before)
     assert compiled() and prepared(root)
     assert not caplog.records and not capsys.readouterr().err
-    assert stat.S_IMODE(native.cache_folder().stat().st_mode) == 0o700
+    assert stat.S_IMODE(code_cache.cache_folder().stat().st_mode) == 0o700
     assert prepared(root / ".." / "cache")
 
 
 def test_a_pipe_in_the_place_of_code_holds_nothing_up(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not compiled()
-    (file,) = native.cache_folder().iterdir()
+    (file,) = code_cache.cache_folder().iterdir()
     file.unlink()
     os.mkfifo(file, 0o600)
     assert not compiled() and "no plain file" in caplog.text

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from search import cli
-from search.study import Study
+from search.run import cli
+from search.study.study import Study
 from search.tasks import Task
 from tests.test_storage import older
 from tests.test_study import plan
@@ -22,7 +22,7 @@ PLANTED += ["pandas", "scipy", "sklearn", "matplotlib", "pyarrow", "psycopg", "t
 ODYSSEY = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from search.cli import main
+from search.run.cli import main
 sys.exit(main())
 """
 

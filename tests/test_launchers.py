@@ -13,9 +13,9 @@ import yaml
 
 from analysis import load
 from search.errors import UserError
-from search.launchers import Job, start
-from search.launchers.local import n_workers
-from search.leases import Peer
+from search.run.launchers import Job, start
+from search.run.launchers.local import n_workers
+from search.study.leases import Peer
 from tests import faults
 from tests.faults import Scene, until
 from tests.test_study import same
@@ -148,7 +148,8 @@ def test_a_trial_that_kills_its_process_fails_on_ray_too(tmp_path: Path, cluster
 
 SLEEPER = """
 import os, sys, time
-from search.launchers import Job, ray, start
+from search.run.launchers import Job, start
+from search.run.launchers import ray
 
 ray.RESTARTS = 1
 ray.work_on_ray = lambda job: time.sleep(1000)

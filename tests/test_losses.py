@@ -9,10 +9,10 @@ import torch
 
 from search import losses, rules
 from search.cells import get
-from search.compiler import llvm_losses
-from search.compiler.kernels import kernels
-from search.compiler.layout import GUARD
-from search.compiler.llvm_losses import ctc_scratch
+from search.engines.cpu import loss_kernels
+from search.engines.cpu.kernels import kernels
+from search.engines.cpu.layout import GUARD
+from search.engines.cpu.loss_kernels import ctc_scratch
 from search.errors import UserError
 from search.tasks import Split
 
@@ -24,7 +24,9 @@ def compiled(loss: str, logits: np.ndarray, targets: np.ndarray) -> tuple[float,
     """Loss, derivatives [T, O] and their sums over time, by the compiled function."""
     code = kernels(get("rnn"), str(logits.dtype), loss, rules.update(rules.DEFAULT, {"lr": 0.1, "momentum": 0.5}))
     kind = ctypes.CFUNCTYPE(ctypes.c_double, POINTER, NUMBER, POINTER, NUMBER, NUMBER, NUMBER, POINTER, POINTER)
-    function = kind(code.code._engine.get_function_address(f"odyssey_{loss if loss in llvm_losses.LOSSES else 'loss'}"))
+    function = kind(
+        code.code._engine.get_function_address(f"odyssey_{loss if loss in loss_kernels.LOSSES else 'loss'}")
+    )
     (n_steps, n_outputs), lanes = logits.shape, code.target.lanes
     stride = -(-n_outputs // 16) * 16 + 16
     rows = np.full((n_steps + 2 * GUARD, stride), 7.0, logits.dtype)[GUARD:]

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search.base.memory import memory
 from search.cells import Cell, get
 from search.errors import UserError
-from search.memory import memory
 from search.network import Network
 from search.tasks import Task
-from search.training import Trial
+from search.training.trial import Trial
 
 SETTINGS = {"lr": 0.01, "momentum": 0.9, "input_noise": 0.0}
 

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from analysis.ped_anova import ped_anova
 from search.errors import UserError
-from search.space import Dimension
+from search.study.space import Dimension
 
 EVEN = Dimension("even", "uniform", 0.0, 1.0)
 GATE = Dimension("gate", "choice", values=("sigmoid", "one", "coupled", "none"))

@@ -20,13 +20,16 @@ from pathlib import Path
 import pytest
 
 import tests.echo
-from search import progress, tasks
+from search import tasks
+from search.base import phases
+from search.base.phases import said_if_slow
 from search.cells import Cell, get
-from search.progress import Progress, Standing, said_if_slow
-from search.study import Key, Study
-from search.sweep import run
+from search.study import progress
+from search.study.progress import Progress, Standing
+from search.study.study import Key, Study
+from search.study.sweep import run
 from search.tasks import Task
-from search.training import Round, Trial
+from search.training.trial import Round, Trial
 from tests.on_terminal import SlowEngine, plan
 
 ROOT = Path(__file__).parents[1]
@@ -163,7 +166,7 @@ def test_a_phase_is_a_line_only_if_it_lasts(monkeypatch: pytest.MonkeyPatch) -> 
     said: list[str] = []
     with said_if_slow("quick", said.append):
         pass
-    monkeypatch.setattr(progress, "SLOW", 0.01)
+    monkeypatch.setattr(phases, "SLOW", 0.01)
     with said_if_slow("slow", said.append):
         until(lambda: bool(said))
     assert said == ["slow"]
@@ -178,13 +181,13 @@ def test_preparing_the_data_of_a_task_is_said(
         until(lambda: "task echo: preparing its data" in capsys.readouterr().err)
         return made
 
-    monkeypatch.setattr(progress, "SLOW", 0.01)
+    monkeypatch.setattr(phases, "SLOW", 0.01)
     monkeypatch.setattr(tests.echo, "load", patiently)
     assert tasks.load({"name": "echo", "module": "tests.echo"}) is made
 
 
 def test_a_cell_is_named_while_it_is_compiled(echo: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SLOW", 0.01)
+    monkeypatch.setattr(phases, "SLOW", 0.01)
     stream = io.StringIO()
 
     class Slow(SlowEngine):

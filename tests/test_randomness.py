@@ -1,6 +1,6 @@
 import numpy as np
 
-from search.randomness import derive_seed, epoch_order, initial_normal, input_noise, philox
+from search.base.randomness import derive_seed, epoch_order, initial_normal, input_noise, philox
 
 
 def test_philox_gives_the_published_known_answers() -> None:

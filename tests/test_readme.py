@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from analysis import load
-from search.composition import Composer
 from search.errors import UserError
+from search.run.composition import Composer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,7 +34,7 @@ def commands() -> list[list[str]]:
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command in `folder`, of a user who has no checkout there."""
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from search.cli import main; sys.exit(main())"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from search.run.cli import main; sys.exit(main())"
     return subprocess.run(
         [sys.executable, "-c", script, *words], cwd=folder, capture_output=True, text=True, timeout=300
     )

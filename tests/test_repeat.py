@@ -11,11 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from analysis import load, load_plans
-from search import engines, repeat, tasks
-from search.cli import main
-from search.progress import Progress
-from search.study import Study
-from search.sweep import run
+from search import engines, tasks
+from search.run.cli import main
+from search.study import repeat
+from search.study.progress import Progress
+from search.study.study import Study
+from search.study.sweep import run
 from search.tasks import Task
 from tests.test_study import SPACE, plan
 

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 import analysis
 from analysis import figures, importance_figures, style, summaries, tables
 from analysis.importance import Importance
-from search import repeat
-from search.cli import main
 from search.errors import UserError
+from search.run.cli import main
+from search.study import repeat
 from tests.test_analysis import VARIANTS, ended, make_study, outcome, under_way
 
 LABEL = "test negative log-likelihood [nats per step]"

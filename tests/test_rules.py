@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from search import rules
+from search.base.randomness import epoch_order
 from search.engines import Engine
 from search.errors import UserError
-from search.randomness import epoch_order
 from search.rules import POSITIVE, Rule, Schedule
 from search.tasks import Task
 from tests.conftest import make_member

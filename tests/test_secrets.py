@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from search import cli
 from search.errors import UserError, masked, masked_command
-from search.storage import kept
+from search.run import cli
+from search.study.storage import kept
 from tests.postgres import PASSWORD, Postgres, dump
 
 CONF = ["--config-dir", str(Path(__file__).parent / "conf"), "task=echo"]
@@ -41,7 +41,7 @@ def test_a_password_reaches_no_file_no_log_no_table_and_no_process_title(
     for form in (secret.encode(), PASSWORD.encode()):
         assert form not in written + dump(bare)
         assert form not in titles[len(titles) // 2]  # the first are from before the program began
-    assert b"***" in titles[len(titles) // 2] and b"search.launchers" in titles[len(titles) // 2]
+    assert b"***" in titles[len(titles) // 2] and b"search.run.launchers" in titles[len(titles) // 2]
 
 
 def processes(pid: int) -> list[Path]:

@@ -7,7 +7,7 @@ from scipy import stats
 
 from search import rules
 from search.errors import UserError
-from search.space import REQUIRED, NumberedSampler, Space, check_setting, parse
+from search.study.space import REQUIRED, NumberedSampler, Space, check_setting, parse
 
 PAPER: dict[str, dict[str, Any]] = {
     "hidden_size": {"distribution": "log_uniform_int", "low": 20, "high": 200},

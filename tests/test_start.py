@@ -19,17 +19,22 @@ def loaded_by(code: str) -> str:
 
 
 def test_modules_load_no_heavy_package_before_it_is_needed() -> None:
-    assert loaded_by("import search.status, search.sweep, search.launchers.watch, search.bench, search.tasks") == ""
+    assert (
+        loaded_by(
+            "import search.run.status, search.study.sweep, search.run.launchers.watch, search.run.bench, search.tasks"
+        )
+        == ""
+    )
 
 
 def test_the_status_of_a_study_needs_no_display() -> None:
-    code = "import sys, search.status; assert not {'rich', 'search.progress'} & set(sys.modules)"
+    code = "import sys, search.run.status; assert not {'rich', 'search.study.progress'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_little_is_loaded_before_a_password_is_hidden() -> None:
     """Until then the command line stands in the list of processes."""
-    code = "import sys, search.cli; assert not {'numpy', 'hydra', 'optuna', 'sqlalchemy'} & set(sys.modules)"
+    code = "import sys, search.run.cli; assert not {'numpy', 'hydra', 'optuna', 'sqlalchemy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -38,7 +43,7 @@ def test_the_cpu_engine_trains_without_torch() -> None:
 from search.cells import get
 from search.engines import choose
 from search.tasks import Task
-from search.training import Trial, listed, train
+from search.training.trial import Trial, listed, train
 from tests.echo import load
 
 task = load()

@@ -18,13 +18,14 @@ import yaml
 from optuna.storages._rdb import models
 
 from analysis import load, load_curves
-from search import engines, register, storage, sweep, tables, tasks, worker
+from search import engines, tasks
 from search.engines import Member
 from search.errors import UserError
-from search.progress import Progress
-from search.status import status_of
-from search.study import Plan, Study, read_plan
-from search.tables import PLANS
+from search.run.status import status_of
+from search.study import register, storage, sweep, tables, worker
+from search.study.progress import Progress
+from search.study.study import Plan, Study, read_plan
+from search.study.tables import PLANS
 from search.tasks import Task
 from tests.test_study import plan, same
 from tests.test_workers import Faulty, run
@@ -196,7 +197,9 @@ def test_optunas_tables_are_those_that_are_written_past_it() -> None:
         tables.PARAMS: {"param_id", "trial_id", "param_name", "param_value", "distribution_json"},
         tables.VALUES: {"trial_value_id", "trial_id", "objective", "value", "value_type"},
     }
-    advice = "Optuna lays its tables out anew: look through search/leases.py, then set search.tables.REVISION"
+    advice = (
+        "Optuna lays its tables out anew: look through search/study/leases.py, then set search.study.tables.REVISION"
+    )
     for table, columns in written.items():
         assert {column.name for column in table.columns} == columns, advice
     assert models.SCHEMA_VERSION == 12, advice

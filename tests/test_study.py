@@ -19,11 +19,11 @@ import yaml
 from analysis import load, load_curves
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError
-from search.progress import Progress
-from search.space import BATCH
-from search.study import Plan, Study, find
-from search.sweep import run
-from search.tables import LAYOUT
+from search.study.progress import Progress
+from search.study.space import BATCH
+from search.study.study import Plan, Study, find
+from search.study.sweep import run
+from search.study.tables import LAYOUT
 from search.tasks import Task
 from tests.test_space import PAPER
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
+from search.base.randomness import epoch_order
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError
-from search.randomness import epoch_order
 from search.tasks import Split, Task, load
 from search.tasks.task import SPLITS
 from tests.conftest import make_member

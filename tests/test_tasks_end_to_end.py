@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from analysis import load
-from search.cli import main
+from search.run.cli import main
 from tests import test_iamondb, test_timit
 
 

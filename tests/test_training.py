@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from search import engines
+from search.base.randomness import epoch_order
 from search.cells import get
 from search.engines import Engine, Epoch, Interrupted, Member
-from search.randomness import epoch_order
 from search.tasks import Task
-from search.training import Trial, listed, train
+from search.training.trial import Trial, listed, train
 from tests.conftest import make_member
 
 SETTINGS = [

@@ -21,20 +21,20 @@ import torch
 from optuna.trial import TrialState
 
 from analysis import load, load_curves
-from search import checkpoint, storage, sweep, tables, worker
+from search.base.locks import LastWords
 from search.cells import get
 from search.engines import Epoch, Member
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError
-from search.leases import LeaseLost, Leases, Outcome
-from search.locks import LastWords
-from search.progress import Progress
-from search.status import status_of
-from search.study import Key, Study
-from search.tables import QUEUE, WORKERS
+from search.run.status import status_of
+from search.study import checkpoint, storage, sweep, tables, worker
+from search.study.leases import LeaseLost, Leases, Outcome
+from search.study.progress import Progress
+from search.study.study import Key, Study
+from search.study.tables import QUEUE, WORKERS
+from search.study.worker import Worker
 from search.tasks import Task
-from search.training import Trial
-from search.worker import Worker
+from search.training.trial import Trial
 from tests import faults
 from tests.faults import Scene
 from tests.postgres import Postgres

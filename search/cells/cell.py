@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from search.base.randomness import initial_normal
 from search.cells.trace import Step, trace
 from search.expression import EquationError
 from search.own import MOST, Toggled, explained
-from search.randomness import initial_normal
 
 OUTPUT_LAYER = ("W_out", "b_out")  # names of its parameters, which `search.network` puts beside a cell's
 

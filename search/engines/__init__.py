@@ -2,9 +2,9 @@
 
 import os
 
+from search.base.keys import DEVICES, ENGINES
 from search.engines.engine import Engine, Epoch, Interrupted, Member, Trainer
 from search.errors import UserError, expect
-from search.keys import DEVICES, ENGINES
 
 __all__ = ["ENGINES", "Engine", "Epoch", "Interrupted", "Member", "Trainer", "choose", "n_cores"]
 
@@ -25,12 +25,12 @@ def choose(engine: str = "auto", device: str = "auto") -> Engine:
     match engine:
         case "cpu":
             expect(device != "cuda", "device", device, "one of auto, cpu, for engine=cpu")
-            from search.engines.cpu import CpuEngine  # starts the compiler
+            from search.engines.cpu.engine import CpuEngine  # starts the compiler
 
             return CpuEngine()
         case "cuda":
             expect(device != "cpu", "device", device, "one of auto, cuda, for engine=cuda")
-            from search.engines.cuda import CudaEngine  # needs an optional package
+            from search.engines.cuda.engine import CudaEngine  # needs an optional package
 
             return CudaEngine()
     import torch  # takes seconds to load

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from search import losses
+from search.base.randomness import input_noise
 from search.cells import Cell, Preactivations
 from search.cells.cell import Names
 from search.engines.engine import Epoch, Interrupted, Member
 from search.network import Network
-from search.randomness import input_noise
 from search.rules import Update
 from search.tasks.task import Task
 

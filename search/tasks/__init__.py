@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from search.base.phases import said_if_slow
 from search.errors import UserError, expect, one_line, visible
 from search.own import explain, own_module
 from search.tasks import _options
@@ -26,7 +27,6 @@ def load(definition: Mapping[str, Any]) -> Task:
     """
     name, module, function = _found(definition)
     given = {key: value for key, value in definition.items() if key not in ("name", "module")}
-    from search.progress import said_if_slow  # which loads rich; who reads a study needs neither
 
     _options.check(function, given)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from search import files
+from search.base import files
 from search.errors import UserError
 from search.tasks.task import SPLITS, Split
 

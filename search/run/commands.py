@@ -1,0 +1,223 @@
+"""The commands: from a composed configuration to calls of the modules that do the work."""
+
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from search import cells, engines, rules, tasks
+from search.base import files
+from search.base.keys import NAME_EXPECTED, is_name, shown
+from search.errors import FAILED, INTERRUPTED, expect, visible
+from search.run import launchers
+from search.run.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
+from search.run.composition import Composed, Composer
+from search.run.launchers import Job, local
+from search.run.launchers.job import with_cache, work
+from search.run.launchers.watch import watch
+from search.study import progress
+from search.study.space import REQUIRED, check_setting
+from search.study.storage import kept
+from search.study.study import PLAN_FILE, Plan, Study, find, read_plan, refuse_unless_grown, result_of, storage_url
+from search.study.sweep import run
+from search.training.trial import Trial, listed
+from search.training.trial import train as train_population
+
+_PLANNED = (
+    *("variants", "trials", "epochs", "patience", "seed", "sampler", "paired", "space", "dtype", "optimizer"),
+    "storage",
+)
+
+
+def sweep(composed: Composed, composer: Composer) -> int:
+    """``odyssey sweep``: runs a study, or what it still lacks.
+
+    An existing study goes on by its own plan; what the user says beyond that may make it grow.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    settings = composed.settings
+    if settings["storage"] is not None:
+        settings["storage"] = kept(settings["storage"])
+    folder = Path(settings["runs"]) / settings["study"]
+    old = read_plan(folder) if (folder / PLAN_FILE).exists() else None
+    cache = _definition(settings["task"]).get("cache")
+    if old is None or "variants" in composed.said:
+        settings["variants"] = _variants(settings["variants"], composer, old.variants if old else {})
+    if old:
+        settings = _as_planned(settings, old, composed.said)
+        storage_url(folder, old, settings["storage"] if "storage" in composed.said else None)
+    settings["optimizer"] = rules.normal(settings["optimizer"], settings["space"])
+    engine = engines.choose(settings["engine"], settings["device"])
+    definition = {key: value for key, value in _definition(settings["task"]).items() if key != "cache"}
+    given = {key: settings[key] for key in _PLANNED}
+    plan = Plan(study=settings["study"], task=definition, score="", data_hash="", **given).with_fingerprints()
+    if old:  # before the data are prepared, which may take long
+        refuse_unless_grown(old, replace(plan, score=old.score, data_hash=old.data_hash))
+    task = tasks.load(with_cache(definition, cache))
+    study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
+    launcher = settings["launcher"]
+    if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
+        with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
+            display.note(f"study {folder}, engine {engine.name} on {engine.device}")
+            complete = run(
+                study,
+                task,
+                engine,
+                population=settings["population"],
+                threads=settings["threads"] or engines.n_cores(),
+                progress=display,
+                lease=settings["lease"],
+                trial_timeout=settings["trial_timeout"],
+            )
+    else:
+        workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
+        with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
+            display.note(f"study {folder}, {workers.described}")
+            complete = watch(study, workers, display)
+    return _ended(study, settings) if complete else INTERRUPTED
+
+
+def _ended(study: Study, settings: dict[str, Any]) -> int:
+    """Says what has come of a complete study; returns the exit code."""
+    counts, failures = study.counts(), study.failures()
+    if failures and not any(row["finished"] + row["diverged"] for row in counts.values()):
+        said = list(dict.fromkeys(error for _, _, error, _ in failures))
+        more = f" (and {len(said) - 3} other errors)" if len(said) > 3 else ""
+        print(f"{study.folder}: all {len(failures)} trials failed: {'; '.join(said[:3])}{more}", file=sys.stderr)
+        return FAILED
+    study.check_curves()
+    left_out = f", {len(failures)} trials failed, see odyssey status" if failures else ""
+    runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
+    next_step = f"odyssey report study={shlex.quote(study.plan.study)}{runs}"
+    print(f"{study.folder}: complete{left_out}. Next: {next_step}", file=sys.stderr)
+    return 0
+
+
+def worker(composed: Composed, composer: Composer) -> int:
+    """``odyssey worker``: helps with a study that a sweep has begun."""
+    settings = composed.settings
+    named = None if settings["storage"] is None else kept(settings["storage"])
+    job = _job(settings, find(settings["study"], settings["runs"]), settings["cache"], named)
+    return work(job, composer.line)
+
+
+def train(composed: Composed, composer: Composer) -> None:
+    """``odyssey train``: trains one trial and prints its result as one line of JSON."""
+    settings = composed.settings
+    for name in REQUIRED:
+        check_setting(name, name, settings[name])
+    rule, trained_by = rules.separated(settings["optimizer"])
+    engine = engines.choose(settings["engine"], settings["device"])
+    variant = settings["variant"]
+    expect(isinstance(variant, dict), "variant", variant, "a file of the config group, e.g. variant=vanilla")
+    cell = cells.define(variant)
+    task = tasks.load(_definition(settings["task"]))
+    hyperparameters = {name: settings[name] for name in REQUIRED} | trained_by
+    hyperparameters["hidden_size"] = int(hyperparameters["hidden_size"])
+    trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"], rule)
+    trainer = engine.trainer(task, settings["dtype"], settings["threads"] or engines.n_cores())
+    rounds = train_population(
+        listed([trial]),
+        trainer,
+        len(task.splits["train"].inputs),
+        epochs=settings["epochs"],
+        patience=settings["patience"],
+        population=1,
+        seed=settings["seed"] if settings["order_seed"] is None else settings["order_seed"],
+    )
+    for latest in rounds:
+        for _, error in latest.failed:
+            raise error
+        for trial in (*latest.live, *latest.ended):
+            loss, score = trial.curve[-1] if trial.status != "diverged" else (float("nan"), float("nan"))
+            print(f"epoch {trial.member.epoch}: train {loss:.4f}, valid {score:.4f}", file=sys.stderr)
+    result = {"task": task.name, "variant": composed.choices.get("variant")}  # none if it is given by its definition
+    result |= result_of(trial, settings["dtype"], task.hash, engine.name, engine.device)
+    print(json.dumps(result, allow_nan=False))
+
+
+def data(composed: Composed, composer: Composer) -> None:
+    """``odyssey data``: prepares a task's data."""
+    task = tasks.load(_definition(composed.settings["task"]))
+    for name, split in task.splits.items():
+        print(f"{name}: {len(split.inputs)} sequences of {split.n_steps} steps, {split.n_predicted} to predict")
+    for key, value in task.source.items():
+        print(visible(f"{key}: {value}"))
+    print(f"sha256: {task.hash}")
+
+
+def bench(composed: Composed, composer: Composer) -> None:
+    """``odyssey bench``: prints what it measures, and writes it as JSON."""
+    settings = composed.settings
+    for name in settings["engines"]:
+        engines.choose(name)
+    for name in settings["variants"]:
+        cells.get(name)
+    _definition(settings["task"])
+    if (
+        settings["task"]["name"] in COLUMNS
+        and settings["task"].get("path", "") is None
+        and not settings["task"].get("source")
+    ):
+        task = shaped(settings["task"]["name"])
+        print(f"task.path=null: {SHAPED_SEQUENCES} sequences of random data in the shape of {task.name}")
+    else:
+        task = tasks.load(settings["task"])
+    keys = ("engines", "variants", "hidden_sizes", "population", "repeats")
+    chosen = Settings(**{key: settings[key] for key in keys}, threads=settings["threads"] or engines.n_cores())
+    record = measure(task, chosen, print)
+    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    path = Path(settings["out"]) / f"{moment}-{task.name}.json"
+    files.write(path, json.dumps(record, indent=1))
+    print(f"written to {path}")
+
+
+def _definition(task: Any) -> dict[str, Any]:
+    """The definition of a task, of which at least the name is known."""
+    named = isinstance(task, dict) and isinstance(task.get("name"), str)
+    expect(named, "task", shown(task), "a file of the config group, e.g. task=jsb")
+    expect(is_name(task["name"]), "task.name", shown(task["name"]), NAME_EXPECTED)
+    return {str(key): value for key, value in task.items()}
+
+
+def _variants(names: list[str], composer: Composer, planned: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Definitions of variants by name, from the config group ``variant`` (also one of the user's ``--config-dir``), or
+    as `planned` where there is no such file; those that are planned first, in their order."""
+    files = composer.options("variant")
+    found: dict[str, dict[str, Any]] = {}
+    for name in [*(name for name in planned if name in names), *(name for name in names if name not in planned)]:
+        expect(names.count(name) == 1, "variants", name, "each name once")
+        found[name] = planned[name] if name in planned and name not in files else composer.variant(name)
+    return found
+
+
+def _as_planned(settings: dict[str, Any], old: Plan, said: frozenset[str]) -> dict[str, Any]:
+    """The settings with which an existing study goes on: those of its plan, but for what the user said."""
+    planned: dict[str, Any] = {"task": old.task} | {key: getattr(old, key) for key in _PLANNED}
+    merged = settings | {key: value for key, value in planned.items() if key not in said}
+    for key in said:  # space.lr.low=1e-4 is said of the plan's own space
+        group, _, rest = key.partition(".")
+        if rest and group in ("task", "space") and group not in said:
+            merged[group] = _with(merged[group], rest.split("."), settings[group])
+    return merged
+
+
+def _with(mapping: dict[str, Any], path: list[str], source: dict[str, Any]) -> dict[str, Any]:
+    """`mapping` with the value that `source` has at `path`, or without it where `source` has none."""
+    name, *rest = path
+    if name not in source:
+        return {key: value for key, value in mapping.items() if key != name}
+    below = mapping.get(name)
+    value = _with(below, rest, source[name]) if rest and isinstance(below, dict) else source[name]
+    return mapping | {name: value}
+
+
+def _job(settings: dict[str, Any], folder: Path, cache: str | None, storage: str | None) -> Job:
+    execution = {key: settings[key] for key in ("engine", "device", "population", "threads", "lease", "trial_timeout")}
+    return Job(str(folder.resolve()), os.getcwd(), **execution, cache=cache, storage=storage)
