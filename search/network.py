@@ -17,11 +17,33 @@ DIRECTIONS = {False: ("",), True: ("forward.", "backward.")}
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One direction of one layer of a network.
+
+    Attributes:
+        prefix: of its parameters' names.
+        level: 0 for the layer that hears the task's inputs, 1 for the one above, ...
+        direction: 0 forward in time, 1 backward.
+        n_inputs: numbers that it hears at a step.
+        heard: the first of its columns in ``W_out``; None if the output layer does not hear it.
+    """
+
+    prefix: str
+    level: int
+    direction: int
+    n_inputs: int
+    heard: int | None
+
+
+@dataclass(frozen=True)
 class Network:
-    """One layer of a cell (one for each direction) and a linear output layer over it.
+    """Layers of one cell, each over the one below, and a linear output layer over the last of them.
 
     Parameters are those of the cell, for a bidirectional network once with the prefix ``forward.`` and once
-    with ``backward.``, and ``W_out`` [n_outputs, directions * n_units] and ``b_out`` [n_outputs].
+    with ``backward.``, in the second layer with ``2.`` before that, and so on; and ``W_out`` and ``b_out`` [n_outputs].
+    A layer hears both directions of the one below, the forward one first. ``W_out`` has n_units columns for each
+    direction of each layer that it hears, which are those of the last layer or, with `skip`, of all (Graves 2013,
+    "Generating sequences with recurrent neural networks", figure 1, without the connections from the input).
     Everywhere outside an engine they are one vector: the parameters in the order of `shapes`, each in row-major order.
     """
 
@@ -30,19 +52,40 @@ class Network:
     n_units: int
     n_outputs: int
     bidirectional: bool = False
+    n_layers: int = 1
+    skip: bool = False
 
     @property
-    def directions(self) -> tuple[str, ...]:
-        """Prefix of the parameter names of each direction."""
-        return DIRECTIONS[self.bidirectional]
+    def n_directions(self) -> int:
+        return len(DIRECTIONS[self.bidirectional])
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """From bottom to top, the directions of each in turn."""
+        layers = []
+        for level in range(self.n_layers):
+            first_heard = 0 if self.skip else self.n_layers - 1
+            for direction, prefix in enumerate(DIRECTIONS[self.bidirectional]):
+                block = (level - first_heard) * self.n_directions + direction
+                heard = block * self.n_units if level >= first_heard else None
+                n_inputs = self.n_directions * self.n_units if level else self.n_inputs
+                layers.append(Layer(f"{level + 1}.{prefix}" if level else prefix, level, direction, n_inputs, heard))
+        return tuple(layers)
+
+    @property
+    def n_heard(self) -> int:
+        """Numbers that the output layer hears at a step."""
+        return sum(layer.heard is not None for layer in self.layers) * self.n_units
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each parameter by name, in the order of the parameter vector."""
-        layer = self.cell.parameters(self.n_inputs, self.n_units)
-        shapes = {prefix + name: shape for prefix in self.directions for name, shape in layer.items()}
-        output = (self.n_outputs, len(self.directions) * self.n_units), (self.n_outputs,)
-        return shapes | dict(zip(OUTPUT_LAYER, output, strict=True))
+        shapes = {
+            layer.prefix + name: shape
+            for layer in self.layers
+            for name, shape in self.cell.parameters(layer.n_inputs, self.n_units).items()
+        }
+        return shapes | dict(zip(OUTPUT_LAYER, ((self.n_outputs, self.n_heard), (self.n_outputs,)), strict=True))
 
     @property
     def n_parameters(self) -> int:

@@ -73,7 +73,8 @@ def make_member(
     """A member before its first epoch, with settings under which every cell learns."""
     settings = {"lr": 0.02, "momentum": 0.8, "input_noise": 0.3} | settings
     cell = get(cell) if isinstance(cell, str) else cell
-    network = Network(cell, task.n_inputs, n_units, task.n_outputs, task.bidirectional)
+    layers = {name: settings[name] for name in ("n_layers", "skip") if name in settings}
+    network = Network(cell, task.n_inputs, n_units, task.n_outputs, task.bidirectional, **layers)
     update = rules.update(optimizer or {"rule": "sgd"}, settings)
     return Member.new(network, update, settings["input_noise"], seed, dtype)
 

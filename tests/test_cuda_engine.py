@@ -33,7 +33,7 @@ def test_the_kernel_obeys_the_stop_flag() -> None:
     code = CudaEngine(device).compile(network.cell, "float64", "bernoulli", member.update)
     data = DeviceSequences.of(task.splits["train"], "float64", device.torch)
     layout = Layout(code.plan, 3, 2, 2, 1, data.n_steps, 8, device.shared_bytes, device.tiles, n_slots=1)
-    place = Place(layout, np.array(list(layout.copies(network.shapes, network.directions))))
+    place = Place(layout, np.array(list(layout.copies(network.shapes, [layer.prefix for layer in network.layers]))))
     for stop in (0, 1):
         trained = member.copy()
         launch = Launch(device, code, [trained], [place], train=True)
@@ -129,7 +129,7 @@ def test_every_parameter_has_a_place_of_its_own_in_the_slot() -> None:
         places = [
             (source + r * source_stride + c, target + c * target_stride + r)
             for source, source_stride, n_rows, n_columns, target, target_stride in layout.copies(
-                network.shapes, network.directions
+                network.shapes, [layer.prefix for layer in network.layers]
             )
             for r in range(n_rows)
             for c in range(n_columns)

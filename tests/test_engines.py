@@ -113,6 +113,35 @@ def test_training_equals_the_reference(
         assert_same_state(ours, theirs, tolerance, scale.epochs)
 
 
+@pytest.mark.parametrize("name", ["cpu"], indirect=True)
+@pytest.mark.parametrize(
+    "dtype, tolerance, bidirectional, clip_norm",
+    [("float64", 1e-9, False, 0.5), ("float64", 1e-9, True, None), ("float32", 1e-4, True, 0.5)],
+)
+def test_networks_of_several_layers_train_like_the_reference(
+    engine: Engine,
+    reference: Engine,
+    scale: Scale,
+    dtype: str,
+    tolerance: float,
+    bidirectional: bool,
+    clip_norm: float | None,
+) -> None:
+    task = scale.task(bidirectional=bidirectional)
+    optimizer = {"rule": "sgd", "clip_norm": clip_norm}
+    sizes = [("vanilla", 2, False, 9), ("vanilla", 2, False, 17), ("gru", 3, True, 5), ("fgr", 2, True, 8)]
+    rows = []
+    for each in (engine, reference):
+        members = [
+            make_member(task, cell, n, k, dtype, optimizer, n_layers=n_layers, skip=skip)
+            for k, (cell, n_layers, skip, n) in enumerate(sizes)
+        ]
+        rows.append((scale.curves(each, task, members, dtype, threads=2), members))
+    (a, ours), (b, theirs) = rows
+    np.testing.assert_allclose(a, b, rtol=tolerance)
+    assert_same_state(ours, theirs, tolerance, scale.epochs)
+
+
 RULES: dict[str, dict[str, float]] = {
     "rmsprop": dict(rho=0.9, eps=1e-4),
     "adam": dict(beta1=0.9, beta2=0.99, eps=1e-4),

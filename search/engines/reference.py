@@ -5,6 +5,7 @@ Slow and simple. The other engines are tested against it.
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -177,10 +178,11 @@ def _sent(targets: np.ndarray, device: str, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _groups(members: Sequence[Member]) -> Iterator[list[int]]:
-    """Indices of members that can train in lockstep: same equations, same epoch."""
+    """Indices of members that can train in lockstep: same equations, same layers, same epoch."""
 
-    def key(k: int) -> tuple[str, str, int]:
-        return *members[k].signature, members[k].epoch
+    def key(k: int) -> tuple[object, ...]:
+        network = members[k].network
+        return *members[k].signature, network.n_layers, network.skip, members[k].epoch
 
     for _, group in groupby(sorted(range(len(members)), key=key), key):
         yield list(group)
@@ -194,7 +196,7 @@ class _Stack:
         self.seeds = np.array([member.seed for member in members], np.uint64)
         first = members[0].network
         n_units = max(member.network.n_units for member in members)
-        self.network = Network(first.cell, first.n_inputs, n_units, first.n_outputs, first.bidirectional)
+        self.network = replace(first, n_units=n_units)
         self._slots = {
             name: self._stacked([member.slots[name] for member in members], dtype, device) for name in members[0].slots
         }
@@ -213,12 +215,16 @@ class _Stack:
             stacked[name] = torch.as_tensor(whole).to(device, dtype)
         return stacked
 
-    def _padded(self, name: str, network: Network) -> tuple[slice | np.ndarray, ...]:
+    def _padded(self, name: str, network: Network) -> tuple[np.ndarray, ...]:
         """Where the parameter of a smaller network lies in the padded one."""
-        if name == "W_out":  # its columns are one block of units for each direction
-            blocks = np.arange(len(network.directions))[:, None] * self.network.n_units
-            return slice(None), (blocks + np.arange(network.n_units)).ravel()
-        return tuple(slice(size) for size in network.shapes[name])
+
+        def places(size: int, padded: int) -> np.ndarray:
+            if size == padded:
+                return np.arange(size)
+            blocks = np.arange(size // network.n_units)[:, None] * self.network.n_units  # each of one layer's units
+            return (blocks + np.arange(network.n_units)).ravel()
+
+        return np.ix_(*map(places, network.shapes[name], self.network.shapes[name]))
 
     def each(self, values: list[float], n_axes: int) -> torch.Tensor:
         """One number for each member, as a tensor of `n_axes` axes that broadcasts along the first."""
@@ -228,12 +234,17 @@ class _Stack:
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs before the loss's nonlinearity, for x [K, T, M]: [K, T, O]."""
         network = self.network
+        heard = {-1: x}  # what each level gives to the one above
         outputs = []
-        for prefix in network.directions:
-            params = {name: self.params[prefix + name] for name in network.cell.parameters(1, 1)}
-            back = prefix == "backward."
-            y = layer(network.cell, params, (x.flip(1) if back else x)[:, :, None])[:, :, 0]
-            outputs.append(y.flip(1) if back else y)
+        for level, layers in groupby(network.layers, key=lambda each: each.level):
+            ys = []
+            for each in layers:
+                params = {name: self.params[each.prefix + name] for name in network.cell.parameters(1, 1)}
+                below = heard[level - 1]
+                y = layer(network.cell, params, (below.flip(1) if each.direction else below)[:, :, None])[:, :, 0]
+                ys.append(y.flip(1) if each.direction else y)
+                outputs += ys[-1:] if each.heard is not None else []
+            heard[level] = torch.cat(ys, dim=-1)
         return torch.cat(outputs, dim=-1) @ self.params["W_out"].transpose(1, 2) + self.params["b_out"][:, None]
 
     def start_epoch(self, n_updates: int) -> None:

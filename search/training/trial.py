@@ -59,7 +59,8 @@ class Trial:
         Args:
             key: whatever the caller knows it by.
             cell: what is trained.
-            settings: has ``hidden_size``, ``input_noise``, and whatever of the update rule `optimizer` does not give.
+            settings: has ``hidden_size``, ``input_noise``, where they are not 1 and False ``n_layers`` and ``skip``
+                (`search.network.Network`), and whatever of the update rule `optimizer` does not give.
             seed: of the initial weights and the input noise.
             task: gives the sizes of input and output.
             dtype: ``float32`` or ``float64``.
@@ -68,7 +69,15 @@ class Trial:
         Raises:
             UserError: this machine has not the memory for it, or the rule not all its hyperparameters.
         """
-        network = Network(cell, task.n_inputs, int(settings["hidden_size"]), task.n_outputs, task.bidirectional)
+        network = Network(
+            cell,
+            task.n_inputs,
+            int(settings["hidden_size"]),
+            task.n_outputs,
+            task.bidirectional,
+            int(settings.get("n_layers", 1)),
+            bool(settings.get("skip", False)),
+        )
         update = rules.update(optimizer, settings)
         member = Member.new(network, update, float(settings["input_noise"]), seed, dtype)
         return Trial(key, settings, member, best_weights=member.weights)

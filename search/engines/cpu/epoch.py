@@ -68,12 +68,14 @@ class Pass:
         self.best = np.zeros(0 if train else len(data.inputs), np.int32)
         self._network, self._code, self._data, self._dtype = member.network, code, data, data.inputs.dtype
         self._member, self._train = member, train
-        self._layout = Layout(code.plan, code.target, member.network.n_inputs, member.network.n_units)
+        self._layouts = [
+            Layout(code.plan, code.target, layer.n_inputs, member.network.n_units) for layer in member.network.layers
+        ]
         self._shared, self._layers, self._kinds = self._allocate(arena)
         for kind, vector in zip(self._kinds, member.vectors, strict=False):
             for view, part in self._places(kind, vector):
                 view[...] = part
-        self._records = np.stack([self._layer_record(arrays).words for arrays in self._layers])
+        self._records = np.stack([self._layer_record(k).words for k in range(len(self._layers))])
         self._job = self._job_record(member, train)
 
     def run(self, order: np.ndarray, stop: np.ndarray) -> float:
@@ -109,50 +111,76 @@ class Pass:
     def _allocate(
         self, arena: Arena
     ) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]], list[list[dict[str, np.ndarray]]]]:
-        """Memory: the arrays of the network, and those of the layer of each direction, by word of their records; and
-        of the weights and each slot the arrays of the network, then of each direction."""
-        layout, network = self._layout, self._network
-        n_steps, logit_stride = int(self._data.lengths.max()), layout.stride(network.n_outputs)
+        """Memory: the arrays of the network, and those of each of its layers, by word of their records; and of the
+        weights and each slot the arrays of the network, then of each layer."""
+        network, n_steps = self._network, int(self._data.lengths.max())
+        line, logit_stride = self._layouts[0].line, self._layouts[0].stride(network.n_outputs)
         shared = {
             "bias_gradients": (1, logit_stride),
             "logits": (n_steps, logit_stride),
             "noisy": (n_steps + GUARD, network.n_inputs),
-            "zeros": (1, max(logit_stride, layout.unit_stride)),
+            "zeros": (1, max(logit_stride, self._layouts[0].unit_stride)),
             "scratch": (1, self._scratch()),
         }
-        layer = layout.buffers(n_steps) | layout.output_buffers(n_steps, network.n_outputs)
-        gradients = layout.parameters("gradients") | layout.output_parameters("gradients", network.n_outputs)
-        if not (self._train and self._code.clips_norm):  # of matrices no gradient is in memory
-            gradients = {"vector_gradients": gradients["vector_gradients"]}
-        scratch = [shared, *[layer | gradients] * len(network.directions)]
-        own = layout.parameters("weights") | layout.output_parameters("weights", network.n_outputs)
-        kind: list[Shapes] = [{"bias_weights": (1, logit_stride)}, *[own] * len(network.directions)]
+        scratch = [shared, *(self._scratch_of(k, n_steps) for k in range(len(self._layouts)))]
+        kind: list[Shapes] = [{"bias_weights": (1, logit_stride)}]
+        kind += [self._parameters_of(k, "weights") for k in range(len(self._layouts))]
         n_kinds = len(self._member.vectors) if self._train else 1
         # A weight and its slots are read and written together. Spread evenly over a page they neither meet in a set of
         # the cache, nor is one of them read while a store to an address of the same low bits is under way.
         taken = sum(lines(shape, self._dtype) for group in kind for shape in group.values()) + 2 * GUARD
-        kind.append({"": ((_PAGE_LINES // n_kinds - taken) % _PAGE_LINES, layout.line)})
+        kind.append({"": ((_PAGE_LINES // n_kinds - taken) % _PAGE_LINES, line)})
         arrays = arena.take([*scratch, *kind * n_kinds], self._dtype)
         kinds = [arrays[i : i + len(kind)] for i in range(len(scratch), len(arrays), len(kind))]
         weights = kinds[0]
         layers = [a | b for a, b in zip(arrays[1 : len(scratch)], weights[1:], strict=False)]
         return arrays[0] | weights[0], layers, kinds
 
+    def _parameters_of(self, k: int, kind: str) -> dict[str, tuple[int, int]]:
+        """Shapes of the arrays of layer k that hold what there is of each parameter."""
+        layout, heard = self._layouts[k], self._network.layers[k].heard
+        own = layout.parameters(kind)
+        return own if heard is None else own | layout.output_parameters(kind, self._network.n_outputs)
+
+    def _scratch_of(self, k: int, n_steps: int) -> dict[str, tuple[int, int]]:
+        """Shapes of the other arrays of layer k."""
+        layout, layer = self._layouts[k], self._network.layers[k]
+        shapes = layout.buffers(n_steps) | layout.output_buffers(n_steps, self._network.n_outputs)
+        if layer.level:
+            shapes |= layout.input_buffers()
+            if layer.direction == 0:  # for both
+                shapes |= layout.between(n_steps)
+        gradients = self._parameters_of(k, "gradients")
+        if not (self._train and self._code.clips_norm):  # of matrices no gradient is in memory
+            gradients = {"vector_gradients": gradients["vector_gradients"]}
+        return shapes | gradients
+
     def _scratch(self) -> int:
         """Numbers that a loss needs to work in, in whole cache lines."""
-        layout, data = self._layout, self._data
+        layout, data = self._layouts[0], self._data
         if data.targets.ndim > 1:
             return layout.line
         steps, classes = int(data.lengths.max()), int(data.target_lengths.max())
         return layout.padded(ctc_scratch(steps, classes, self._network.n_outputs, self._code.target.lanes))
 
-    def _layer_record(self, arrays: dict[str, np.ndarray]) -> Record:
+    def _layer_record(self, k: int) -> Record:
+        network, layer, layout = self._network, self._network.layers[k], self._layouts[k]
         record = Record(layer_fields(self._code.plan))
-        record.set(**self._layout.sizes(), **arrays)
+        heard = 0 if layer.heard is None else 1 if layer.heard == 0 else 2
+        record.set(**layout.sizes(), **self._layers[k], heard=heard)
+        if layer.level:
+            first_of_level = self._layers[layer.level * network.n_directions]
+            record.set(inputs=first_of_level["inputs"], d_inputs=first_of_level["d_inputs"])
+        if layer.level + 1 < network.n_layers:
+            above = (layer.level + 1) * network.n_directions
+            inputs, d_inputs = (self._layers[above][name] for name in ("inputs", "d_inputs"))
+            first = layer.direction * network.n_units
+            record.set(outputs=inputs[:, first:], d_outputs=d_inputs[:, first:])
+            record.set(output_stride=self._layouts[above].input_stride)
         return record
 
     def _job_record(self, member: Member, train: bool) -> Record:
-        layout, network, data = self._layout, self._network, self._data
+        layout, network, data = self._layouts[0], self._network, self._data
         record = Record(JOB)
         record.set(
             **self._shared,
@@ -166,7 +194,8 @@ class Pass:
             best=self.best,
             n_inputs=network.n_inputs,
             n_outputs=network.n_outputs,
-            n_directions=len(network.directions),
+            n_levels=network.n_layers,
+            n_directions=network.n_directions,
             logit_stride=layout.stride(network.n_outputs),
             logit_width=layout.padded(network.n_outputs) // self._code.target.lanes,
             train=int(train),
@@ -189,10 +218,11 @@ class Pass:
         """Each parameter where it lies in the arena, and where in a parameter vector."""
         network: Network = self._network
         named = network.unpack(vector)
-        shared, *layers = kind
-        for d, (prefix, arrays) in enumerate(zip(network.directions, layers, strict=False)):
-            for name, view in self._layout.views(arrays, "weights").items():
-                yield view, named[prefix + name]
-            units = slice(d * network.n_units, (d + 1) * network.n_units)
-            yield arrays["out_weights"][:, : network.n_outputs].T, named["W_out"][:, units]
+        shared, *arrays_of = kind
+        for layer, layout, arrays in zip(network.layers, self._layouts, arrays_of, strict=False):
+            for name, view in layout.views(arrays, "weights").items():
+                yield view, named[layer.prefix + name]
+            if layer.heard is not None:
+                units = slice(layer.heard, layer.heard + network.n_units)
+                yield arrays["out_weights"][:, : network.n_outputs].T, named["W_out"][:, units]
         yield shared["bias_weights"][0, : network.n_outputs], named["b_out"]

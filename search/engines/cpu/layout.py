@@ -27,7 +27,7 @@ _LARGE_PAGE = 2**21
 KINDS = ("weights", "gradients")
 
 JOB = (
-    *("n_sequences", "order", "starts", "lengths", "inputs", "n_inputs", "n_outputs", "n_directions"),
+    *("n_sequences", "order", "starts", "lengths", "inputs", "n_inputs", "n_outputs", "n_levels", "n_directions"),
     *("targets", "target_starts", "target_lengths", "scratch", "best"),
     *("layers", "logits", "logit_stride", "logit_width", "noisy", "zeros", "stop", "train"),
     *("bias_weights", "bias_gradients", "slot_distance", "shared", "n_shared", "scale_place"),
@@ -41,7 +41,8 @@ def layer_fields(plan: Plan) -> tuple[str, ...]:
     return (
         *("n_inputs", "n_units", "unit_stride", "tape", "tape_stride", "columns", "column_stride", "zeros"),
         *("carry", "fed", "dy", "vector_weights", "vector_gradients"),
-        *("out_weights", "out_gradients", "out_transposed"),
+        *("out_weights", "out_gradients", "out_transposed", "heard"),
+        *("inputs", "d_inputs", "input_stride", "in_transposed", "outputs", "d_outputs", "output_stride"),
         *(f"column.{name}" for name in plan.preactivations),
         *(f"segment_width.{s}" for s in range(len(plan.segments))),
         *(f"{word}.{p}" for p in range(len(plan.products)) for word in (*KINDS, "stride", "width")),
@@ -183,6 +184,11 @@ class Layout:
     def tape_stride(self) -> int:
         return self.stride(len(self.plan.tape) * self.unit_stride)
 
+    @property
+    def input_stride(self) -> int:
+        """Of what a layer hears of the layer below it."""
+        return self.stride(self.n_inputs)
+
     def product_columns(self, product: Product) -> int:
         """Columns of a product's block, whole cache lines."""
         first, last = (self.columns[product.preactivations[place]] for place in (0, -1))
@@ -207,6 +213,7 @@ class Layout:
             "unit_stride": self.unit_stride,
             "tape_stride": self.tape_stride,
             "column_stride": self.column_stride,
+            "input_stride": self.input_stride,
         }
         words |= {f"column.{name}": column for name, column in self.columns.items()}
         for s, segment in enumerate(self.plan.segments):
@@ -241,6 +248,14 @@ class Layout:
     def output_buffers(self, n_steps: int, n_outputs: int) -> dict[str, tuple[int, int]]:
         """The same as `buffers` for what the output layer needs besides."""
         return {"out_transposed": (n_outputs, self.unit_stride), "dy": (n_steps, self.unit_stride)}
+
+    def between(self, n_steps: int) -> dict[str, tuple[int, int]]:
+        """The same for what both directions of a layer hear of the layer below it, and the loss's derivative by it."""
+        return dict.fromkeys(("inputs", "d_inputs"), (n_steps, self.input_stride))
+
+    def input_buffers(self) -> dict[str, tuple[int, int]]:
+        """The same for what that derivative takes besides."""
+        return {"in_transposed": (max(map(self.product_columns, self.plan.inputs), default=0), self.input_stride)}
 
     def views(self, arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
         """The layer's parameters in its arrays, by name, in the shapes of `Cell.parameters`; `kind` is weights, ..."""

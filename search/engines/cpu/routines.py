@@ -30,6 +30,7 @@ def signatures(target: Target) -> dict[str, ir.FunctionType]:
         "update": ir.FunctionType(VOID, [p, p, n, n, p]),
         "sum_of_squares": ir.FunctionType(DOUBLE, [p, n]),
         "transpose": ir.FunctionType(VOID, [p, n, p, n, n, n]),
+        "add_rows": ir.FunctionType(VOID, [p, n, p, n, p, n, n, n]),
         "input_noise": ir.FunctionType(VOID, [p, p, real, n, n, n, n]),
     } | loss_kernels.signatures(target)
 
@@ -242,6 +243,25 @@ def _gemv_transposed(b: Builder, *args: ir.Value) -> None:
     b.ret_void()
 
 
+def _add_rows(b: Builder, *args: ir.Value) -> None:
+    """``out[i, j] = init[i, j] + a[i, j]`` for i < rows, j < columns; `init_stride` 0 repeats one row."""
+    out, out_stride, init, init_stride, a, a_stride, rows, columns = args
+
+    def row(i: ir.Value) -> None:
+        starts = [
+            b.at(start, b.mul(i, stride)) for start, stride in ((out, out_stride), (init, init_stride), (a, a_stride))
+        ]
+
+        def vector(j: ir.Value) -> None:
+            total = b.fadd(b.read(starts[1], j), b.read(starts[2], j))
+            b.write_where(b.first_lanes(b.sub(columns, j)), total, starts[0], j)
+
+        b.loop(0, columns, b.target.lanes, vector)
+
+    b.loop(0, rows, 1, row)
+    b.ret_void()
+
+
 def _transpose(b: Builder, *args: ir.Value) -> None:
     """``out[j, i] = w[i, j]`` for i < rows, j < columns."""
     out, out_stride, w, w_stride, rows, columns = args
@@ -322,5 +342,6 @@ _EMITTERS: dict[str, Callable[..., None]] = {
     "gemv_transposed": _gemv_transposed,
     "sum_of_squares": _sum_of_squares,
     "transpose": _transpose,
+    "add_rows": _add_rows,
     "input_noise": _input_noise,
 }

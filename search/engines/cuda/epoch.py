@@ -13,6 +13,7 @@ from search.engines.cuda.loss_kernels import ctc_scratch
 from search.engines.cuda.native import Device, stream
 from search.engines.cuda.source import STOP
 from search.engines.engine import Interrupted, Member
+from search.errors import expect
 from search.tasks.task import Split
 
 # How often the host looks whether it is to stop, in seconds.
@@ -255,6 +256,7 @@ class Passes:
 
     def _place(self, member: Member) -> Place:
         network = member.network
+        expect(network.n_layers == 1, "n_layers", network.n_layers, "1 with engine=cuda; engine=cpu trains more")
         key = (network.cell.signature, network.n_units, len(member.slots))
         if key not in self._places:
             layout = Layout(
@@ -262,14 +264,15 @@ class Passes:
                 network.n_inputs,
                 network.n_units,
                 network.n_outputs,
-                len(network.directions),
+                network.n_directions,
                 self._data.n_steps,
                 member.weights.itemsize,
                 self._device.shared_bytes,
                 self._device.tiles,
                 len(member.slots),
             )
-            self._places[key] = Place(layout, np.array(list(layout.copies(network.shapes, network.directions))))
+            prefixes = [layer.prefix for layer in network.layers]
+            self._places[key] = Place(layout, np.array(list(layout.copies(network.shapes, prefixes))))
         return self._places[key]
 
 
