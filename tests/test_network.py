@@ -1,3 +1,4 @@
+import math
 import os
 from pathlib import Path
 
@@ -39,6 +40,27 @@ def test_initial_values_of_another_shape_are_refused_at_every_size() -> None:
     Network(FiveUnits(), 3, 5, 1).initial(0, "float32")
     with pytest.raises(UserError, match=r"gives an array \[5, 5\] for R; expected an array \[6, 6\]"):
         Network(FiveUnits(), 3, 6, 1).initial(0, "float32")
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_network_hears_what_its_layers_say(bidirectional: bool, skip: bool) -> None:
+    n_directions = 1 + bidirectional
+    network = Network(get("rnn"), 3, 5, 2, bidirectional, n_layers=3, skip=skip)
+    prefixes = ("forward.", "backward.") if bidirectional else ("",)
+    expected = {f"{prefix}{name}": n for prefix in prefixes for name, n in (("W", 15), ("R", 25), ("b", 5))}
+    for level in (2, 3):
+        sizes = (("W", 25 * n_directions), ("R", 25), ("b", 5))
+        expected |= {f"{level}.{prefix}{name}": n for prefix in prefixes for name, n in sizes}
+    expected |= {"W_out": 2 * 5 * n_directions * (3 if skip else 1), "b_out": 2}
+    assert {name: math.prod(shape) for name, shape in network.shapes.items()} == expected
+    vector = network.initial(0, "float64")
+    assert len(vector) == network.n_parameters == sum(expected.values())
+    parts = network.unpack(vector)
+    assert parts[f"{prefixes[0]}R"].std() > 0 and not np.allclose(parts[f"{prefixes[0]}R"], parts[f"2.{prefixes[0]}R"])
+    alone = Network(get("rnn"), 3, 5, 2, bidirectional).initial(0, "float64")
+    below = sum(n for name, n in expected.items() if name[0] not in "23" and "out" not in name)
+    np.testing.assert_array_equal(vector[:below], alone[:below])  # the first layer is the same whatever is above it
 
 
 @pytest.mark.parametrize(

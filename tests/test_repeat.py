@@ -39,6 +39,8 @@ def test_a_trial_of_a_study_repeated_has_the_same_scores(
         "peephole_o": {"distribution": "choice", "values": [True, False]},
         "momentum_type": {"distribution": "choice", "values": ["standard", "nesterov"]},
         "gradient_clipping": {"distribution": "choice", "values": [True, False]},
+        "n_layers": {"distribution": "uniform_int", "low": 1, "high": 3},
+        "skip": {"distribution": "choice", "values": [True, False]},
     }
     variants = {"cifg": {"cell": "lstm", "forget_gate": "coupled"}, "mine": {"cell": "lstm", "output_gate": "one"}}
     settings: dict[str, Any] = {

@@ -22,7 +22,7 @@ from search.run.launchers import Job, local
 from search.run.launchers.job import with_cache, work
 from search.run.launchers.watch import watch
 from search.study import progress
-from search.study.space import REQUIRED, check_setting
+from search.study.space import LAYERS, REQUIRED, check_setting
 from search.study.storage import kept
 from search.study.study import PLAN_FILE, Plan, Study, find, read_plan, refuse_unless_grown, result_of, storage_url
 from search.study.sweep import run
@@ -110,7 +110,7 @@ def worker(composed: Composed, composer: Composer) -> int:
 def train(composed: Composed, composer: Composer) -> None:
     """``odyssey train``: trains one trial and prints its result as one line of JSON."""
     settings = composed.settings
-    for name in REQUIRED:
+    for name in (*REQUIRED, *LAYERS):
         check_setting(name, name, settings[name])
     rule, trained_by = rules.separated(settings["optimizer"])
     engine = engines.choose(settings["engine"], settings["device"])
@@ -118,8 +118,9 @@ def train(composed: Composed, composer: Composer) -> None:
     expect(isinstance(variant, dict), "variant", variant, "a file of the config group, e.g. variant=vanilla")
     cell = cells.define(variant)
     task = tasks.load(_definition(settings["task"]))
-    hyperparameters = {name: settings[name] for name in REQUIRED} | trained_by
-    hyperparameters["hidden_size"] = int(hyperparameters["hidden_size"])
+    hyperparameters = {name: settings[name] for name in (*REQUIRED, *LAYERS)} | trained_by
+    for name in ("hidden_size", "n_layers"):
+        hyperparameters[name] = int(hyperparameters[name])
     trial = Trial.new(0, cell, hyperparameters, settings["seed"], task, settings["dtype"], rule)
     trainer = engine.trainer(task, settings["dtype"], settings["threads"] or engines.n_cores())
     rounds = train_population(

@@ -11,7 +11,7 @@ import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from search import cells, rules
-from search.study.space import REQUIRED
+from search.study.space import LAYERS, REQUIRED
 from search.study.study import Plan
 
 OWN = "cache"  # where a user keeps data, which no plan and no repetition says
@@ -56,7 +56,7 @@ def train(plan: Plan, variant: str, trial: Mapping[str, Any]) -> str:
     own = "" if _shipped("optimizer", plan.optimizer["rule"]) else "optimizer."  # of what a user's rule is given
     for name, value in settings.items():
         if name not in toggles:
-            words.append(f"{'' if name in REQUIRED else own}{name}={_value(value)}")
+            words.append(f"{'' if name in (*REQUIRED, *LAYERS) else own}{name}={_value(value)}")
     last = {"seed": trial["seed"], "order_seed": plan.seed, "epochs": plan.epochs, "patience": plan.patience}
     last |= {"engine": trial["engine"], "dtype": plan.dtype}
     return shlex.join(["odyssey", "train", *words, *(f"{name}={_value(value)}" for name, value in last.items())])

@@ -11,11 +11,13 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.base.keys import is_number
+from search.base.keys import TRUTH, is_number
 from search.base.randomness import derive_seed
 from search.errors import UserError, expect
 
 REQUIRED = ("hidden_size", "input_noise")  # of every trial, besides what its update rule and its cell need
+LAYERS = ("n_layers", "skip")  # of a trial that does not have what `search.network.Network` has by default
+MOST_LAYERS = 100
 BATCH = 16  # trials of a variant that a sampler which learns draws at a time: from all that came before them
 NUMERIC = ("uniform", "log_uniform", "one_minus_log_uniform", "uniform_int", "log_uniform_int")
 
@@ -121,7 +123,7 @@ def parse(
         definition: ``{setting: {distribution: ..., low: ..., high: ...}}``.
         legal: names of the settings that may stand in it.
         required: names of those that must.
-        check: of values of settings of update rules; those of `REQUIRED` are checked anyway.
+        check: of values of settings of update rules; those of `REQUIRED` and `LAYERS` are checked anyway.
 
     Raises:
         UserError: names the key and what was expected.
@@ -144,13 +146,18 @@ def parse(
 
 
 def check_setting(key: str, name: str, value: Any) -> None:
-    """Raises UserError unless `value` is possible for a setting of `REQUIRED`, if it is one of them; `key` is what the
-    user typed."""
+    """Raises UserError unless `value` is possible for a setting of `REQUIRED` or `LAYERS`, if it is one of them; `key`
+    is what the user typed."""
     if name == "hidden_size":
         whole = is_number(value) and value == int(value) and value >= 1
         expect(whole, key, value, "a whole number of at least 1")
     elif name == "input_noise":
         expect(is_number(value) and value >= 0, key, value, "a number of at least 0")
+    elif name == "n_layers":
+        whole = is_number(value) and value == int(value) and 1 <= value <= MOST_LAYERS
+        expect(whole, key, value, f"a whole number from 1 to {MOST_LAYERS}")
+    elif name == "skip":
+        TRUTH.check(key, value)
 
 
 def _dimension(name: str, spec: dict[str, Any], check: Check) -> Dimension:
@@ -180,7 +187,7 @@ def _dimension(name: str, spec: dict[str, Any], check: Check) -> Dimension:
     expect(low <= high, f"{key}.low", low, f"at most {key}.high={high}")
     if "log" in distribution:
         expect(low > 0, f"{key}.low", low, "a number above 0, for it is on a logarithmic scale")
-    if distribution.endswith("_int") or name == "hidden_size":
+    if distribution.endswith("_int") or name in ("hidden_size", "n_layers"):
         expect(distribution.endswith("_int"), f"{key}.distribution", distribution, "uniform_int or log_uniform_int")
         for field, value in (("low", low), ("high", high)):
             expect(value == int(value), f"{key}.{field}", value, "a whole number")

@@ -32,7 +32,7 @@ from search.cells import Cell
 from search.errors import UserError, expect, expect_whole, masked, one_line
 from search.study import checkpoint, curves, register, tables
 from search.study.leases import ENDED, Claim, Leases, Outcome, Planned, Record
-from search.study.space import BATCH, REQUIRED, NumberedSampler, Past, Space, learned, n_grid_points, parse
+from search.study.space import BATCH, LAYERS, REQUIRED, NumberedSampler, Past, Space, learned, n_grid_points, parse
 from search.study.storage import (
     STATUS,
     TROUBLE,
@@ -164,7 +164,7 @@ class Plan:
     @property
     def _trained_by(self) -> tuple[str, ...]:
         """Names of the settings that are not the cell's."""
-        return (*REQUIRED, *rules.legal(rules.rule(self.optimizer)))
+        return (*REQUIRED, *LAYERS, *rules.legal(rules.rule(self.optimizer)))
 
     def toggles(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Those settings of a trial that are toggles of its cell."""

@@ -75,8 +75,8 @@ class Trial:
             int(settings["hidden_size"]),
             task.n_outputs,
             task.bidirectional,
-            int(settings.get("n_layers", 1)),
-            bool(settings.get("skip", False)),
+            int(settings.get("n_layers", Network.n_layers)),
+            settings.get("skip", Network.skip),
         )
         update = rules.update(optimizer, settings)
         member = Member.new(network, update, float(settings["input_noise"]), seed, dtype)
