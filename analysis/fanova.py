@@ -37,8 +37,8 @@ from analysis._forest import BoxTree, Floats, Ints
 from analysis.compare import variants_of
 from search import cells
 from search.errors import expect
+from search.study.plan import Plan
 from search.study.space import REQUIRED, Dimension, parse
-from search.study.study import Plan
 
 Score = Literal["test_score", "valid_score", "train_seconds"]
 By = Literal["variant", "toggles"]

@@ -16,8 +16,8 @@ from analysis import ablation, fanova
 from analysis.compare import BASELINE, best_trials, scored, variants_of
 from analysis.ped_anova import ped_anova
 from search.errors import UserError, expect
+from search.study.plan import Plan
 from search.study.space import REQUIRED, Dimension, parse
-from search.study.study import Plan
 
 SCORES: tuple[fanova.Score, ...] = ("test_score", "train_seconds")
 PAIR = ("lr", "hidden_size")

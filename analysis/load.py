@@ -9,11 +9,12 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from search.errors import UserError, expect, one_line
+from search.study.claims import Record
 from search.study.curves import read_all
-from search.study.leases import Record
+from search.study.plan import PLAN_FILE, Plan, find, read_plan
 from search.study.space import NUMERIC
 from search.study.storage import STATUS
-from search.study.study import PLAN_FILE, Plan, Study, find, read_plan
+from search.study.study import Study
 
 KEYS = ("study", "task", "variant", "trial", "status")
 OUTCOMES = (
@@ -43,7 +44,7 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
     Args:
         study: a name under `runs`, or the path of a study's folder; several as a sequence or, of names, as ``"a,b"``.
         runs: the folder of studies.
-        storage: where the studies are kept, if that is not their own folders: see `search.study.study.storage_url`.
+        storage: where the studies are kept, if that is not their own folders: see `search.study.plan.storage_url`.
 
     Returns:
         A frame with the columns

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.importance import Importance
-from search.study.study import Plan
+from search.study.plan import Plan
 
 
 @dataclass(frozen=True)

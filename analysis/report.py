@@ -35,7 +35,7 @@ from search.base import files
 from search.errors import UserError, expect, masked
 from search.run.composition import Composed, Composer
 from search.study import repeat
-from search.study.study import Plan
+from search.study.plan import Plan
 
 ANALYSED_WITH = ("odyssey", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
 Note = Callable[[str], None]

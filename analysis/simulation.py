@@ -23,7 +23,7 @@ from analysis.compare import BASELINE
 from analysis.load import ENDING, FLOATS, INTEGERS, KEYS, OUTCOMES, PROVENANCE
 from analysis.stats import Floats
 from search.base.randomness import derive_seed
-from search.study.study import Plan
+from search.study.plan import Plan
 
 PAPERS = ("nig", "nfg", "nog", "niaf", "noaf", "np", "cifg", "fgr")
 SPACE = {

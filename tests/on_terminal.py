@@ -11,7 +11,8 @@ import numpy as np
 from search.cells import Cell
 from search.engines import Epoch, Interrupted, Member
 from search.study import progress
-from search.study.study import Plan, Study
+from search.study.plan import Plan
+from search.study.study import Study
 from search.study.sweep import run
 from search.tasks import Task
 from tests.echo import load

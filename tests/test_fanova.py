@@ -18,8 +18,8 @@ from analysis import fanova
 from analysis.fanova import Fanova, fit, from_arrays
 from search import cells
 from search.errors import UserError
+from search.study.plan import Plan
 from search.study.space import Dimension
-from search.study.study import Plan
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

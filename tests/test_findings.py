@@ -15,7 +15,7 @@ from analysis.compare import contrast_of
 from analysis.findings import Evidence, Finding, NamedTest, Outcome
 from analysis.importance import Importance
 from search.errors import UserError
-from search.study.study import Plan
+from search.study.plan import Plan
 
 Score = Callable[[pd.DataFrame], Any]
 SPACE = {

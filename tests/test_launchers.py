@@ -15,7 +15,7 @@ from analysis import load
 from search.errors import UserError
 from search.run.launchers import Job, start
 from search.run.launchers.local import n_workers
-from search.study.leases import Peer
+from search.study.claims import Peer
 from tests import faults
 from tests.faults import Scene, until
 from tests.test_study import same

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from search.errors import UserError, one_line, visible
 from search.run.status import status_of
-from search.study.leases import Outcome
+from search.study.claims import Outcome
 from search.study.study import Study
 from search.tasks import Task
 from tests.on_terminal import plan

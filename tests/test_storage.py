@@ -23,8 +23,9 @@ from search.engines import Member
 from search.errors import UserError
 from search.run.status import status_of
 from search.study import register, storage, sweep, tables, worker
+from search.study.plan import Plan, read_plan
 from search.study.progress import Progress
-from search.study.study import Plan, Study, read_plan
+from search.study.study import Study
 from search.study.tables import PLANS
 from search.tasks import Task
 from tests.test_study import plan, same

@@ -19,9 +19,10 @@ import yaml
 from analysis import load, load_curves
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError
+from search.study.plan import Plan, find
 from search.study.progress import Progress
 from search.study.space import BATCH
-from search.study.study import Plan, Study, find
+from search.study.study import Study
 from search.study.sweep import run
 from search.study.tables import LAYOUT
 from search.tasks import Task

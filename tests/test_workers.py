@@ -21,6 +21,7 @@ import torch
 from optuna.trial import TrialState
 
 from analysis import load, load_curves
+from search.base import clock
 from search.base.locks import LastWords
 from search.cells import get
 from search.engines import Epoch, Member
@@ -28,7 +29,8 @@ from search.engines.reference import ReferenceEngine
 from search.errors import UserError
 from search.run.status import status_of
 from search.study import checkpoint, storage, sweep, tables, worker
-from search.study.leases import LeaseLost, Leases, Outcome
+from search.study.claims import Outcome
+from search.study.leases import LeaseLost, Leases
 from search.study.progress import Progress
 from search.study.study import Key, Study
 from search.study.tables import QUEUE, WORKERS
@@ -284,7 +286,7 @@ def test_trials_of_a_worker_elsewhere_are_taken_over_when_its_lease_is_over(
 
 def test_trials_of_a_dead_process_here_are_taken_over_at_once(echo: Task, tmp_path: Path, whole: Path) -> None:
     own = leases(tmp_path / "s", echo)
-    add_peer(own, "dead", worker._boot())
+    add_peer(own, "dead", clock.boot())
     (tmp_path / "s" / "workers").mkdir()
     (tmp_path / "s" / "workers" / "dead.lock").touch()
     start = time.monotonic()

@@ -22,9 +22,11 @@ from search.run.launchers import Job, local
 from search.run.launchers.job import with_cache, work
 from search.run.launchers.watch import watch
 from search.study import progress
+from search.study.plan import PLAN_FILE, Plan, find, read_plan, refuse_unless_grown, storage_url
+from search.study.record import result_of
 from search.study.space import LAYERS, REQUIRED, check_setting
 from search.study.storage import kept
-from search.study.study import PLAN_FILE, Plan, Study, find, read_plan, refuse_unless_grown, result_of, storage_url
+from search.study.study import Study
 from search.study.sweep import run
 from search.training.trial import Trial, listed
 from search.training.trial import train as train_population

@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from search.errors import visible
-from search.study.study import Study, find
+from search.study.plan import find
+from search.study.study import Study
 
 if TYPE_CHECKING:
     from search.run.composition import Composed, Composer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from search.errors import UserError, one_line
-from search.study.leases import Record
+from search.study.claims import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa  # else only where it is needed: `odyssey status` does without

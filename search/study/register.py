@@ -1,10 +1,15 @@
 """Which plan a storage holds under the name of a study, and which folder that study belongs to."""
 
 import dataclasses
+import fcntl
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy
@@ -12,6 +17,7 @@ from sqlalchemy import Connection, Engine, select
 
 from search.study.tables import LAYOUT, PLANS, STUDIES, writing
 
+ORIGIN_FILE = "origin"
 GROWING = "trials"  # the one setting that may change
 
 
@@ -81,3 +87,27 @@ def _find(db: Connection, study: str, changing: bool = False) -> Entry | None:
 def _is_known(db: Connection, study: str) -> bool:
     own = sqlalchemy.func.substr(STUDIES.c.study_name, 1, len(study) + 1) == f"{study}/"
     return db.execute(select(STUDIES.c.study_id).where(own).limit(1)).first() is not None
+
+
+def origin(folder: Path, make: bool) -> str:
+    """What a study's folder calls itself in a storage that others may share. The token moves and is copied with it."""
+    path = folder / ORIGIN_FILE
+    if not make and not path.exists():
+        return ""
+    with open(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        token = file.read()
+        if not token:
+            token = secrets.token_hex(16)
+            file.write(token)
+            file.flush()
+            os.fsync(file.fileno())
+    return token
+
+
+def forget_origin(folder: Path) -> None:
+    """Undoes what `origin` has made in a folder that turned out to be no study's."""
+    (folder / ORIGIN_FILE).unlink(missing_ok=True)
+    with suppress(OSError):  # there is more in it
+        folder.rmdir()

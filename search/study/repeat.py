@@ -11,8 +11,8 @@ import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from search import cells, rules
+from search.study.plan import Plan
 from search.study.space import LAYERS, REQUIRED
-from search.study.study import Plan
 
 OWN = "cache"  # where a user keeps data, which no plan and no repetition says
 

@@ -1,18 +1,10 @@
 """A study: its plan, its folder, its storage, and the trials in it."""
 
 import dataclasses
-import fcntl
-import hashlib
-import itertools
-import math
-import os
-import secrets
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -23,202 +15,22 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
-from search import cells, rules
+from search import cells
 from search.base import files
-from search.base.keys import KINDS, NAME_EXPECTED, is_name, shown
-from search.base.provenance import git_revision, versions
-from search.base.randomness import derive_seed
 from search.cells import Cell
-from search.errors import UserError, expect, expect_whole, masked, one_line
+from search.errors import UserError, expect, masked, one_line
 from search.study import checkpoint, curves, register, tables
-from search.study.leases import ENDED, Claim, Leases, Outcome, Planned, Record
-from search.study.space import BATCH, LAYERS, REQUIRED, NumberedSampler, Past, Space, learned, n_grid_points, parse
-from search.study.storage import (
-    STATUS,
-    TROUBLE,
-    check_sound,
-    connect,
-    default_url,
-    kept,
-    parsed,
-    patiently,
-    reader,
-    study_name,
-)
+from search.study.claims import ENDED, Claim, Outcome, Planned, Record
+from search.study.leases import Leases
+from search.study.plan import PLAN_FILE, REGISTERED, Plan, checked, read, refuse_unless_grown, storage_url
+from search.study.record import result_of
+from search.study.space import BATCH, NumberedSampler, Past, learned
+from search.study.storage import STATUS, TROUBLE, check_sound, connect, default_url, patiently, reader, study_name
 from search.tasks.task import Task
 from search.training.trial import Trial
 
-PLAN_FILE = "study.yaml"
-_EXAMPLES = {
-    "variants": "a cell and its toggles, e.g. {cell: lstm, forget_gate: coupled}",
-    "space": "a distribution, e.g. {distribution: uniform, low: 0, high: 1}, of which equal bounds fix the value",
-}
-ORIGIN_FILE = "origin"
-REGISTERED = 3  # the first layout in which the storage knows the plan
 _LOST = "this one has lost it, and its trials with it, unless you restore them; a new study=NAME begins anew"
 _FOREIGN = "what is there was made from another folder, or its plan is lost; use another study=NAME"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a study is to compute. Two runs of one plan give the same results.
-
-    Attributes:
-        study: its name.
-        task: the task's name and options.
-        score: what the task's score is, with its unit.
-        variants: definition of each variant by name, ``{"cell": ..., toggle: value}``.
-        trials: per task and variant.
-        epochs, patience: docs/protocol.md, 3.
-        seed: of the study; every other random number derives from it.
-        sampler: one of `search.base.keys.SAMPLERS`.
-        space: distribution of each setting by name.
-        dtype: ``float32`` or ``float64``.
-        data_hash: SHA-256 of the task's data.
-        paired: whether trial k of every variant has the same settings and the same seed, wherever the sampler does not
-            learn. Plans of before there was this key are of studies whose variants were drawn apart.
-        optimizer: definition of the update rule, as `search.rules.update` takes it. Plans of before there was this key
-            are of studies of the rule that there was.
-        storage: an Optuna storage URL without a password, or None for ``study.db`` in the study's folder.
-        cells: of each variant the SHA-256 of its equations, and of ``rule:PATH`` that of an update rule of the user's
-            own; empty in plans of before there was this key.
-    """
-
-    study: str
-    task: dict[str, Any]
-    score: str
-    variants: dict[str, dict[str, Any]]
-    trials: int
-    epochs: int
-    patience: int
-    seed: int
-    sampler: str
-    space: dict[str, dict[str, Any]]
-    dtype: str
-    data_hash: str
-    paired: bool = False
-    optimizer: dict[str, Any] = dataclasses.field(default_factory=lambda: dict(rules.DEFAULT))
-    storage: str | None = None
-    cells: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for key in ("task", "variants", "space", "cells", "optimizer"):
-            expect(isinstance(getattr(self, key), dict), key, shown(getattr(self, key)), "a mapping")
-        for key, names in (
-            ("study", [self.study]),
-            ("task.name", [self.task.get("name")]),
-            ("variants", self.variants),
-        ):
-            for name in names:  # of folders and of rows of the storage
-                expect(is_name(name), key, shown(name), NAME_EXPECTED)
-        for key in ("variants", "space"):
-            for name, value in getattr(self, key).items():
-                expect(isinstance(value, dict), f"{key}.{name}", shown(value), _EXAMPLES[key])
-        for key in ("trials", "epochs", "patience", "seed", "sampler", "paired", "dtype", "storage"):
-            KINDS[key].check(key, getattr(self, key))
-        expect(
-            isinstance(self.optimizer.get("rule"), str), "optimizer.rule", shown(self.optimizer.get("rule")), "a text"
-        )
-        for key in ("score", "data_hash"):
-            expect(isinstance(getattr(self, key), str), key, shown(getattr(self, key)), "a text")
-        expect(bool(self.variants), "variants", "[]", "at least one variant")
-
-    def with_fingerprints(self) -> "Plan":
-        """The plan with the fingerprints of its cells as they are now; see `check` for what it raises."""
-        self.check()
-        found = {name: self._fingerprint(name) for name in self.variants}
-        if rules.is_own(self.optimizer):  # ours do not change
-            equations = rules.rule(self.optimizer).program.signature
-            found[f"rule:{self.optimizer['rule']}"] = hashlib.sha256(equations.encode()).hexdigest()
-        return dataclasses.replace(self, cells=found)
-
-    def _fingerprint(self, variant: str) -> str:
-        """SHA-256 of the equations of a variant's cell, with every combination of what the space samples of it."""
-        sampled = {d.name: d.values for d in self.space_of(variant) if d.name not in self._trained_by and d.values}
-        combinations = [dict(zip(sampled, values, strict=True)) for values in itertools.product(*sampled.values())]
-        text = [cells.define(self.variants[variant] | own).fingerprint for own in combinations]
-        return hashlib.sha256("\n".join(text).encode()).hexdigest()
-
-    def check(self) -> None:
-        """Raises UserError unless every cell and every distribution of the plan can be made.
-
-        Apart from the rest, because it loads the modules of users' cells: reading a study never does.
-        """
-        for name, definition in self.variants.items():
-            cells.define(definition)
-            if self.sampler == "grid":
-                points = n_grid_points(self.space_of(name))
-                expect(self.trials <= points, "trials", self.trials, f"at most {points}, the points of the grid")
-            for dimension in self.space_of(name):
-                if dimension.name not in self._trained_by:
-                    for value in dimension.values or (dimension.value(dimension.low), dimension.value(dimension.high)):
-                        cells.define(definition | {dimension.name: value})
-
-    def space_of(self, variant: str) -> Space:
-        """The search space, checked against the toggles of a variant's cell and the settings of the update rule."""
-        rule = rules.rule(self.optimizer)
-        legal = (*self._trained_by, *cells.toggles(cells.define(self.variants[variant])))
-        required = (*REQUIRED, *rules.needed(self.optimizer))
-        return parse(self.space, legal, required, lambda key, name, value: rules.check_value(rule, key, name, value))
-
-    @property
-    def _trained_by(self) -> tuple[str, ...]:
-        """Names of the settings that are not the cell's."""
-        return (*REQUIRED, *LAYERS, *rules.legal(rules.rule(self.optimizer)))
-
-    def toggles(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Those settings of a trial that are toggles of its cell."""
-        return {name: value for name, value in settings.items() if name not in self._trained_by}
-
-    @property
-    def learns(self) -> bool:
-        """Whether the sampler is led by the scores of earlier trials."""
-        return self.sampler == "tpe"
-
-    @property
-    def draws(self) -> str:
-        """In words, how the settings of different variants belong together."""
-        if self.paired and not self.learns:
-            return "paired: trial k of every variant has the same settings and the same seed"
-        seeds = ", with the same seeds" if self.paired else ""
-        return f"unpaired: the settings of every variant are drawn apart{seeds}"
-
-    def draw_seed(self, variant: str) -> int:
-        """The seed of the sampler of one variant; the same for all where draws are paired.
-
-        A setting's draws depend on this, on its own name and on the number of the trial, so that studies of one seed
-        and task are paired with each other too, in all settings that they have in common (not with ``sampler=qmc``,
-        whose points depend on the number of dimensions).
-        """
-        own = () if self.paired and not self.learns else (variant,)
-        return derive_seed(self.seed, self.task["name"], *own)
-
-    def trial_seed(self, variant: str, number: int) -> int:
-        """The seed of a trial's weights and noise."""
-        own = () if self.paired else (variant,)
-        return derive_seed(self.seed, self.task["name"], *own, number)
-
-    @property
-    def total(self) -> int:
-        """Planned trials over all variants."""
-        return self.trials * len(self.variants)
-
-    def changes(self, other: "Plan") -> dict[tuple[str, ...], tuple[Any, Any]]:
-        """{path of a setting: (value here, value in `other`)} where they differ; "(absent)" where there is none."""
-        mine, theirs = _flat(dataclasses.asdict(self)), _flat(dataclasses.asdict(other))
-        both = {k: (mine.get(k, _ABSENT), theirs.get(k, _ABSENT)) for k in dict.fromkeys([*mine, *theirs])}
-        return {key: values for key, values in both.items() if values[0] != values[1]}
-
-
-_ABSENT = "(absent)"
-
-
-def _flat(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    flat: dict[tuple[str, ...], Any] = {}
-    for key, value in values.items():
-        path = (*above, str(key))
-        flat |= _flat(value, path) if isinstance(value, Mapping) else {path: value}
-    return flat
 
 
 @dataclass(frozen=True)
@@ -265,7 +77,7 @@ class Study:
             UserError: there is none in `folder`, its plan or its storage cannot be read, or the two are not of one
                 study.
         """
-        known = layout, plan = _read(folder)
+        known = layout, plan = read(folder)
         url = storage_url(folder, plan, storage)
         study = Study(folder, plan, reader(url) if read_only else connect(url, make=False))
         if not read_only:
@@ -289,7 +101,7 @@ class Study:
                 lists the differences; or the storage has a study of this name from another folder.
         """
         plan.check()
-        known = _read(folder) if (folder / PLAN_FILE).exists() else None
+        known = read(folder) if (folder / PLAN_FILE).exists() else None
         if known:
             refuse_unless_grown(known[1], plan)
         storage = connect(plan.storage, make=known is None) if plan.storage else None  # before anything is written
@@ -310,7 +122,7 @@ class Study:
             agree: with what the storage knows of the study; returns what it is to know.
         """
         registered = known is not None and known[0] >= REGISTERED
-        origin = _origin(self.folder, make=not registered) if self.plan.storage else ""
+        origin = register.origin(self.folder, make=not registered) if self.plan.storage else ""
         name = self.plan.study
 
         def decide(entry: register.Entry | None, has_trials: bool) -> register.Entry:
@@ -318,10 +130,10 @@ class Study:
                 expect(not registered, "study", name, f"a storage that has it; {_LOST}")
                 foreign = known is None and (has_trials or (self.folder / "curves").exists())
                 expect(not foreign, "study", name, f"a name without trials in {self._where}; {_FOREIGN}")
-                return register.Entry.new(_registered(self.plan), origin)
+                return register.Entry.new(self.plan.registered, origin)
             if entry.origin != origin:
                 if known is None:
-                    _forget_origin(self.folder)
+                    register.forget_origin(self.folder)
                 expect(False, "study", name, f"a name that is not in {self._where} yet; {_FOREIGN}")
             return agree(entry)
 
@@ -347,11 +159,11 @@ class Study:
     def _grow(self, entry: register.Entry) -> register.Entry:
         """Agrees if this plan is the one that the storage holds, or has grown from it."""
         refuse_unless_grown(self._stored(entry), self.plan)
-        return dataclasses.replace(entry, plan=_registered(self.plan))
+        return dataclasses.replace(entry, plan=self.plan.registered)
 
     def _stored(self, entry: register.Entry) -> Plan:
         where = f"study={self.plan.study} in {self._where}"
-        return _checked(where, {"layout": entry.layout, "storage": self.plan.storage, **entry.plan})[1]
+        return checked(where, {"layout": entry.layout, "storage": self.plan.storage, **entry.plan})[1]
 
     @property
     def _where(self) -> str:
@@ -587,159 +399,3 @@ class Study:
     @property
     def _checkpoints(self) -> Path:
         return self.folder / "checkpoints" / self.plan.task["name"]
-
-
-def result_of(trial: Trial, dtype: str, data_hash: str, engine: str, device: str) -> dict[str, Any]:
-    """All that is kept of a trial, by the names of the columns of `analysis.load`; JSON has no NaN, so None is none."""
-    result = dict(trial.settings) | {
-        "seed": trial.member.seed,
-        "status": trial.status,
-        "valid_score": trial.valid_score,
-        "test_score": trial.test_score,
-        "best_epoch": trial.best_epoch,
-        "epochs": trial.member.epoch,
-        "last_valid_score": trial.curve[-1][1] if trial.curve else math.nan,
-        "train_seconds": trial.train_seconds,
-        "n_parameters": trial.member.network.n_parameters,
-        "engine": engine,
-        "device": device,
-        "dtype": dtype,
-        "data_hash": data_hash,
-        "git_revision": git_revision(),
-        "versions": versions(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in result.items()}
-
-
-def find(study: str | Path, runs: str | Path) -> Path:
-    """The folder of a study, given as a name under `runs` or as a path.
-
-    Raises:
-        UserError: there is no such study; the text lists those that there are.
-    """
-    for folder in (Path(runs) / study, Path(study)):
-        if (folder / PLAN_FILE).is_file():
-            return folder
-    known = sorted(path.parent.name for path in Path(runs).glob(f"*/{PLAN_FILE}"))
-    names = f"one of {', '.join(known)}" if known else f"none in {runs} yet; run odyssey sweep first"
-    raise UserError(f"study={study}: no study in {Path(runs) / study}; expected {names}")
-
-
-def read_plan(folder: Path) -> Plan:
-    """The plan of an existing study.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    return _read(folder)[1]
-
-
-def _read(folder: Path) -> tuple[int, Plan]:
-    """The layout and the plan of an existing study."""
-    path = folder / PLAN_FILE
-    try:
-        return _checked(str(path), yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, OSError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: expected the plan of a study ({one_line(error)})") from error
-
-
-def _checked(where: str, values: Any) -> tuple[int, Plan]:
-    """The layout and the plan that are kept in `where`. Before there was a key for it, the layout was 1 or 2."""
-    try:
-        expect(isinstance(values, dict), "it", shown(values), "a mapping")
-        layout = values.pop("layout", REGISTERED - 1)
-        expect_whole("layout", layout, 1)
-        newer = layout > tables.LAYOUT
-        if not newer:
-            return layout, Plan(**values)
-    except (TypeError, ValueError, UserError) as error:
-        raise UserError(f"{where}: expected the plan of a study ({one_line(error)})") from error
-    raise UserError(f"{where}: of layout {layout}, from a newer odyssey; this one reads up to {tables.LAYOUT}")
-
-
-def _registered(plan: Plan) -> dict[str, Any]:
-    """What a storage keeps of a plan: all but its own URL."""
-    return {key: value for key, value in dataclasses.asdict(plan).items() if key != "storage"}
-
-
-def _origin(folder: Path, make: bool) -> str:
-    """What a study's folder calls itself in a storage that others may share. The token moves and is copied with it."""
-    path = folder / ORIGIN_FILE
-    if not make and not path.exists():
-        return ""
-    with open(path, "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        token = file.read()
-        if not token:
-            token = secrets.token_hex(16)
-            file.write(token)
-            file.flush()
-            os.fsync(file.fileno())
-    return token
-
-
-def _forget_origin(folder: Path) -> None:
-    """Undoes what `_origin` has made in a folder that turned out to be no study's."""
-    (folder / ORIGIN_FILE).unlink(missing_ok=True)
-    with suppress(OSError):  # there is more in it
-        folder.rmdir()
-
-
-def storage_url(folder: Path, plan: Plan, named: str | None) -> str:
-    """URL of the storage of a study.
-
-    A plan may come from anyone. It opens no file but one in its own folder, and no server: what else it names must be
-    named by the user too, who thereby trusts it with a password.
-
-    Args:
-        folder: of the study.
-        plan: of the study.
-        named: the storage that the user named, or None.
-
-    Raises:
-        UserError: the plan keeps the study elsewhere than in its folder, and the user did not name that place.
-    """
-    if plan.storage is None and named is None:
-        return default_url(folder)
-    planned = parsed(plan.storage or default_url(folder))
-    inside = planned.get_backend_name() == "sqlite" and Path(str(planned.database)).is_relative_to(folder.resolve())
-    own = masked(planned.render_as_string())
-    if named is None:
-        if not inside:
-            raise UserError(f"{folder}: its plan says that it is kept in {own}; expected storage=URL, to open that")
-    else:
-        expect(parsed(kept(named)) == planned, "storage", masked(named), f"that of the study's plan, {own}")
-    return planned.render_as_string()
-
-
-def refuse_unless_grown(old: Plan, new: Plan) -> None:
-    """Lets a study grow by trials and by variants, in which those that it has are as they were.
-
-    Raises:
-        UserError: `new` differs in more; the text says in what.
-    """
-
-    def sound(path: tuple[str, ...]) -> bool:
-        match path:
-            case ("trials",):
-                return new.trials > old.trials
-            case ("variants", name, *_):
-                return name not in old.variants
-            case ("cells", name):
-                return name not in old.cells
-            case ("storage",):
-                return bool(old.storage and new.storage) and parsed(str(old.storage)) == parsed(str(new.storage))
-        return False
-
-    changes = {path: values for path, values in old.changes(new).items() if not sound(path)}
-    if changes:
-        texts = [
-            f"the equations of {path[1]} have been edited"
-            if path[0] == "cells"
-            else f"{'.'.join(path)}: {was} -> {now}"
-            for path, (was, now) in changes.items()
-        ]
-        hint = "use another study=NAME, or the old settings (a study may only grow: more trials, more variants)"
-        raise UserError(f"study={new.study}: exists with another plan: {'; '.join(texts)}; {hint}")

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from search.base import clock
 from search.base.locks import LastWords, Lock, is_free, last_words
 from search.engines.engine import Engine, Interrupted
 from search.errors import UserError, one_line
-from search.study.leases import Claim, LeaseLost, Outcome, process_name
+from search.study.claims import Claim, Outcome
+from search.study.leases import LeaseLost, process_name
 from search.study.progress import Standing
 from search.study.storage import TROUBLE
 from search.study.study import Key, Study
@@ -97,7 +99,7 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._change:
-            self._leaving = _now() + (PATIENCE if kind is None and not self._stopped else FAREWELL)
+            self._leaving = clock.now() + (PATIENCE if kind is None and not self._stopped else FAREWELL)
             self._change.notify_all()
         self._clerk.join()
         self._unlock()
@@ -123,7 +125,7 @@ class Worker:
                     raise Interrupted
                 if self._error:
                     raise self._error
-                if _now() - self._renewed < self._lease:
+                if clock.now() - self._renewed < self._lease:
                     live = [trial for trial in live if self._holds(trial.key)]
                     room = population - len(live)
                     live += [self._ready.pop(0) for _ in range(min(room, len(self._ready)))]
@@ -152,7 +154,7 @@ class Worker:
         """Puts all trials back, since training hangs; with a cause it counts as a death, of which that is known."""
         with self._change:
             self._died = LastWords(self._training, cause) if cause else None
-            self._leaving = _now() + FAREWELL
+            self._leaving = clock.now() + FAREWELL
             self._change.notify_all()
         self._clerk.join(FAREWELL)
         self._unlock()
@@ -210,7 +212,7 @@ class Worker:
         """Waits for something to do; False once there is nothing more and the worker leaves."""
         with self._change:
             while True:
-                now = _now()
+                now = clock.now()
                 if self._leaving is not None and (not self._outbox or now > self._leaving):
                     return False
                 wanted = self._want > len(self._ready) and now >= self._asleep_until and self._remaining != 0
@@ -231,10 +233,10 @@ class Worker:
             want = max(0, self._want - len(self._ready)) if self._leaving is None else 0
             saved = self._saved
             self._saved = {}
-        began = _now()
+        began = clock.now()
         if any(trial for _, trial in outbox) and began - self._renewed > self._lease / 2:
             self._leases.exchange(self._id)  # files are written only by who surely holds the lease
-            began = self._renewed = _now()
+            began = self._renewed = clock.now()
         for _, trial in outbox:
             if trial:
                 self._study.write_curve(trial)
@@ -285,13 +287,13 @@ class Worker:
                 self._change.notify_all()
 
     def _tick(self) -> None:
-        if _now() - self._ticked < TICK:
+        if clock.now() - self._ticked < TICK:
             return
         n_workers = self._dismiss_dead()
         counts, best = self._study.counts(), self._study.best()
         with self._change:
             standing = Standing(counts, best, n_workers, len(self._held), len(self._ready))
-            self._ticked = _now()
+            self._ticked = clock.now()
         self._show(standing)
 
     def _dismiss_dead(self) -> int:
@@ -300,7 +302,7 @@ class Worker:
         Returns:
             how many workers there were, this one included.
         """
-        now, seen = _now(), {}
+        now, seen = clock.now(), {}
         peers = self._leases.peers()
         for peer in peers:
             if peer.worker == self._id:
@@ -308,7 +310,7 @@ class Worker:
             beat, since = self._observed.get(peer.worker, (None, now))
             seen[peer.worker] = (peer.beat, since if beat == peer.beat else now)
             path = self._lock_path(peer.worker)
-            dead = peer.boot == _boot() and is_free(path)
+            dead = peer.boot == clock.boot() and is_free(path)
             if not dead and now - seen[peer.worker][1] < self._lease:
                 continue
             died = last_words(path)
@@ -326,9 +328,11 @@ class Worker:
         host = socket.gethostname()
         self._id = process_name(host, os.getpid()) + secrets.token_hex(3)
         lock = Lock(self._lock_path(self._id))
-        began = _now()
+        began = clock.now()
         try:
-            self._leases.join(self._id, host, _boot(), os.getpid(), f"{self._engine.name} on {self._engine.device}")
+            self._leases.join(
+                self._id, host, clock.boot(), os.getpid(), f"{self._engine.name} on {self._engine.device}"
+            )
         except BaseException:
             lock.release()
             raise
@@ -353,7 +357,7 @@ class Worker:
                 self._lock = None
 
     def _in_trouble(self, error: BaseException) -> None:
-        now, text = _now(), one_line(error)
+        now, text = clock.now(), one_line(error)
         said, since = self._trouble or ("", now)
         if text != said:
             self._note(f"trouble with the study's storage, trying again: {text}")
@@ -371,7 +375,7 @@ class Worker:
 
     def _over(self) -> None:
         if self._trouble:
-            self._note(f"the study's storage is back after {_now() - self._trouble[1]:.0f} s")
+            self._note(f"the study's storage is back after {clock.now() - self._trouble[1]:.0f} s")
             self._trouble = None
 
     def _leave(self) -> None:
@@ -385,24 +389,10 @@ class Worker:
                 return
             except TROUBLE as error:
                 assert self._leaving is not None
-                if _now() > self._leaving:
+                if clock.now() > self._leaving:
                     self._note(f"could not put this worker's trials back; its lease will run out ({one_line(error)})")
                     return
                 time.sleep(0.5)
 
     def _lock_path(self, worker: str) -> Path:
         return self._study.folder / "workers" / f"{worker}.lock"
-
-
-def _now() -> float:
-    """Seconds on a clock that nobody sets and that goes on while the machine sleeps."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS has only the latter
-    return time.clock_gettime(clock)
-
-
-def _boot() -> str:
-    """What tells one run of an operating system's kernel from any other."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return socket.gethostname()
