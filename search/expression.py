@@ -29,13 +29,16 @@ class Node:
     - ``past`` NAME: the state at t - 1
     - ``pre`` NAME: a pre-activation; `args` are the operands that the step passes to it
     - ``unit`` NAME: a per-unit parameter
+    - ``constant`` NAME: a per-unit constant
     - ``adjoint`` NAME: d loss / d state at t, everything after t included (backward only)
     - ``fed`` NAME.OPERAND: matrix^T @ d loss / d pre NAME, for an operand that the step passes (backward only)
+
+    ``time`` is the number of the step, from 0 on, as a layer counts them; in an update rule it is that of the update.
 
     Those of an update rule:
 
     - ``gradient``, ``weight``, ``slot`` NAME: of the weight that is updated
-    - ``hyper`` NAME, ``time``, ``scale``: numbers that all weights share
+    - ``hyper`` NAME, ``scale``: numbers that all weights share
 
     Those of a loss are ``output`` and ``target``.
     """
@@ -47,7 +50,7 @@ class Node:
 
 
 LEAVES: tuple[str, ...] = ("const", "past", "pre", "unit", "adjoint", "fed", "gradient", "weight", "slot")
-LEAVES += ("hyper", "time", "scale", "output", "target")
+LEAVES += ("hyper", "time", "scale", "output", "target", "constant")
 
 
 @dataclass

@@ -247,6 +247,23 @@ BAD = {
         "class Bad(Own):\n    def initial(self, name, normal):  # HERE\n        return normal + np.random.rand()",
         "gives other values when it is called again",
     ),
+    "constants in a list": (
+        "class Bad(Own):\n    def constants(self, n_units):  # HERE\n        return [1.0] * n_units",
+        "Bad.constants: expected a dict of arrays by name",
+    ),
+    "constants of another shape": (
+        "class Bad(Own):\n    def constants(self, n_units):  # HERE\n        return {'period': np.ones(3)}",
+        "Bad.constants: period: expected an array [5] of finite numbers",
+    ),
+    "constants infinite": (
+        "class Bad(Own):\n    def constants(self, n_units):  # HERE\n        return {'c': np.full(n_units, np.inf)}",
+        "c: expected an array [5] of finite numbers",
+    ),
+    "a constant called as a parameter": (
+        "class Bad(Own):\n    def constants(self, n_units):  # HERE\n        return {'p_f': np.ones(n_units)}",
+        "p.p_f is something else",
+    ),
+    "a parameter called t": ("class Bad(Own):  # HERE\n    units = ('p_f', 't')", "p.t is the number of the step"),
     "initial that raises": (
         "class Bad(Own):\n    def initial(self, name, normal):\n        return normals  # HERE",
         "normals: name 'normals' is not defined",

@@ -17,6 +17,7 @@ from search.cells import get
 from search.engines import Engine, Interrupted, Member
 from search.errors import UserError
 from search.losses import LOSSES
+from tests.clockwork import Clockwork
 from tests.conftest import assert_same_state, make_member
 from tests.contract import CELLS, ENGINES, TOLERANCE, Odd, Scale, assert_unrolls_like, lstms, make_engine
 
@@ -140,6 +141,20 @@ def test_networks_of_several_layers_train_like_the_reference(
     (a, ours), (b, theirs) = rows
     np.testing.assert_allclose(a, b, rtol=tolerance)
     assert_same_state(ours, theirs, tolerance, scale.epochs)
+
+
+@pytest.mark.parametrize("name", ["cpu"], indirect=True)
+def test_a_cell_with_constants_and_time_is_like_the_reference(engine: Engine, reference: Engine, scale: Scale) -> None:
+    for n_units in (1, 6, 19):
+        assert_unrolls_like(engine, reference, Clockwork(), n_units=n_units, n_steps=9, dtype="float64")
+    task = scale.task(bidirectional=True)
+    rows = []
+    for each in (engine, reference):
+        members = [make_member(task, Clockwork(), n, n, "float64", n_layers=2) for n in (5, 18)]
+        rows.append((scale.curves(each, task, members, "float64"), members))
+    (a, ours), (b, theirs) = rows
+    np.testing.assert_allclose(a, b, rtol=1e-9)
+    assert_same_state(ours, theirs, 1e-9, scale.epochs)
 
 
 RULES: dict[str, dict[str, float]] = {

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from search.base.randomness import initial_normal
-from search.cells.trace import Step, trace
+from search.cells.trace import TIME, Step, trace
 from search.expression import EquationError
 from search.own import MOST, Toggled, explained
 
+_PROBED_UNITS = 5  # of the small layer
 OUTPUT_LAYER = ("W_out", "b_out")  # names of its parameters, which `search.network` puts beside a cell's
 
 
@@ -89,13 +90,19 @@ class Cell(Toggled):
         """Names of the per-unit parameters [N] that `step` reads as attributes of `p`."""
         return ()
 
+    def constants(self, n_units: int) -> dict[str, np.ndarray]:
+        """Numbers [N] that the units of a layer have and that are not trained, by the name under which `step` reads
+        them as attributes of `p`; a period of each unit, say."""
+        return {}
+
     def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
         """The equations of one time step, element by element, in ``+ - * /``, ``** 2``, numbers and `search.ops`.
 
         Args:
             past: the state at t - 1 as attributes, zero at the first step.
             pre: ``pre(name, **operands)`` is the pre-activation of that name.
-            p: the per-unit parameters as attributes.
+            p: the per-unit parameters and constants as attributes, and as ``p.t`` the number of the step, from 0 on
+                in the order in which the layer reads the sequence.
 
         Returns:
             the output ``y`` at t, and whatever else the next step reads from `past` or multiplies by a matrix.
@@ -118,6 +125,26 @@ class Cell(Toggled):
             return {name: Preactivation.parse(text) for name, text in affine.items()}
 
     @cached_property
+    def constant_names(self) -> tuple[str, ...]:
+        """Names of the per-unit constants."""
+        return tuple(self.constant_values(_PROBED_UNITS))
+
+    def constant_values(self, n_units: int) -> dict[str, np.ndarray]:
+        """What `constants` gives, in float64.
+
+        Raises:
+            UserError: that is not a dict of arrays [n_units] of finite numbers in the range of float32.
+        """
+        with explained(type(self), "constants"):
+            given = self.constants(n_units)
+            if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+                raise EquationError('expected a dict of arrays by name, e.g. {"period": 2.0 ** np.arange(n_units)}')
+            for name, value in given.items():
+                if np.shape(value) != (n_units,) or not (np.abs(np.asarray(value, float)) <= MOST).all():
+                    raise EquationError(f"{name}: expected an array [{n_units}] of finite numbers of float32")
+            return {name: np.asarray(value, float) for name, value in given.items()}
+
+    @cached_property
     def traced(self) -> Step:
         """`step`, recorded as an expression graph; ``traced.state`` names what the layer carries."""
         with explained(type(self), "step"):
@@ -131,17 +158,18 @@ class Cell(Toggled):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The equations and the initial values in 16 hexadecimal digits, the same on every machine.
+        """The equations, the initial values and the constants in 16 hexadecimal digits, the same on every machine.
 
-        A hash of `signature` and of what `initial` makes of fixed draws for a small layer, to six decimals, as a
-        library that it calls need not give the same last bits everywhere.
+        A hash of `signature`, of what `initial` makes of fixed draws for a small layer, and of its constants, to six
+        decimals, as a library that it calls need not give the same last bits everywhere.
         """
         return hashlib.sha256(self.signature.encode() + self.probed()).hexdigest()[:16]
 
     def probed(self) -> bytes:
-        """What `initial` makes of fixed draws for a small layer."""
-        shapes = self.parameters(n_inputs=3, n_units=5)
+        """What `initial` makes of fixed draws for a small layer, and its constants."""
+        shapes = self.parameters(n_inputs=3, n_units=_PROBED_UNITS)
         values = [self.initial_value(name, _fixed_normal(name, shape).copy()) for name, shape in shapes.items()]
+        values += self.constant_values(_PROBED_UNITS).values()
         return b"".join((value.round(6) + 0.0).astype("<f8").tobytes() for value in values)  # + 0.0: there is one zero
 
     def initial_value(self, name: str, normal: np.ndarray) -> np.ndarray:
@@ -172,7 +200,7 @@ class Cell(Toggled):
 
 
 class Names:
-    """Values by attribute, as `Cell.step` reads its state and its per-unit parameters."""
+    """Values by attribute, as `Cell.step` reads its state, and its per-unit parameters and constants."""
 
     def __init__(self, values: Mapping[str, Any]):
         self.__dict__.update(values)
@@ -193,6 +221,11 @@ def check(cell: Cell) -> Cell:
     with explained(kind, "units"):
         if not isinstance(cell.units, tuple) or not all(isinstance(name, str) for name in cell.units):
             raise EquationError('expected a tuple of names, e.g. ("p_i", "p_f")')
+        if TIME in cell.units:
+            raise EquationError("p.t is the number of the step; expected another name")
+    with explained(kind, "constants"):
+        if taken := {TIME, *cell.units} & set(cell.constant_names):
+            raise EquationError(f"p.{min(taken)} is something else; expected another name")
     with explained(kind, "affine"):
         _check_names(cell)
     with explained(kind, "step"):
@@ -212,7 +245,7 @@ def _check_names(cell: Cell) -> None:
     operands = {"x", "y", *(term.operand for term in terms)}
     declared = [term.matrix for term in terms]
     declared += [pre.bias for pre in cell.preactivations.values() if pre.bias]
-    declared += cell.units
+    declared += [*cell.units, *cell.constant_names]
     for name in (*cell.preactivations, *operands, *declared):
         if not name.isidentifier():
             raise EquationError(f"{name!r} is not a name")

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from search.expression import Attributes, EquationError, Expr, Graph, Node, Operand, adjoints
 
+TIME = "t"  # the name under which a step reads it
+
 
 class Traceable(Protocol):
     """What `trace` needs of a cell."""
@@ -18,6 +20,8 @@ class Traceable(Protocol):
     def preactivations(self) -> Mapping[str, Any]: ...
     @property
     def units(self) -> tuple[str, ...]: ...
+    @property
+    def constant_names(self) -> tuple[str, ...]: ...
     def step(self, past: Any, pre: Any, p: Any) -> dict[str, Any]: ...
 
 
@@ -73,6 +77,10 @@ def trace(cell: Traceable) -> Step:
         return graph.leaf("past", name)
 
     def unit(name: str) -> Expr:
+        if name == TIME:
+            return graph.leaf("time", name)
+        if name in cell.constant_names:
+            return graph.leaf("constant", name)
         if name not in cell.units:
             raise EquationError(f"not declared in `units`, which has: {', '.join(cell.units) or 'nothing'}")
         return graph.leaf("unit", name)

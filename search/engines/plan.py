@@ -71,6 +71,7 @@ class Plan:
         segments: the pre-activations, grouped by what they hear; in order they are `preactivations`.
         biases: the bias of each pre-activation that has one.
         units: the per-unit parameters.
+        constants: the per-unit constants.
         state: for each name the node of its value at t.
         inputs, recurrent: products with ``x`` and with the state; those with passed operands are in the stages.
         tape: slot of each kept node. ``past`` NAME is the slot of ``state[NAME]`` one step before, zero at first.
@@ -83,6 +84,7 @@ class Plan:
     segments: tuple[tuple[str, ...], ...]
     biases: dict[str, str]
     units: tuple[str, ...]
+    constants: tuple[str, ...]
     state: dict[str, int]
     inputs: tuple[Product, ...]
     recurrent: tuple[Product, ...]
@@ -215,6 +217,7 @@ def make_plan(cell: Cell) -> Plan:
         segments=segments,
         biases={name: pre.bias for name in order if (pre := cell.preactivations[name]).bias},
         units=cell.units,
+        constants=cell.constant_names,
         state={name: step.out[name] for name in step.state},
         inputs=products("x", -1),
         recurrent=tuple(p for name in step.state for p in products(name, step.out[name])),

@@ -15,18 +15,22 @@ from search import losses
 from search.base.randomness import input_noise
 from search.cells import Cell, Preactivations
 from search.cells.cell import Names
+from search.cells.trace import TIME
 from search.engines.engine import Epoch, Interrupted, Member
 from search.network import Network
 from search.rules import Update
 from search.tasks.task import Task
 
 
-def layer(cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+def layer(
+    cell: Cell, params: dict[str, torch.Tensor], constants: dict[str, torch.Tensor], x: torch.Tensor
+) -> torch.Tensor:
     """Runs a cell over time, for K sets of parameters at once.
 
     Args:
         cell: the equations.
         params: each parameter with a leading axis K: [K, N, M], [K, N, N] or [K, N].
+        constants: the same for the constants of the cell: [K, N].
         x: [K, T, B, M]
 
     Returns:
@@ -51,7 +55,8 @@ def layer(cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch
     flat = (x.flatten(1, 2) @ stacked("x", heard)).unflatten(1, (n_steps, n_batch))  # [K, T, B, heard * N]
     from_input = dict(zip(heard, flat.split(n_units, dim=-1), strict=True))
     recurrent = [(s, users(s), stacked(s, users(s))) for s in cell.traced.state if users(s)]
-    units = Names({name: params[name][:, None, :] for name in cell.units})
+    units = {name: params[name][:, None, :] for name in cell.units}
+    units |= {name: value[:, None, :] for name, value in constants.items()}
 
     zeros = x.new_zeros(n_sets, n_batch, n_units)
     past = dict.fromkeys(cell.traced.state, zeros)
@@ -72,7 +77,7 @@ def layer(cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch
         for operand, names, matrix in recurrent:
             for name, part in zip(names, (past[operand] @ matrix).split(n_units, dim=-1), strict=True):
                 sums[name] = sums[name] + part if name in sums else part
-        values = cell.step(Names(past), preactivations(sums), units)
+        values = cell.step(Names(past), preactivations(sums), Names(units | {TIME: x.new_tensor(float(t))}))
         past = {name: torch.as_tensor(values[name], dtype=x.dtype, device=x.device).expand_as(zeros) for name in past}
         outputs.append(past["y"])
     return torch.stack(outputs, dim=1)
@@ -87,7 +92,9 @@ class ReferenceEngine:
         self.device = device
 
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        return layer(cell, {name: p[None] for name, p in params.items()}, x[None])[0]
+        n_units = len(next(iter(params.values())))
+        constants = {name: x.new_tensor(value)[None] for name, value in cell.constant_values(n_units).items()}
+        return layer(cell, {name: p[None] for name, p in params.items()}, constants, x[None])[0]
 
     def compile(self, cell: Cell, dtype: str, loss: str, update: Update) -> None:
         return None
@@ -202,6 +209,14 @@ class _Stack:
         }
         # 1 where a parameter is a member's own.
         self._mask = self._stacked([np.ones_like(member.weights) for member in members], dtype, device)
+        constants = [member.network.cell.constant_values(member.network.n_units) for member in members]
+        self._constants = {
+            # A padded unit has the constants of its network's last one, with which nothing that is 0 becomes NaN.
+            name: torch.as_tensor(
+                np.stack([np.pad(c[name], (0, n_units - len(c[name])), "edge") for c in constants])
+            ).to(device, dtype)
+            for name in first.cell.constant_names
+        }
         weights = self._stacked([member.weights for member in members], dtype, device)
         self.params = {name: tensor.requires_grad_() for name, tensor in weights.items()}
 
@@ -241,7 +256,9 @@ class _Stack:
             for each in layers:
                 params = {name: self.params[each.prefix + name] for name in network.cell.parameters(1, 1)}
                 below = heard[level - 1]
-                y = layer(network.cell, params, (below.flip(1) if each.direction else below)[:, :, None])[:, :, 0]
+                y = layer(
+                    network.cell, params, self._constants, (below.flip(1) if each.direction else below)[:, :, None]
+                )[:, :, 0]
                 ys.append(y.flip(1) if each.direction else y)
                 outputs += ys[-1:] if each.heard is not None else []
             heard[level] = torch.cat(ys, dim=-1)

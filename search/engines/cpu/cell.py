@@ -146,7 +146,7 @@ class CellKernels:
                     multiply(product, now)
 
                 def units(j: ir.Value, stage: Stage = stage) -> None:
-                    values = self._evaluate(b, layer, stage, j, past, now, row)
+                    values = self._evaluate(b, layer, stage, t, j, past, now, row)
                     for node in stage.writes:
                         b.write(values[node], self.slot(b, layer, now, node), j)
 
@@ -192,7 +192,7 @@ class CellKernels:
 
                 def units(j: ir.Value, stage: Stage = stage) -> None:
                     dy_row = b.at(dy, b.mul(t, unit_stride))
-                    values = self._evaluate(b, layer, stage, j, past, now, row, dy_row)
+                    values = self._evaluate(b, layer, stage, t, j, past, now, row, dy_row)
                     mask = b.first_lanes(b.sub(n_units, j))
                     for name, node in stage.adjoints.items():
                         b.write_where(mask, values[node], b.at(row, layer.size(f"column.{name}")), j)
@@ -252,13 +252,14 @@ class CellKernels:
         b: Builder,
         layer: Fields,
         stage: Stage,
+        t: ir.Value,
         j: ir.Value,
         past: ir.Value,
         now: ir.Value,
         row: ir.Value,
         dy: ir.Value | None = None,
     ) -> dict[int, ir.Value]:
-        """Emits the nodes of a stage for the vector of units from `j` on; the values by node."""
+        """Emits the nodes of a stage at step `t` for the vector of units from `j` on; the values by node."""
         plan = self.plan
         values = {node: b.read(self.slot(b, layer, now, node), j) for node in stage.loads}
         for index in stage.nodes:
@@ -275,6 +276,11 @@ class CellKernels:
                         value = b.fadd(value, b.read(bias, j))
                 case "unit":
                     value = b.read(self.vector(b, layer, "weights", node.name), j)
+                case "constant":
+                    place = b.mul(b.const(plan.constants.index(node.name)), layer.size("unit_stride"))
+                    value = b.read(b.at(layer.pointer("constants"), place), j)
+                case "time":
+                    value = b.splat(b.sitofp(t, self.target.real))
                 case "adjoint":
                     value = b.read(self._carry(b, layer, node.name), j)
                     if node.name == "y":

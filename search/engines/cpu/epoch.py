@@ -72,6 +72,8 @@ class Pass:
             Layout(code.plan, code.target, layer.n_inputs, member.network.n_units) for layer in member.network.layers
         ]
         self._shared, self._layers, self._kinds = self._allocate(arena)
+        for layout, arrays in zip(self._layouts, self._layers, strict=True):
+            layout.fill_constants(arrays, member.network.cell)
         for kind, vector in zip(self._kinds, member.vectors, strict=False):
             for view, part in self._places(kind, vector):
                 view[...] = part

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from search.cells import Cell
 from search.engines.cpu.llvm import LINE_BYTES, ROW_TILE, Target
 from search.engines.plan import Plan, Product
 
@@ -40,7 +41,7 @@ def layer_fields(plan: Plan) -> tuple[str, ...]:
     """Names of the words of a layer's record."""
     return (
         *("n_inputs", "n_units", "unit_stride", "tape", "tape_stride", "columns", "column_stride", "zeros"),
-        *("carry", "fed", "dy", "vector_weights", "vector_gradients"),
+        *("carry", "fed", "dy", "vector_weights", "vector_gradients", "constants"),
         *("out_weights", "out_gradients", "out_transposed", "heard"),
         *("inputs", "d_inputs", "input_stride", "in_transposed", "outputs", "d_outputs", "output_stride"),
         *(f"column.{name}" for name in plan.preactivations),
@@ -231,6 +232,7 @@ class Layout:
             "columns": (n_steps, self.column_stride),
             "carry": (len(plan.state), unit_stride),
             "fed": (len(plan.products), unit_stride),
+            "constants": (len(plan.constants), unit_stride),
             "zeros": (1, max(self.column_stride, unit_stride, self.padded(self.n_inputs))),
         }
 
@@ -256,6 +258,11 @@ class Layout:
     def input_buffers(self) -> dict[str, tuple[int, int]]:
         """The same for what that derivative takes besides."""
         return {"in_transposed": (max(map(self.product_columns, self.plan.inputs), default=0), self.input_stride)}
+
+    def fill_constants(self, arrays: Mapping[str, np.ndarray], cell: Cell) -> None:
+        """Writes the constants of a cell where its kernels look for them."""
+        if self.plan.constants:
+            arrays["constants"][:, : self.n_units] = list(cell.constant_values(self.n_units).values())
 
     def views(self, arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
         """The layer's parameters in its arrays, by name, in the shapes of `Cell.parameters`; `kind` is weights, ..."""

@@ -29,7 +29,7 @@ class _Unroll(torch.autograd.Function):
     def forward(ctx: Any, cell: Cell, names: tuple[str, ...], x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
         code = kernels(cell, str(x.dtype).removeprefix("torch."))
         arrays = [value.detach().numpy() for value in values]
-        ctx.layer = _Layer(code, dict(zip(names, arrays, strict=True)), x.detach().numpy())
+        ctx.layer = _Layer(cell, code, dict(zip(names, arrays, strict=True)), x.detach().numpy())
         return torch.from_numpy(ctx.layer.forward())
 
     @staticmethod
@@ -41,7 +41,7 @@ class _Unroll(torch.autograd.Function):
 class _Layer:
     """Memory of an unrolled layer, from its forward to its backward pass."""
 
-    def __init__(self, code: Kernels, params: dict[str, np.ndarray], x: np.ndarray):
+    def __init__(self, cell: Cell, code: Kernels, params: dict[str, np.ndarray], x: np.ndarray):
         self._code, self._names, self._shape = code, tuple(params), x.shape
         n_steps, n_batch, n_inputs = x.shape
         n_units = len(next(iter(params.values())))
@@ -50,6 +50,7 @@ class _Layer:
         buffers = layout.buffers(n_steps) | layout.parameters("weights") | layout.parameters("gradients")
         buffers["tape"] = (n_batch * (n_steps + 1), layout.tape_stride)
         (self._arrays,) = Arena().take([buffers], x.dtype)
+        layout.fill_constants(self._arrays, cell)
         for name, view in layout.views(self._arrays, "weights").items():
             view[...] = params[name]
         self._record = Record(layer_fields(code.plan))

@@ -47,7 +47,7 @@ class CudaCompiler:
         """The kernel of an epoch with a loss and an update, or those of an unroll if there is none.
 
         Raises:
-            UserError: there is no such loss, or no kernel for clipping by norm.
+            UserError: there is no such loss, or no kernel for clipping by norm, or for constants.
         """
         key = (cell.signature, dtype, loss, update and update.signature)
         if key not in self._known:
@@ -56,6 +56,8 @@ class CudaCompiler:
             plan, tiles = make_plan(cell), self.device.tiles
             if update is not None and update.scale_place >= 0:
                 raise UserError("engine=cuda: clip_norm: expected null, or engine=cpu, which clips by norm")
+            if plan.constants:
+                raise UserError("engine=cuda: expected a cell without constants, or engine=cpu, which has them")
             if loss is None or update is None:
                 source = unroll_source(plan, tiles)
             else:

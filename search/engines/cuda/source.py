@@ -573,6 +573,7 @@ class _Printer(Printer):
         plan = self._plan
         leaves = leaves | {
             "unit": lambda name: _at(f"vec + {plan.vectors.index(name)} * n + j"),
+            "time": lambda name: "R(t)",
         }
         self.put(*(f"n{index} = g[now + {plan.tape[index]} * n + j]" for index in stage.loads))
         # Reads first: they do not wait for one another.
