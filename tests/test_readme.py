@@ -119,3 +119,11 @@ def test_every_command_of_the_readme_has_legal_keys(place: Path, monkeypatch: py
 def test_what_is_printed_as_yaml_is_yaml() -> None:
     for block in blocks("yaml"):
         assert yaml.safe_load(block)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text())
+    assert not [link for link in links if not (page.parent / link).exists()]
