@@ -10,9 +10,9 @@ import torch
 from search import losses, rules
 from search.cells import get
 from search.engines.cpu import loss_kernels
+from search.engines.cpu.ctc import ctc_scratch
 from search.engines.cpu.kernels import kernels
 from search.engines.cpu.layout import GUARD
-from search.engines.cpu.loss_kernels import ctc_scratch
 from search.errors import UserError
 from search.tasks import Split
 

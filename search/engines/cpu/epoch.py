@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.engines.cpu.ctc import ctc_scratch
 from search.engines.cpu.kernels import Kernels
 from search.engines.cpu.layout import GUARD, JOB, Arena, Layout, Record, Shapes, guarded, layer_fields, lines
 from search.engines.cpu.llvm import LINE_BYTES
-from search.engines.cpu.loss_kernels import ctc_scratch
 from search.engines.engine import Interrupted, Member
 from search.network import Network
 from search.tasks.task import Split
