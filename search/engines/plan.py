@@ -13,7 +13,7 @@
 Nothing here knows of a target; every printer works from this.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -116,52 +116,79 @@ def make_plan(cell: Cell) -> Plan:
     Raises:
         EquationError: the equations are not legal.
     """
-    step = trace(cell)
-    backward = differentiate(step)
-    graph = step.graph
+    return _Planner(cell).plan()
 
-    hears = {
-        name: tuple(f"{name}.{t.operand}" if t.operand in step.fed[name] else t.operand for t in pre.terms)
-        for name, pre in cell.preactivations.items()
-    }
-    segments = _segments(hears)
-    order = [name for segment in segments for name in segment]
 
-    def products(operand: str, node: int) -> tuple[Product, ...]:
-        matrix = {
-            name: term.matrix
+class _Planner:
+    """A cell's graph on its way to a plan."""
+
+    def __init__(self, cell: Cell):
+        self.cell, self.step = cell, trace(cell)
+        self.backward = differentiate(self.step)
+        self.hears = {
+            name: tuple(f"{name}.{t.operand}" if t.operand in self.step.fed[name] else t.operand for t in pre.terms)
             for name, pre in cell.preactivations.items()
-            for heard, term in zip(hears[name], pre.terms, strict=True)
-            if heard == operand
         }
-        return tuple(
-            Product(operand, node, run, tuple(matrix[name] for name in run)) for run in _runs(order, matrix.keys())
+        self.segments = _segments(self.hears)
+        self.order = [name for segment in self.segments for name in segment]
+        self.fed = {
+            f"{name}.{operand}": self._products(f"{name}.{operand}", node)
+            for name, operands in self.step.fed.items()
+            for operand, node in operands.items()
+        }
+        zero = self.step.graph.const(0.0).index
+        self.d_pre = {name: self.backward.pre.get(name, zero) for name in self.order}
+        self.past = {name: self.backward.past.get(name, zero) for name in self.step.state}
+        self.unit_gradients = {name: self.backward.units.get(name, zero) for name in cell.units}
+        self.nodes = tuple(self.step.graph.nodes)
+        self.level, self.level_back = self._levels()
+
+    def plan(self) -> Plan:
+        tape = self._tape()
+        return Plan(
+            nodes=self.nodes,
+            segments=self.segments,
+            biases={name: pre.bias for name in self.order if (pre := self.cell.preactivations[name]).bias},
+            units=self.cell.units,
+            constants=self.cell.constant_names,
+            state={name: self.step.out[name] for name in self.step.state},
+            inputs=self._products("x", -1),
+            recurrent=tuple(p for name in self.step.state for p in self._products(name, self.step.out[name])),
+            tape={index: slot for slot, index in enumerate(tape)},
+            forward=tuple(self._forward_stages(tape)),
+            backward=tuple(self._backward_stages(tape)),
+            past=self.past,
+            unit_gradients=self.unit_gradients,
         )
 
-    fed = {
-        f"{name}.{operand}": products(f"{name}.{operand}", node)
-        for name, operands in step.fed.items()
-        for operand, node in operands.items()
-    }
-    zero = graph.const(0.0).index
-    d_pre = {name: backward.pre.get(name, zero) for name in order}
-    past = {name: backward.past.get(name, zero) for name in step.state}
-    unit_gradients = {name: backward.units.get(name, zero) for name in cell.units}
-    nodes = tuple(graph.nodes)
+    def _products(self, operand: str, node: int) -> tuple[Product, ...]:
+        matrix = {
+            name: term.matrix
+            for name, pre in self.cell.preactivations.items()
+            for heard, term in zip(self.hears[name], pre.terms, strict=True)
+            if heard == operand
+        }
+        runs = _runs(self.order, matrix.keys())
+        return tuple(Product(operand, node, run, tuple(matrix[name] for name in run)) for run in runs)
 
-    # The stage of a node: one after that of the product it waits for.
-    level, level_back = [0] * len(nodes), [0] * len(nodes)
-    for index, node in enumerate(nodes):
-        if index < backward.n_forward:
-            level[index] = max((level[a] for a in node.args), default=0) + (node.op == "pre" and bool(node.args))
-        elif node.op == "fed":
-            level_back[index] = level_back[d_pre[node.name.partition(".")[0]]] + 1
-        else:
-            level_back[index] = max((level_back[a] for a in node.args), default=0)
+    def _levels(self) -> tuple[list[int], list[int]]:
+        """The stage of each node, forward and backward: one after that of the product it waits for."""
+        nodes = self.nodes
+        level, level_back = [0] * len(nodes), [0] * len(nodes)
+        for index, node in enumerate(nodes):
+            if index < self.backward.n_forward:
+                level[index] = max((level[a] for a in node.args), default=0) + (node.op == "pre" and bool(node.args))
+            elif node.op == "fed":
+                level_back[index] = level_back[self.d_pre[node.name.partition(".")[0]]] + 1
+            else:
+                level_back[index] = max((level_back[a] for a in node.args), default=0)
+        return level, level_back
 
-    def closure(roots: Iterable[int], known: Iterable[int]) -> tuple[list[int], list[int]]:
+    def _closure(self, roots: Iterable[int], known: Iterable[int]) -> tuple[list[int], list[int]]:
         """The nodes to load, being `known`, and those to evaluate, in order, for the values of `roots`."""
-        known, loads, needed, todo = set(known), set(), set(), list(roots)
+        nodes, known, todo = self.nodes, set(known), list(roots)
+        loads: set[int] = set()
+        needed: set[int] = set()
         while todo:
             index = todo.pop()
             if index in known and nodes[index].op not in LEAVES[:2]:
@@ -171,62 +198,52 @@ def make_plan(cell: Cell) -> Plan:
                 todo += () if nodes[index].op in LEAVES else nodes[index].args
         return sorted(loads), sorted(needed)
 
-    # What the tape holds: the state and the operands; then, from the backward step to the first stage, each dear
-    # value that is read in another stage than its own.
-    tape: dict[int, None] = dict.fromkeys(step.out[name] for name in step.state)
-    tape |= dict.fromkeys(p.node for group in fed.values() for p in group)
-    backward_roots = [*d_pre.values(), *past.values(), *unit_gradients.values()]
-    dear = [i for i in range(backward.n_forward) if nodes[i].op in _KEPT]
-    tape |= dict.fromkeys(closure(backward_roots, [*tape, *dear])[0])
-    for stage in reversed(range(1, max(level) + 1)):
-        roots = [i for i in tape if level[i] == stage]
-        earlier = [i for i in (*tape, *dear) if level[i] < stage]
-        tape |= dict.fromkeys(closure(roots, earlier)[0])
+    @property
+    def _backward_roots(self) -> list[int]:
+        return [*self.d_pre.values(), *self.past.values(), *self.unit_gradients.values()]
 
-    forward_stages = []
-    for stage in range(max((level[i] for i in tape), default=0) + 1):
-        between = tuple(
-            p
-            for name in order
-            for operand in step.fed[name]
-            for p in fed[f"{name}.{operand}"]
-            if stage and _level_of_pre(nodes, level, name) == stage
-        )
-        roots = [i for i in tape if level[i] == stage]
-        loads, evaluated = closure(roots, [i for i in tape if level[i] < stage])
-        forward_stages.append(Stage(between, tuple(loads), tuple(evaluated), writes=tuple(roots)))
+    def _tape(self) -> dict[int, None]:
+        """What the tape holds: the state and the operands; then, from the backward step to the first stage, each dear
+        value that is read in another stage than its own."""
+        level = self.level
+        tape: dict[int, None] = dict.fromkeys(self.step.out[name] for name in self.step.state)
+        tape |= dict.fromkeys(p.node for group in self.fed.values() for p in group)
+        dear = [i for i in range(self.backward.n_forward) if self.nodes[i].op in _KEPT]
+        tape |= dict.fromkeys(self._closure(self._backward_roots, [*tape, *dear])[0])
+        for stage in reversed(range(1, max(level) + 1)):
+            roots = [i for i in tape if level[i] == stage]
+            earlier = [i for i in (*tape, *dear) if level[i] < stage]
+            tape |= dict.fromkeys(self._closure(roots, earlier)[0])
+        return tape
 
-    last = max(level_back[i] for i in backward_roots)
-    backward_stages = []
-    for stage in range(last + 1):
-        adjoints = {name: index for name, index in d_pre.items() if level_back[index] == stage}
-        roots = list(adjoints.values())
-        if stage == last:
-            roots += [*past.values(), *unit_gradients.values()]
-        loads, evaluated = closure(roots, tape)
-        between = tuple(
-            p
-            for index, node in enumerate(nodes)
-            if node.op == "fed" and level_back[index] == stage
-            for p in fed[node.name]
-        )
-        backward_stages.append(Stage(between, tuple(loads), tuple(evaluated), adjoints=adjoints))
+    def _forward_stages(self, tape: Mapping[int, None]) -> Iterator[Stage]:
+        for stage in range(max((self.level[i] for i in tape), default=0) + 1):
+            between = tuple(
+                p
+                for name in self.order
+                for operand in self.step.fed[name]
+                for p in self.fed[f"{name}.{operand}"]
+                if stage and _level_of_pre(self.nodes, self.level, name) == stage
+            )
+            roots = [i for i in tape if self.level[i] == stage]
+            loads, evaluated = self._closure(roots, [i for i in tape if self.level[i] < stage])
+            yield Stage(between, tuple(loads), tuple(evaluated), writes=tuple(roots))
 
-    return Plan(
-        nodes=nodes,
-        segments=segments,
-        biases={name: pre.bias for name in order if (pre := cell.preactivations[name]).bias},
-        units=cell.units,
-        constants=cell.constant_names,
-        state={name: step.out[name] for name in step.state},
-        inputs=products("x", -1),
-        recurrent=tuple(p for name in step.state for p in products(name, step.out[name])),
-        tape={index: slot for slot, index in enumerate(tape)},
-        forward=tuple(forward_stages),
-        backward=tuple(backward_stages),
-        past=past,
-        unit_gradients=unit_gradients,
-    )
+    def _backward_stages(self, tape: Mapping[int, None]) -> Iterator[Stage]:
+        last = max(self.level_back[i] for i in self._backward_roots)
+        for stage in range(last + 1):
+            adjoints = {name: index for name, index in self.d_pre.items() if self.level_back[index] == stage}
+            roots = list(adjoints.values())
+            if stage == last:
+                roots += [*self.past.values(), *self.unit_gradients.values()]
+            loads, evaluated = self._closure(roots, tape)
+            between = tuple(
+                p
+                for index, node in enumerate(self.nodes)
+                if node.op == "fed" and self.level_back[index] == stage
+                for p in self.fed[node.name]
+            )
+            yield Stage(between, tuple(loads), tuple(evaluated), adjoints=adjoints)
 
 
 def _segments(hears: dict[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
