@@ -14,6 +14,8 @@ from analysis import style
 from analysis.style import BAR, BLUE, COLUMN, GREY, LABELS, PLAIN, RULE, STYLE, WIDTH
 
 PANELS = {"all": "all finished trials", "best": "best 10 %"}
+HALF = 0.26  # of the width of a box, of the distance of two
+GOLDEN = (5**0.5 - 1) / 2
 RASTERISED = 4000  # points from which on a layer is an image, so that a page stays small
 PICKED = {"valid": "by validation score", "test": "by test score"}
 
@@ -23,15 +25,17 @@ def part_title(study: str, task: str) -> str:
     return study if study == task else f"{study}, {task}"
 
 
-def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+def draw_boxes(boxes: pd.DataFrame, points: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """The box plots of docs/protocol.md, 5.1: all trials and the best 10 %, of one task side by side; two or three
     tasks stand side by side, as in the paper, and more below each other.
 
     Box 25th to 75th percentile, whiskers the whole range, a line for the median, a dot for the mean; a grey bar behind
-    for the mean parameter count of the best 10 %; significant variants in blue with thick lines.
+    for the mean parameter count of the best 10 %; significant variants in blue with thick lines. Behind each box the
+    trials it sums up, beside each other by their numbers: trials of one number stand at the same place in every box.
 
     Args:
         boxes: as of `summaries.boxes`.
+        points: as of `summaries.points`.
         labels: the score axis of each task, with its unit.
     """
     rows = list(boxes.groupby(["study", "task"], sort=False, observed=True))
@@ -45,7 +49,8 @@ def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
         for row, ((study, task), drawn) in zip(grid, rows, strict=True):
             for axes, (panel, title) in zip(row, PANELS.items(), strict=True):
                 of_panel = drawn[drawn["panel"] == panel]
-                _draw_panel(axes, of_panel, labels[str(task)])
+                at = (points["study"] == study) & (points["task"] == task) & (points["panel"] == panel)
+                _draw_panel(axes, of_panel, points[at], labels[str(task)], rasterized=len(points) > RASTERISED)
                 picked = f" {PICKED[drawn['select'].iloc[0]]}" if panel == "best" and not beside else ""
                 where = part_title(str(study), str(task)) if several else task
                 axes.set_title(f"{where}: {title}{picked}", pad=13, fontsize=7 if len(rows) == 3 else None)
@@ -217,7 +222,7 @@ def _with_margin(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
+def _draw_panel(axes: Axes, boxes: pd.DataFrame, points: pd.DataFrame, label: str, rasterized: bool) -> None:
     drawn = boxes.reset_index(drop=True)
     places = np.arange(len(drawn))
     room = max(0, 5 - len(drawn)) / 2
@@ -234,6 +239,8 @@ def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
 
     for place, (_, row) in enumerate(drawn.iterrows()):
         if row["n"]:
+            own = points[(points["variant"] == row["variant"]) & (points["test_score"] <= row["limit"])]
+            _draw_points(axes, place, own, rasterized)
             _draw_box(axes, place, row)
         n = f"{row['n']:d}"
         axes.text(place, 1.015, n, transform=axes.get_xaxis_transform(), ha="center", fontsize=6, color=GREY)
@@ -255,10 +262,25 @@ def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
     axes.tick_params(length=2)
 
 
+def _draw_points(axes: Axes, place: float, points: pd.DataFrame, rasterized: bool) -> None:
+    fractions = points["trial"].to_numpy(float) * GOLDEN % 1  # evenly spread, however many there are
+    many = len(points) > 40
+    axes.plot(
+        place + HALF * (2 * fractions - 1) * 0.9,
+        points["test_score"],
+        ".",
+        color=PLAIN,
+        markersize=2.8 if many else 4.4,
+        markeredgewidth=0,
+        alpha=0.3 if many else 0.45,
+        zorder=1,
+        rasterized=rasterized,
+    )
+
+
 def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
     color, width = (BLUE, 1.6) if row["significant"] else (PLAIN, 0.8)
     line = {"color": color, "linewidth": width, "solid_capstyle": "butt"}
-    half = 0.26
     axes.bxp(
         [
             {
@@ -271,7 +293,7 @@ def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
             }
         ],
         positions=[place],
-        widths=2 * half,
+        widths=2 * HALF,
         showmeans=True,
         showfliers=False,
         manage_ticks=False,

@@ -198,7 +198,10 @@ def _draw_boxes(contents: page.Contents, frame: pd.DataFrame, table: pd.DataFram
     if drawn["n"].any():
         labels = {part.task: f"test {part.label}" for part in every}
         text = f"{words.boxes(table, drawn)} {words.means(table)}"
-        contents.figure("boxes", "Test scores by variant", text, drawn, figures.draw_boxes(drawn, labels), "lead")
+        points = summaries.points(frame, table)
+        contents.frame("boxes_points", points)
+        figure = figures.draw_boxes(drawn, points, labels)
+        contents.figure("boxes", "Test scores by variant", text, drawn, figure, "lead")
 
 
 def _draw_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: Select) -> None:

@@ -127,6 +127,7 @@ def boxes(table: pd.DataFrame, drawn: pd.DataFrame) -> str:
         drawn: as of `summaries.boxes`.
     """
     marks = "Box: 25th to 75th percentile; whiskers: whole range; line: median; dot: mean. "
+    marks += "Small dots: the trials, side by side by their number. "
     marks += "Grey bar: mean number of parameters of the best 10 %. Above each box: its number of trials n."
     if drawn["n_beyond"].any():
         marks += " Triangle: this many trials lie above the axis."
