@@ -87,6 +87,12 @@ class Estimate:
             return NAN
         return float(2 * special.stdtr(self.freedom, -abs(self.value) / self.error))
 
+    def p_above(self, bound: float = 0.0) -> float:
+        """One-sided p of the true value being at most `bound`; NaN without a standard error above 0."""
+        if not self.error > 0:
+            return NAN
+        return float(special.stdtr(self.freedom, (bound - self.value) / self.error))
+
     def lower(self, alpha: float) -> float:
         """Lower bound of the true value, above it with probability `alpha`."""
         return self.value + float(special.stdtrit(self.freedom, alpha)) * self.error

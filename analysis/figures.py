@@ -1,6 +1,7 @@
 """Figures of trials and variants, from the frames of `analysis.summaries`. Nothing is computed here but places."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -197,6 +198,40 @@ def draw_trade_off(points: pd.DataFrame, cost: str, label: str, baseline: str) -
         axes.set_xlabel(f"{LABELS[cost]} [{unit}]" if unit else LABELS[cost])
         axes.set_ylabel(style.lines(label))
         style.legend(figure, _handles(axes), columns=5)
+    return figure
+
+
+def draw_ranks(ranks: pd.DataFrame, bars: Sequence[tuple[int, int]]) -> Figure:
+    """The critical-difference diagram, one column wide: a row a variant with its rank on each task, and a line at their
+    mean; bars join variants that are not shown to differ.
+
+    Args:
+        ranks: as of `over_tasks.ranks`.
+        bars: as of `over_tasks.groups`, for the variants in the order of `ranks`.
+    """
+    variants, tasks = (list(dict.fromkeys(ranks[name].astype(str))) for name in ("variant", "task"))
+    with matplotlib.rc_context(STYLE):
+        figure = style.new(COLUMN, 1.8 + 0.55 * len(variants))
+        axes = figure.subplots()
+        for place, variant in enumerate(variants):
+            own = ranks[ranks["variant"] == variant]
+            axes.plot([own["rank"].min(), own["rank"].max()], [place] * 2, color=RULE, linewidth=0.8, zorder=1)
+            axes.vlines(own["mean_rank"].iloc[0], place - 0.32, place + 0.32, color=PLAIN, linewidth=1.8, zorder=3)
+        beside = np.linspace(-0.2, 0.2, len(tasks))  # for equal ranks
+        for task, offset, marker, color in zip(tasks, beside, cycle(style.MARKERS), cycle(style.MUTED), strict=False):
+            own = ranks[ranks["task"] == task]
+            places = [variants.index(variant) + offset for variant in own["variant"]]
+            axes.plot(own["rank"], places, marker, color=color, markersize=3.6, markeredgewidth=0, label=task, zorder=2)
+        for number, (first, last) in enumerate(bars):
+            x = len(variants) + 0.7 + 0.4 * number
+            axes.plot([x, x], [first - 0.25, last + 0.25], color=PLAIN, linewidth=2.6, solid_capstyle="butt")
+        axes.set_xlim(0.6, len(variants) + 0.7 + 0.4 * max(1, len(bars)))
+        axes.set_ylim(len(variants) - 0.4, -0.6)
+        axes.set_xticks(range(1, len(variants) + 1))
+        axes.set_yticks(range(len(variants)), variants)
+        axes.set_xlabel("rank on each task (1: lowest score); line: mean")
+        axes.set_title("joined: not shown to differ on every task", loc="right", fontsize=6, fontweight="normal")
+        style.legend(figure, _handles(axes))
     return figure
 
 

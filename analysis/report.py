@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, importance_figures, page, summaries, tables, words
+from analysis import figures, importance_figures, over_tasks, page, summaries, tables, words
 from analysis import findings as judging
 from analysis.compare import (
     ADJUSTMENTS,
@@ -85,6 +85,7 @@ def report(
     note("learning curves")
     curves = load_curves(study, runs, storage, frame[best_trials(frame, select)])
     _draw_boxes(contents, frame, table, every)
+    _draw_ranks(contents, every, select)
     for part in every:
         _draw_part(contents, part, curves, select)
         contents.begin()
@@ -202,6 +203,20 @@ def _draw_boxes(contents: page.Contents, frame: pd.DataFrame, table: pd.DataFram
         contents.frame("boxes_points", points)
         figure = figures.draw_boxes(drawn, points, labels)
         contents.figure("boxes", "Test scores by variant", text, drawn, figure, "lead")
+
+
+def _draw_ranks(contents: page.Contents, every: list[Part], select: Select) -> None:
+    """The critical-difference diagram, if there are several tasks, each once."""
+    tables = {part.task: part.table for part in every}
+    if len(tables) < 2 or len(tables) < len(every):
+        return
+    drawn = over_tasks.ranks(tables)
+    variants = list(dict.fromkeys(drawn["variant"]))
+    if len(variants) > 1:
+        pairs = over_tasks.differences([part.trials for part in every], variants, select)
+        contents.frame("ranks_pairs", pairs)
+        figure = figures.draw_ranks(drawn, over_tasks.groups(variants, pairs))
+        contents.figure("ranks", "Ranks over tasks", words.ranks(drawn, pairs), drawn, figure, "lead")
 
 
 def _draw_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: Select) -> None:

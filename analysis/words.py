@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from analysis import figures
+from analysis import figures, over_tasks
 from analysis import findings as judging
 from analysis.compare import ALPHA, BASELINE
 from analysis.importance import BY, Importance
@@ -136,6 +136,25 @@ def boxes(table: pd.DataFrame, drawn: pd.DataFrame) -> str:
     left_out = [f"{table[f'n_{name}'].sum()} {name}" for name in ("diverged", "failed", "unfinished")]
     picked = f"The best 10 % were picked by {PICKED[table['select'].iloc[0]]}, of the trials that finished or diverged."
     return f"{marks} Lower is better. {picked} Left out of the boxes: {', '.join(left_out)}. {_tests(table)}"
+
+
+def ranks(drawn: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """What the critical-difference diagram shows, and how little it tells of other tasks.
+
+    Args:
+        drawn: as of `over_tasks.ranks`.
+        pairs: as of `over_tasks.differences`.
+    """
+    k, n = drawn["variant"].nunique(), drawn["task"].nunique()
+    text = f"Critical-difference diagram (after Demšar 2006) over {n} tasks: ranks of the variants that all have. "
+    text += "Two variants under no common bar differ on every one of these tasks, in one direction (on each task the "
+    text += "test of the comparison; p: the highest of a pair, Holm over the pairs, 5 %). "
+    text += f"So do {int(pairs['better'].notna().sum())} of {len(pairs)} pairs, see ranks_pairs.csv. "
+    text += "Two under a common bar may differ all the same. "
+    needed, p = over_tasks.critical_difference(k, n), over_tasks.smallest_sign_p(n)
+    text += f"The bars are about these tasks alone. Of others {n} tasks say little: mean ranks would have to differ by "
+    text += f"{needed:.1f} (Nemenyi's critical difference at 5 %; they can by {k - 1} at most), and a sign test of two "
+    return text + f"variants over {n} tasks has a p of {p:.2g} at least."
 
 
 def means(table: pd.DataFrame) -> str:

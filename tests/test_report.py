@@ -405,7 +405,11 @@ def test_studies_are_compared_with_each_other(tmp_path: Path, undrawn: None) -> 
 def test_studies_of_different_tasks_are_judged_together(tmp_path: Path, undrawn: None) -> None:
     for name in ("timit", "jsb"):
         make_study(tmp_path, name, variants=("vanilla", "cifg"), trials=3, tasks=(name,))
-    verdicts = pd.read_csv(analysis.report(["timit", "jsb"], tmp_path) / "findings.csv")
+    folder = analysis.report(["timit", "jsb"], tmp_path)
+    verdicts = pd.read_csv(folder / "findings.csv")
+    assert len(pd.read_csv(folder / "ranks.csv")) == 4  # which three trials each do not tell apart
+    assert pd.read_csv(folder / "ranks_pairs.csv")["better"].isna().all()
+    assert "a sign test of two variants over 2 tasks has a p of 0.5 at least" in (folder / "index.html").read_text()
     free = verdicts[verdicts["finding"] == "cifg-free"].set_index("task")["verdict"]
     assert dict(free) == {"timit": "inconclusive", "iamondb": "not testable here", "jsb": "inconclusive"}
     assert "study" not in verdicts
