@@ -23,9 +23,10 @@ import numpy as np
 import pandas as pd
 
 from analysis import fanova, findings
-from analysis.calibrate import MARGIN, Searches
+from analysis.calibrate import MARGIN
 from analysis.importance import Importance
 from analysis.simulation import PAPERS, Truth, draw, frames, plan
+from analysis.worlds import Searches
 from search.randomness import derive_seed
 
 TRIALS = 200
