@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from search import cells, engines, files, launchers, progress, rules, tasks
+from search import replicate as replicates
 from search.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
 from search.composition import Composed, Composer
+from search.engines.engine import Engine
 from search.errors import FAILED, INTERRUPTED, expect, visible
 from search.keys import NAME_EXPECTED, is_name, shown
 from search.launchers import Job, local
@@ -23,6 +25,7 @@ from search.space import REQUIRED, check_setting
 from search.storage import kept
 from search.study import PLAN_FILE, Plan, Study, find, read_plan, refuse_unless_grown, result_of, storage_url
 from search.sweep import run
+from search.tasks.task import Task
 from search.training import Trial, listed
 from search.training import train as train_population
 
@@ -60,24 +63,29 @@ def sweep(composed: Composed, composer: Composer) -> int:
     study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
     launcher = settings["launcher"]
     if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
-        with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
-            display.note(f"study {folder}, engine {engine.name} on {engine.device}")
-            complete = run(
-                study,
-                task,
-                engine,
-                population=settings["population"],
-                threads=settings["threads"] or engines.n_cores(),
-                progress=display,
-                lease=settings["lease"],
-                trial_timeout=settings["trial_timeout"],
-            )
+        complete = _run_here(study, task, engine, settings, composer)
     else:
         workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
         with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
             display.note(f"study {folder}, {workers.described}")
             complete = watch(study, workers, display)
     return _ended(study, settings) if complete else INTERRUPTED
+
+
+def _run_here(study: Study, task: Task, engine: Engine, settings: Mapping[str, Any], composer: Composer) -> bool:
+    """Trains what a study lacks in this process; returns whether it is complete."""
+    with progress.Progress(study.counts(), study.plan.epochs, study.plan.score, composer.line) as display:
+        display.note(f"study {study.folder}, engine {engine.name} on {engine.device}")
+        return run(
+            study,
+            task,
+            engine,
+            population=settings["population"],
+            threads=settings["threads"] or engines.n_cores(),
+            progress=display,
+            lease=settings["lease"],
+            trial_timeout=settings["trial_timeout"],
+        )
 
 
 def _ended(study: Study, settings: dict[str, Any]) -> int:
@@ -90,10 +98,39 @@ def _ended(study: Study, settings: dict[str, Any]) -> int:
         return FAILED
     study.check_curves()
     left_out = f", {len(failures)} trials failed, see odyssey status" if failures else ""
-    runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
-    next_step = f"odyssey report study={shlex.quote(study.plan.study)}{runs}"
-    print(f"{study.folder}: complete{left_out}. Next: {next_step}", file=sys.stderr)
+    print(f"{study.folder}: complete{left_out}. Next: {_next(study.plan.study, settings)}", file=sys.stderr)
     return 0
+
+
+def _next(study: str, settings: Mapping[str, Any]) -> str:
+    runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
+    return f"odyssey report study={shlex.quote(study)}{runs}"
+
+
+def replicate(composed: Composed, composer: Composer) -> int:
+    """``odyssey replicate``: trains the best setting of each variant of a complete study again, with new seeds."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    settings = composed.settings
+    folder = find(settings["study"], settings["runs"])
+    searched = Study.open(folder, storage=None if settings["storage"] is None else kept(settings["storage"]))
+    plan, originals = searched.plan, replicates.best(searched)
+    searched.close()
+    refuse_unless_grown(plan, plan.with_fingerprints())
+    planned = list(replicates.plans(folder, plan, originals, settings["seeds"]))
+    engine = engines.choose(settings["engine"], settings["device"])
+    task = tasks.load(with_cache(plan.task, settings["cache"]))
+    refuse_unless_grown(plan, replace(plan, data_hash=task.hash))
+    failed = 0
+    for path, own in planned:
+        study = Study.create(path, own)
+        if not _run_here(study, task, engine, settings, composer):
+            return INTERRUPTED
+        failed += len(study.failures())
+        study.close()
+    left_out = f", {failed} failed, see odyssey status study={folder / replicates.FOLDER}/NAME" if failed else ""
+    done = f"{settings['seeds']} replicates of the best trial of {', '.join(originals)}{left_out}"
+    print(f"{folder}: {done}. Next: {_next(settings['study'], settings)}", file=sys.stderr)
+    return FAILED if failed == settings["seeds"] * len(originals) else 0
 
 
 def worker(composed: Composed, composer: Composer) -> int:
