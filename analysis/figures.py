@@ -235,6 +235,36 @@ def draw_ranks(ranks: pd.DataFrame, bars: Sequence[tuple[int, int]]) -> Figure:
     return figure
 
 
+def draw_replicates(replicates: pd.DataFrame, label: str) -> Figure:
+    """The test score of every replicate that finished, their mean, and that of the trial of the search, by variant.
+
+    Args:
+        replicates: as of `replicates.of_best`.
+        label: of the score axis, with its unit.
+    """
+    variants = list(dict.fromkeys(replicates["variant"].astype(str)))
+    with matplotlib.rc_context(STYLE):
+        figure = style.new(COLUMN, 6.8)
+        axes = figure.subplots()
+        for place, variant in enumerate(variants):
+            own = replicates[replicates["variant"] == variant]
+            finished = own[own["status"] == "finished"]
+            at = place + HALF * (2 * (finished["replicate"].to_numpy(float) * GOLDEN % 1) - 1)
+            dots = axes.plot(at, finished["test_score"], ".", color=PLAIN, markersize=5, markeredgewidth=0, alpha=0.5)
+            mean = axes.hlines(finished["test_score"].mean(), place - HALF, place + HALF, color=PLAIN, linewidth=1.4)
+            x, y = place + 1.4 * HALF, own["searched"].iloc[0]
+            trial = axes.plot(x, y, "D", color=PLAIN, markerfacecolor="white", markersize=4)
+            n = f"{len(finished)}"
+            axes.text(place, 1.015, n, transform=axes.get_xaxis_transform(), ha="center", fontsize=6, color=GREY)
+        axes.text(-0.005, 1.015, "n", transform=axes.transAxes, ha="right", fontsize=6, color=GREY, style="italic")
+        axes.set_title("a description, no test of variants", pad=11, fontsize=6.5, fontweight="normal")
+        axes.set_xlim(-0.6, len(variants) - 0.4)
+        axes.set_xticks(range(len(variants)), variants, **style.slant(variants, len(variants), 7.0))
+        axes.set_ylabel(style.lines(label))
+        style.legend(figure, {"replicate": dots[0], "their mean": mean, "trial of the search": trial[0]})
+    return figure
+
+
 def _handles(axes: Axes) -> dict[str, Any]:
     handles, texts = axes.get_legend_handles_labels()
     return dict(zip(texts, handles, strict=True))

@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, page, report_figures, tables, words
+from analysis import figures, page, replicates, report_figures, tables, words
 from analysis import findings as judging
 from analysis.compare import (
     ADJUSTMENTS,
@@ -78,16 +78,20 @@ def report(
         expect(bool((frame["study"] == name).any()), str(folder), "0 trials", "a plan of at least one trial")
     note("comparison of the variants")
     table = compare(frame, select, adjust)
-    every = _parts(frame, table, plans)
+    every = _parts(frame, table, studies)
     contents = page.Contents()
     listed = _with_commands(frame, plans)
     contents.frame("trials", listed)
     note("learning curves")
     curves = load_curves(study, runs, storage, frame[best_trials(frame, select)])
+    shown: dict[str, list[tables.Table]] = {"importance": [], "tables": _between(contents, frame, select)}
     report_figures.boxes(contents, frame, table, every)
     report_figures.ranks(contents, every, select)
     for part in every:
         report_figures.of_part(contents, part, curves, select)
+        again = replicates.of_best(part.folder, part.trials)
+        if len(again):
+            shown["tables"].append(_replicated(contents, part, again))
         contents.begin()
         report_figures.importance(contents, part, note)
         contents.begin()
@@ -97,7 +101,6 @@ def report(
     found = contents.table(tables.judged(verdicts, "findings", "Findings", words.judging_note(every), tasks))
     contents.frame("findings", verdicts)
     note("tables")
-    shown: dict[str, list[tables.Table]] = {"importance": [], "tables": _between(contents, frame, select)}
     shown["importance"] += _importance_between(contents, every)
     for part in every:
         shown["tables"] += _compared(contents, part)
@@ -166,16 +169,17 @@ def _with_commands(frame: pd.DataFrame, plans: dict[str, Plan]) -> pd.DataFrame:
     return frame.assign(error=errors, command=commands)
 
 
-def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan]) -> list[Part]:
-    several = len(plans) > 1
+def _parts(frame: pd.DataFrame, table: pd.DataFrame, studies: list[tuple[Path, Plan]]) -> list[Part]:
+    several = len(studies) > 1
+    known = {plan.study: (folder, plan) for folder, plan in studies}
     found = []
     for (study, task), trials in parts(frame):
-        plan = plans[study]
+        folder, plan = known[study]
         name = re.sub(r"[^\w.+-]+", "_", f"{study}_{task}" if several else task)
         own = table[(table["study"] == study) & (table["task"] == task)]
         label = plan.score if task == plan.task["name"] else "score"
         title = figures.part_title(study, task) if several else task
-        found.append(Part(study, task, name, title, plan, trials, own, label, Importance(trials, plan)))
+        found.append(Part(folder, study, task, name, title, plan, trials, own, label, Importance(trials, plan)))
     return found
 
 
@@ -238,6 +242,17 @@ def _compared(contents: page.Contents, part: Part) -> list[tables.Table]:
     columns = ["variant", "trial", "best_test_score", *tables.sampled_of(part.table)]
     contents.frame(f"settings_{name}", part.table[columns])
     return [contents.table(table) for table in made]
+
+
+def _replicated(contents: page.Contents, part: Part, again: pd.DataFrame) -> tables.Table:
+    """The replicates of the best trials, as a figure and a table."""
+    report_figures.replicated(contents, part, again)
+    found = replicates.summary(again)
+    contents.frame(f"replicates_summary_{part.name}", found)
+    title = f"{part.title}: replicates of the best trials"
+    name = f"replicates_summary_{part.name}"
+    note = "A description, and no test of variants: see the figure of the replicates."
+    return contents.table(tables.of_columns(found, replicates.COLUMNS, name, title, note))
 
 
 def _shares(contents: page.Contents, part: Part) -> list[tables.Table]:

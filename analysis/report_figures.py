@@ -67,6 +67,14 @@ def of_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: S
             contents.figure(f"{short}_{n}", f"{where}: score against {word}", text, points, figure, "figures")
 
 
+def replicated(contents: page.Contents, part: Part, again: pd.DataFrame) -> None:
+    """The replicates of the best trials of one task of one study, as of `replicates.of_best`."""
+    text = "Dots: test scores of the replicates, n those that finished; line: their mean; diamond: the trial of the "
+    text += f"search. {words.replicates(again)}"
+    figure = figures.draw_replicates(again, f"test {part.label}")
+    contents.figure(f"replicates_{part.name}", f"{part.title}: replicates", text, again, figure, "figures")
+
+
 def importance(contents: page.Contents, part: Part, note: Note) -> None:
     """The figures of functional ANOVA of one task of one study, as far as there is something to draw."""
     label, where, n = f"test {part.label}", part.title, part.name

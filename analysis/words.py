@@ -157,6 +157,16 @@ def ranks(drawn: pd.DataFrame, pairs: pd.DataFrame) -> str:
     return text + f"variants over {n} tasks has a p of {p:.2g} at least."
 
 
+def replicates(again: pd.DataFrame) -> str:
+    """What replicates are, and what they are not good for. The shares are those of docs/calibration.md."""
+    most = again.groupby("variant", sort=False).size().max()
+    text = "The setting of each variant's best trial by validation score, trained again with up to "
+    text += f"{most} new seeds. They describe how much of a score is the luck of a seed, and how far the best of the "
+    text += "search was picked for luck. They are no test of variants: which setting a search finds is luck too, which "
+    text += "more seeds do not lessen. Of equal variants, ten replicates each, Welch's test would call 28 % different "
+    return text + "after paired searches of 200 trials, and 47 % after unpaired ones."
+
+
 def means(table: pd.DataFrame) -> str:
     """The mean of the best of each variant."""
     texts = []
