@@ -21,7 +21,7 @@ DEBIASED = (
     "Debiased: shares of the variance of E[score | settings], which is what settings can explain, without noise and "
     "without what a forest blurs; from two forests, each put right by the half of the trials that it has not seen (Da "
     "Veiga and Gamboa 2013). Diverged trials count as the cut-off. None where trials were not drawn evenly from all "
-    "combinations, or are too few."
+    "combinations, or are too few. The standard error is a lower bound, without what forests miss of steep effects."
 )
 PANELS = {
     "marginals": "marginals",
