@@ -15,6 +15,7 @@ trial is never picked, but it counts in n: it is to be given as infinite in `sel
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,6 +87,12 @@ class Estimate:
         if not self.error > 0:
             return NAN
         return float(2 * special.stdtr(self.freedom, -abs(self.value) / self.error))
+
+    def p_above(self, bound: float = 0.0) -> float:
+        """One-sided p of the true value being at most `bound`; NaN without a standard error above 0."""
+        if not self.error > 0:
+            return NAN
+        return float(special.stdtr(self.freedom, (bound - self.value) / self.error))
 
     def lower(self, alpha: float) -> float:
         """Lower bound of the true value, above it with probability `alpha`."""
@@ -246,12 +253,7 @@ def power_to_show(estimate: Estimate, bound: float, alpha: float) -> float:
 
     By the noncentral t distribution. NaN without a standard error above 0.
     """
-    if not estimate.error > 0:
-        return NAN
-    critical = -special.stdtrit(estimate.freedom, alpha)
-    shift = abs(estimate.value - bound) / estimate.error
-    missed = float(special.nctdtr(estimate.freedom, shift, critical))
-    return float(shift > critical) if np.isnan(missed) else 1 - missed  # too far out for the function
+    return float(_shown(estimate.value, np.float64(estimate.error), estimate.freedom, bound, alpha))
 
 
 def power_of_equivalence(estimate: Estimate, margin: float, alpha: float) -> float:
@@ -260,11 +262,7 @@ def power_of_equivalence(estimate: Estimate, margin: float, alpha: float) -> flo
 
     By the normal approximation to their joint distribution, with Student's critical value. NaN as in `power_to_show`.
     """
-    if not estimate.error > 0:
-        return NAN
-    critical = -special.stdtrit(estimate.freedom, alpha)
-    below, above = (margin - estimate.value) / estimate.error, (margin + estimate.value) / estimate.error
-    return float(max(0.0, special.ndtr(below - critical) + special.ndtr(above - critical) - 1))
+    return float(_equivalent(estimate.value, np.float64(estimate.error), estimate.freedom, margin, alpha))
 
 
 def more_to_show(estimate: Estimate, bound: float, alpha: float, power: float = 0.8) -> float:
@@ -272,12 +270,12 @@ def more_to_show(estimate: Estimate, bound: float, alpha: float, power: float = 
 
     Infinite above a million, NaN without a standard error above 0.
     """
-    return _more(estimate, lambda expected: power_to_show(expected, bound, alpha), power)
+    return _more(estimate, lambda errors, freedom: _shown(estimate.value, errors, freedom, bound, alpha), power)
 
 
 def more_to_equivalence(estimate: Estimate, margin: float, alpha: float, power: float = 0.8) -> float:
     """As `more_to_show`, until `power_of_equivalence` reaches `power`."""
-    return _more(estimate, lambda expected: power_of_equivalence(expected, margin, alpha), power)
+    return _more(estimate, lambda errors, freedom: _equivalent(estimate.value, errors, freedom, margin, alpha), power)
 
 
 def min_trials(fraction: float = 0.1) -> int:
@@ -285,16 +283,36 @@ def min_trials(fraction: float = 0.1) -> int:
     return int(np.ceil((MIN_BEST - 0.5) / fraction))
 
 
-def _more(estimate: Estimate, power_of: Callable[[Estimate], float], power: float) -> float:
+def _shown(value: float, errors: Any, freedom: float, bound: float, alpha: float) -> Any:
+    """`power_to_show`, for each of several errors."""
+    critical = -special.stdtrit(freedom, alpha)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = abs(value - bound) / errors
+    missed = special.nctdtr(freedom, shift, critical)
+    power = np.where(np.isnan(missed), shift > critical, 1 - missed)  # too far out for the function
+    return np.where(errors > 0, power, NAN)
+
+
+def _equivalent(value: float, errors: Any, freedom: float, margin: float, alpha: float) -> Any:
+    """`power_of_equivalence`, for each of several errors."""
+    critical = -special.stdtrit(freedom, alpha)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below, above = (margin - value) / errors, (margin + value) / errors
+    power = np.maximum(0.0, special.ndtr(below - critical) + special.ndtr(above - critical) - 1)
+    return np.where(errors > 0, power, NAN)
+
+
+def _more(estimate: Estimate, power_of: Callable[[Floats, float], Floats], power: float) -> float:
+    """The trials after which the power, of errors and their degrees of freedom, reaches `power`."""
     if not estimate.error > 0:
         return NAN
     # The error is an estimate too: the power is averaged over what the true one may be, or it would be too low.
     quantiles = (np.arange(16) + 0.5) / 16
     errors = estimate.error * (estimate.freedom / special.chdtri(estimate.freedom, quantiles)) ** 0.5
-    possible = [replace(estimate, error=float(error)) for error in errors]
 
     def reached(n: int) -> bool:
-        return sum(power_of(one.of(n)) for one in possible) >= power * len(possible)
+        found = power_of(errors * (estimate.n / n) ** 0.5, estimate.freedom * n / estimate.n)
+        return sum(found.tolist()) >= power * len(errors)
 
     low, high, most = estimate.n, estimate.n + 1, 1_000_000
     if not reached(most):

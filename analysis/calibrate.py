@@ -14,23 +14,24 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis import best_fraction, findings, stats
-from analysis.best_fraction import Best, Estimate
-from analysis.compare import ALPHA, BASELINE, FRACTION, ranks
-from analysis.importance import Importance
-from analysis.simulation import PAPERS, Truth, draw, plan
+from analysis import best_fraction, findings, over_tasks, stats
+from analysis.best_fraction import Estimate
+from analysis.compare import ALPHA, ranks
+from analysis.simulation import PAPERS, Truth, draw, replicate
+from analysis.worlds import Searches, World
 from search.base.randomness import derive_seed
 
 SIZES = (25, 50, 100, 200)
 JOB = 20  # studies of one job
+FEWER = ("half", "tasks")  # worlds of which a quarter of the studies are drawn
 TASKS = ("timit", "jsb")  # of which the published findings say different things
 MARGIN = 0.01  # of vanilla's mean, below which a difference counts as none
 # Name of a measure: what is counted, and between what its share must lie (None: it is only shown).
@@ -55,6 +56,9 @@ MEASURES: Mapping[str, tuple[str, tuple[float, float] | None]] = {
     "band_1": ("band of the expected best of 1 covers", (0.9, 1.0)),
     "band_tenth": ("of N / 10", (0.9, 1.0)),
     "band_half": ("of N / 2", (0.9, 1.0)),
+    "tasks": ("a pair shown apart on 3 tasks, on one of which all are equal", (0.0, 0.06)),
+    "tasks_power": ("pairs unlike on 3 tasks shown apart on all of them", None),
+    "replicates": ("10 replicates of the best settings, Welch: one test rejects", None),
     "paper_family": ("as the paper tests: one or more of 8 equal variants", None),
     "paper_single": ("as the paper tests: one test rejects at 5 %", None),
 }
@@ -64,46 +68,6 @@ UNLIKE = Truth(
     luck_of=dict(nfg=0.6, nog=1.5, np=1.3, cifg=0.8),
 )
 SPREAD = dict(zip(PAPERS, (0.1, 0.3, 0.05, 0.15, 0.2, 0.02, -0.05, -0.1), strict=True))
-
-
-@dataclass(frozen=True)
-class World:
-    """A truth, and what is true in it of the best 10 % of each variant.
-
-    Attributes:
-        truth: what studies are drawn from.
-        scores: [V, k] test scores of the best trials of a very large search.
-    """
-
-    truth: Truth
-    scores: stats.Floats
-
-    @staticmethod
-    def of(truth: Truth, differences: Mapping[str, float] | None = None) -> "World":
-        """A world of a truth, its effects changed so that the best means differ from vanilla's as given."""
-        if differences is not None:
-            means = truth.best_means(FRACTION)
-            effects = {v: truth.effects[v] + means[BASELINE] - means[v] + differences[v] for v in truth.effects}
-            truth = replace(truth, effects=effects)
-        return World(truth, np.array(list(truth.best_scores(FRACTION).values())))
-
-    @cached_property
-    def differences(self) -> stats.Floats:
-        """[V - 1] of the best means of the other variants, less vanilla's."""
-        return np.array(self.scores[1:].mean(axis=1) - self.scores[0].mean())
-
-    def holds(self, test: findings.NamedTest) -> bool:
-        """Whether what a finding says of variants is true here."""
-        margin = test.parameters["margin"] * self.scores[0].mean()
-        of = dict(zip(self.truth.effects, self.differences, strict=True))
-        found = np.array([of[variant] for variant in test.parameters.get("variants", of)])
-        match test.name:
-            case "worse":
-                return bool((found >= margin).all())
-            case "no_difference":
-                return bool((abs(found) < margin).all())
-            case _:
-                return bool((found > -margin).all())
 
 
 class Tally:
@@ -117,55 +81,6 @@ class Tally:
         array = np.atleast_1d(np.asarray(hits, dtype=float))
         self.counts[name][0] += array.sum()
         self.counts[name][1] += array.size
-
-
-@dataclass(frozen=True)
-class Searches:
-    """The trials of one study: the best of each variant, and their differences from vanilla."""
-
-    bests: list[Best]
-    paired: bool
-
-    @staticmethod
-    def of(select: stats.Floats, test: stats.Floats, paired: bool) -> "Searches":
-        """Of scores [V, n]."""
-        return Searches([best_fraction.best(*both, FRACTION) for both in zip(select, test, strict=True)], paired)
-
-    @property
-    def testable(self) -> bool:
-        return all(one.testable for one in self.bests)
-
-    @cached_property
-    def differences(self) -> list[Estimate]:
-        return [best_fraction.difference(other, self.bests[0], self.paired) for other in self.bests[1:]]
-
-    @cached_property
-    def p(self) -> stats.Floats:
-        return np.array([difference.p for difference in self.differences])
-
-    def evidence(self, truth: Truth) -> findings.Evidence:
-        """What verdicts on variants are judged by, with the columns of `analysis.compare` that they look at."""
-        adjusted = stats.bonferroni([stats.NAN, *self.p])
-        nothing = Estimate(0.0)
-        rows = [
-            {
-                "variant": variant,
-                "test": "baseline" if variant == BASELINE else "tested",
-                "best_mean": own.scores.mean(),
-                "n_best": len(own.picked),
-                "difference": difference.value,
-                "difference_se": difference.error,
-                "difference_df": difference.freedom,
-                "n_compared": difference.n,
-                "p_adjusted": p,
-                "significant": p < ALPHA,
-            }
-            for variant, own, difference, p in zip(
-                truth.variants, self.bests, [nothing, *self.differences], adjusted, strict=True
-            )
-        ]
-        trials = pd.DataFrame({"variant": pd.Categorical(truth.variants)})  # which these verdicts do not look at
-        return findings.Evidence(trials, pd.DataFrame(rows), Importance(trials, plan(truth, 1)))
 
 
 def tally_equal(world: World, paired: bool, n: int, studies: int, rng: np.random.Generator) -> Tally:
@@ -225,6 +140,37 @@ def tally_spread(world: World, paired: bool, n: int, studies: int, rng: np.rando
         first = best_fraction.first_probabilities(study.bests, numbers, n_draws=2000)
         found.add("first", [order[place] == 1 for place in np.flatnonzero(first > 0.9)])
         found.add("verdict_spread", any(wrong_verdicts(world, study)))
+    return found
+
+
+def tally_tasks(world: World, paired: bool, n: int, studies: int, rng: np.random.Generator) -> Tally:
+    """Of three tasks: what is shown of all of them where variants differ on each, and where they do on two alone."""
+    found, (_, equal) = Tally(), worlds()["unlike"]
+    far = replace(world.truth, effects={variant: 10 * effect for variant, effect in world.truth.effects.items()})
+    apart = abs(np.subtract.outer(*[world.scores.mean(axis=1)] * 2)) > 0
+
+    def drawn(truth: Truth) -> list[Searches]:
+        of = draw(truth, n, paired, rng, studies)
+        return [Searches.of(*both, paired) for both in zip(of.select, of.test, strict=True)]
+
+    for tasks in zip(drawn(far), drawn(far), drawn(equal.truth), strict=True):
+        if all(task.testable for task in tasks):
+            shown = over_tasks.everywhere([task.pairs for task in tasks])
+            found.add("tasks", shown["better"].notna().any())
+    for tasks in zip(*(drawn(world.truth) for _ in range(3)), strict=True):
+        if all(task.testable for task in tasks):
+            shown = over_tasks.everywhere([task.pairs for task in tasks])
+            found.add("tasks_power", shown["better"].notna()[apart[np.triu_indices(len(apart), 1)]])
+    return found
+
+
+def tally_replicates(world: World, paired: bool, n: int, studies: int, rng: np.random.Generator) -> Tally:
+    """Of variants that are all the same: what replicates of the best setting of each seem to show."""
+    found, searched = Tally(), draw(world.truth, n, paired, rng, studies)
+    again = replicate(world.truth, searched, 10, paired, rng)
+    for test, diverged in zip(again.test, again.diverged, strict=True):
+        scores = np.where(diverged, np.nan, test)
+        found.add("replicates", [stats.welch(own, scores[0]) < ALPHA for own in scores[1:]])
     return found
 
 
@@ -295,13 +241,16 @@ def wrong_verdicts(world: World, study: Searches) -> list[bool]:
 @cache
 def worlds() -> dict[str, tuple[Callable[..., Tally], World]]:
     """What is tried, by name, and the world in which."""
-    sd = World.of(Truth({})).scores[0].std()
+    equal, spread = World.of(Truth()), World.of(UNLIKE, SPREAD)
+    sd = equal.scores[0].std()
     calm = Truth({}, divergence_lr=0.0)
     return {
-        "equal": (tally_equal, World.of(Truth())),
+        "equal": (tally_equal, equal),
         "unlike": (tally_unlike, World.of(UNLIKE, dict.fromkeys(PAPERS, 0.0))),
-        "spread": (tally_spread, World.of(UNLIKE, SPREAD)),
+        "spread": (tally_spread, spread),
         "half": (tally_half, World.of(Truth({"nig": sd / 2}))),
+        "tasks": (tally_tasks, spread),
+        "replicates": (tally_replicates, equal),
         "band": (tally_band, World(calm, np.array(list(calm.best_scores(1.0).values())))),
     }
 
@@ -317,7 +266,7 @@ def calibrate(studies: int = 1000, workers: int | None = None) -> pd.DataFrame:
     """Tries everything on simulated studies of every size, paired and unpaired.
 
     Args:
-        studies: of each size, design and world; a quarter of that for power.
+        studies: of each size, design and world; a quarter of that for power and for several tasks.
         workers: processes; default one a core.
 
     Returns:
@@ -329,7 +278,7 @@ def calibrate(studies: int = 1000, workers: int | None = None) -> pd.DataFrame:
         for name in worlds()  # which forked processes then have
         for n in reversed(SIZES)
         for paired in (True, False)
-        for number in range(math.ceil(studies / JOB / (4 if name == "half" else 1)))
+        for number in range(math.ceil(studies / JOB / (4 if name in FEWER else 1)))
     ]
     counts: dict[tuple[str, bool, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:

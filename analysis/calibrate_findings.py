@@ -16,16 +16,17 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis import findings
-from analysis.calibrate import MARGIN, Searches
+from analysis import fanova, findings
+from analysis.calibrate import MARGIN
 from analysis.importance import Importance
 from analysis.simulation import PAPERS, Truth, draw, frames, plan
+from analysis.worlds import Searches
 from search.base.randomness import derive_seed
 
 TRIALS = 200
@@ -35,11 +36,11 @@ COLUMNS = ("finding", "task", "design", "is", "distance", "studies", *DECISIVE, 
 # Of the findings about settings, a truth of vanilla alone in which each holds, and one in which it does not.
 SETTINGS = {
     "lr-first": (Truth({}), Truth({}, lr_depth=1.0)),
-    "size-second": (Truth({}, size_gain=1.5, noise_cost=0.3), Truth({}, size_gain=0.3, noise_cost=1.5)),
     "noise": (Truth({}), Truth({}, noise_cost=-0.7)),
     "momentum": (Truth({}), Truth({}, momentum_cost=1.5)),
-    "basin": (Truth({}, lr_width=6.0), Truth({}, lr_width=0.4)),
     "independent": (Truth({}), Truth({}, interaction=2.0)),
+    "basin": (Truth({}, lr_width=6.0), Truth({}, lr_width=0.4)),
+    "size-second": (Truth({}, size_gain=1.5, noise_cost=0.3), Truth({}, size_gain=0.3, noise_cost=1.5)),
 }
 
 
@@ -55,14 +56,19 @@ class Case:
     truth: Truth
 
 
+class Judged(Importance):
+    """Without the fits to the trials that did not diverge, half of the time: they are told of, and nothing is judged by
+    them."""
+
+    def fit(self, score: fanova.Score, variant: str, diverged: fanova.Diverged = "cutoff") -> fanova.Fanova | None:
+        return super().fit(score, variant, diverged) if diverged == "cutoff" else None
+
+
 def cases() -> Iterator[Case]:
-    """Every finding with every truth that it is tried on."""
+    """Every finding with every truth that it is tried on; cases of one truth stand together."""
     margin = MARGIN * Truth({}).best_means()["vanilla"]
     for finding in published():
-        test = finding.tests[0]
         if finding.id in SETTINGS:
-            for holds, truth in zip((True, False), SETTINGS[finding.id], strict=True):
-                yield Case(finding.id, "jsb", "", holds, "far", truth)
             continue
         for task in ("timit", "jsb"):
             (test,) = (test for test in finding.tests if task in test.tasks)
@@ -71,6 +77,9 @@ def cases() -> Iterator[Case]:
                     for design in ("paired", "unpaired"):
                         effects = dict.fromkeys(PAPERS, 0.0) | _effects(test, margin, by if holds else -by)
                         yield Case(finding.id, task, design, holds, distance, Truth(effects))
+    for place, holds in enumerate((True, False)):
+        for finding_id, truths in SETTINGS.items():
+            yield Case(finding_id, "jsb", "", holds, "far", truths[place])
 
 
 def _effects(test: findings.NamedTest, margin: float, inside: float) -> dict[str, float]:
@@ -91,24 +100,28 @@ def published() -> list[findings.Finding]:
     return [finding for finding in findings.read() if all(test.name != "reference" for test in finding.tests)]
 
 
-def verdicts(job: tuple[Case, int, int]) -> Counter[str]:
-    """The verdicts on some studies of a case: how many, and the job's number."""
-    case, studies, number = job
-    rng = np.random.default_rng(derive_seed(case.finding, case.task, case.design, case.holds, case.distance, number))
-    paired = case.design != "unpaired"
-    drawn = draw(case.truth, TRIALS, paired, rng, studies)
-    if case.finding in SETTINGS:
-        made = plan(case.truth, TRIALS)
+def verdicts(job: tuple[list[Case], int, int]) -> list[Counter[str]]:
+    """The verdicts on some studies of cases of one truth, which are judged on the same studies: how many, and the job's
+    number."""
+    same, studies, number = job
+    first = same[0]
+    seed = derive_seed(first.finding, first.task, first.design, first.holds, first.distance, number)
+    rng = np.random.default_rng(seed)
+    paired = first.design != "unpaired"
+    drawn = draw(first.truth, TRIALS, paired, rng, studies)
+    if first.finding in SETTINGS:
+        made = plan(first.truth, TRIALS)
         evidence = [
-            findings.Evidence(frame, pd.DataFrame(), Importance(frame, made))
-            for frame in frames(case.truth, drawn, True)
+            findings.Evidence(frame, pd.DataFrame(), Judged(frame, made)) for frame in frames(first.truth, drawn, True)
         ]
     else:
         scores = zip(drawn.select, drawn.test, strict=True)
-        evidence = [Searches.of(select, test, paired).evidence(case.truth) for select, test in scores]
-    (finding,) = (finding for finding in published() if finding.id == case.finding)
-    tables = [findings.judge([finding], {case.task: seen}).set_index("task") for seen in evidence]
-    return Counter(str(table["verdict"][case.task]) for table in tables)
+        evidence = [Searches.of(select, test, paired).evidence(first.truth) for select, test in scores]
+    by_id = {finding.id: finding for finding in published()}
+    judged = [by_id[case.finding] for case in same]
+    task = first.task
+    tables = [findings.judge(judged, {task: seen}).set_index(["finding", "task"]) for seen in evidence]
+    return [Counter(str(table["verdict"][case.finding, task]) for table in tables) for case in same]
 
 
 def calibrate(
@@ -123,25 +136,27 @@ def calibrate(
         known: rows of an earlier call; cases that were judged on as many studies are not judged again.
 
     Yields:
-        one row a case, as it is done: finding, task, design (empty where only vanilla is looked at), is (true or
-        false), distance (far or near), studies, the shares of them that were reproduced, contradicted and inconclusive,
-        and wrong, that of the verdicts that were decisive and wrong.
+        one row a case, those of one truth at once: finding, task, design (empty where only vanilla is looked at), is
+        (true or false), distance (far or near), studies, the shares of them that were reproduced, contradicted and
+        inconclusive, and wrong, that of the verdicts that were decisive and wrong.
     """
     done: set[tuple[str, ...]] = set()
     if known is not None:
         done |= set(known.loc[known["studies"] == studies, list(COLUMNS[:5])].itertuples(index=False, name=None))
     tried = [case for case in cases() if only in (None, case.finding) and _key(case) not in done]
-    jobs = [(case, min(JOB, studies), number) for case in tried for number in range(math.ceil(studies / JOB))]
+    groups = [list(same) for _, same in groupby(tried, key=lambda case: (case.truth, case.task, case.design))]
+    numbers = range(math.ceil(studies / JOB))
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        found = pool.map(verdicts, jobs)
-        for case in tried:
-            counted = sum(islice(found, len(jobs) // len(tried)), Counter[str]())
-            total = counted.total()
-            shares = [counted[verdict] / total for verdict in (*DECISIVE, findings.INCONCLUSIVE)]
-            reproduced, contradicted, _ = shares
-            wrong = contradicted if case.holds else reproduced
-            row = (*_key(case), total, *shares, wrong)
-            yield pd.DataFrame([row], columns=list(COLUMNS))
+        found = pool.map(verdicts, [(same, min(JOB, studies), number) for same in groups for number in numbers])
+        for same in groups:
+            counts = [sum(own, Counter[str]()) for own in zip(*islice(found, len(numbers)), strict=True)]
+            rows = []
+            for case, counted in zip(same, counts, strict=True):
+                total = counted.total()
+                shares = [counted[verdict] / total for verdict in (*DECISIVE, findings.INCONCLUSIVE)]
+                reproduced, contradicted, _ = shares
+                rows.append((*_key(case), total, *shares, contradicted if case.holds else reproduced))
+            yield pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _key(case: Case) -> tuple[str, ...]:
@@ -170,7 +185,7 @@ def main() -> None:
     table = pd.read_csv(options.file, keep_default_na=False, dtype={"is": str}) if started else None
     for row in calibrate(options.studies, options.workers, options.finding, table):
         table = row if table is None else pd.concat([table, row])
-        print(f"{len(table)}/{sum(1 for _ in cases())}", *row.iloc[0][:5], file=sys.stderr, flush=True)
+        print(f"{len(table)}/{sum(1 for _ in cases())}", *row.iloc[-1][:5], file=sys.stderr, flush=True)
         if options.file:
             table.to_csv(options.file, index=False)
     if table is not None:

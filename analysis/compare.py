@@ -138,6 +138,21 @@ def compare_studies(frame: pd.DataFrame, select: Select = "valid") -> pd.DataFra
     return table
 
 
+def pairwise(
+    trials: pd.DataFrame, variants: Sequence[str], select: Select = "valid"
+) -> dict[tuple[str, str], Estimate]:
+    """The mean of the best 10 % of each of these variants less that of each later one, by (variant, later variant).
+
+    Args:
+        trials: of one study and task.
+        variants: of `trials`.
+        select: as of `compare`.
+    """
+    searches = [_Search.of(trials[trials["variant"] == variant], select) for variant in variants]
+    found = _differences(searches, is_paired(trials))
+    return dict(zip(combinations(variants, 2), found, strict=True))
+
+
 def is_paired(trials: pd.DataFrame) -> bool:
     """Whether ended trials of one number have the same settings and seed, and some number has several of them.
 
@@ -242,9 +257,7 @@ def _compare_task(trials: pd.DataFrame, select: Select, adjust: Adjust) -> pd.Da
     table["significant"] = table["p_adjusted"] < ALPHA
     table["more_trials"] = _more_trials(table)
     table["rank"] = table["best_mean"].rank(method="min")
-    pairs = [_sides(a, b, paired) for a, b in combinations(searches.values(), 2)]
-    differences = [best_fraction.difference(a, b, paired) for a, b in pairs]
-    table["rank_low"], table["rank_high"] = ranks(len(variants), differences)
+    table["rank_low"], table["rank_high"] = ranks(len(variants), _differences(list(searches.values()), paired))
     apart = 0 if paired else 1 + int(trials["trial"].max())  # no two trials of an unpaired design belong together
     table["p_first"] = best_fraction.first_probabilities(
         [own.best for own in searches.values()],
@@ -312,6 +325,12 @@ def _contrast(own: _Search, against: _Search | None, paired: bool) -> dict[str, 
 def _sides(a: _Search, b: _Search, paired: bool) -> tuple[Best, Best]:
     """The best of two searches, of paired ones over the trials that both have."""
     return (a.with_partner(b).best, b.with_partner(a).best) if paired else (a.best, b.best)
+
+
+def _differences(searches: Sequence[_Search], paired: bool) -> list[Estimate]:
+    """Of the first and the second of each pair, in the order of `itertools.combinations`."""
+    pairs = [_sides(a, b, paired) for a, b in combinations(searches, 2)]
+    return [best_fraction.difference(a, b, paired) for a, b in pairs]
 
 
 def _test(against: _Search | None, difference: Estimate) -> str:

@@ -571,7 +571,7 @@ def _out_of_bag_r2(forest: RandomForestRegressor, codes: Any, scores: Floats) ->
     for tree, bag in zip(forest.estimators_, forest.estimators_samples_, strict=True):
         outside = np.ones(len(scores), dtype=bool)
         outside[bag] = False
-        total[outside] += tree.predict(codes[outside]) if outside.any() else 0.0
+        total[outside] += tree.tree_.predict(codes[outside])[:, 0]  # whose input needs no checks
         n_trees += outside
     seen = n_trees > 0
     spread = np.sum((scores[seen] - scores[seen].mean()) ** 2) if seen.any() else 0.0

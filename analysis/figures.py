@@ -1,6 +1,7 @@
 """Figures of trials and variants, from the frames of `analysis.summaries`. Nothing is computed here but places."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -14,6 +15,8 @@ from analysis import style
 from analysis.style import BAR, BLUE, COLUMN, GREY, LABELS, PLAIN, RULE, STYLE, WIDTH
 
 PANELS = {"all": "all finished trials", "best": "best 10 %"}
+HALF = 0.26  # of the width of a box, of the distance of two
+GOLDEN = (5**0.5 - 1) / 2
 RASTERISED = 4000  # points from which on a layer is an image, so that a page stays small
 PICKED = {"valid": "by validation score", "test": "by test score"}
 
@@ -23,15 +26,17 @@ def part_title(study: str, task: str) -> str:
     return study if study == task else f"{study}, {task}"
 
 
-def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+def draw_boxes(boxes: pd.DataFrame, points: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """The box plots of docs/protocol.md, 5.1: all trials and the best 10 %, of one task side by side; two or three
     tasks stand side by side, as in the paper, and more below each other.
 
     Box 25th to 75th percentile, whiskers the whole range, a line for the median, a dot for the mean; a grey bar behind
-    for the mean parameter count of the best 10 %; significant variants in blue with thick lines.
+    for the mean parameter count of the best 10 %; significant variants in blue with thick lines. Behind each box the
+    trials it sums up, beside each other by their numbers: trials of one number stand at the same place in every box.
 
     Args:
         boxes: as of `summaries.boxes`.
+        points: as of `summaries.points`.
         labels: the score axis of each task, with its unit.
     """
     rows = list(boxes.groupby(["study", "task"], sort=False, observed=True))
@@ -45,7 +50,8 @@ def draw_boxes(boxes: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
         for row, ((study, task), drawn) in zip(grid, rows, strict=True):
             for axes, (panel, title) in zip(row, PANELS.items(), strict=True):
                 of_panel = drawn[drawn["panel"] == panel]
-                _draw_panel(axes, of_panel, labels[str(task)])
+                at = (points["study"] == study) & (points["task"] == task) & (points["panel"] == panel)
+                _draw_panel(axes, of_panel, points[at], labels[str(task)], rasterized=len(points) > RASTERISED)
                 picked = f" {PICKED[drawn['select'].iloc[0]]}" if panel == "best" and not beside else ""
                 where = part_title(str(study), str(task)) if several else task
                 axes.set_title(f"{where}: {title}{picked}", pad=13, fontsize=7 if len(rows) == 3 else None)
@@ -195,6 +201,70 @@ def draw_trade_off(points: pd.DataFrame, cost: str, label: str, baseline: str) -
     return figure
 
 
+def draw_ranks(ranks: pd.DataFrame, bars: Sequence[tuple[int, int]]) -> Figure:
+    """The critical-difference diagram, one column wide: a row a variant with its rank on each task, and a line at their
+    mean; bars join variants that are not shown to differ.
+
+    Args:
+        ranks: as of `over_tasks.ranks`.
+        bars: as of `over_tasks.groups`, for the variants in the order of `ranks`.
+    """
+    variants, tasks = (list(dict.fromkeys(ranks[name].astype(str))) for name in ("variant", "task"))
+    with matplotlib.rc_context(STYLE):
+        figure = style.new(COLUMN, 1.8 + 0.55 * len(variants))
+        axes = figure.subplots()
+        for place, variant in enumerate(variants):
+            own = ranks[ranks["variant"] == variant]
+            axes.plot([own["rank"].min(), own["rank"].max()], [place] * 2, color=RULE, linewidth=0.8, zorder=1)
+            axes.vlines(own["mean_rank"].iloc[0], place - 0.32, place + 0.32, color=PLAIN, linewidth=1.8, zorder=3)
+        beside = np.linspace(-0.2, 0.2, len(tasks))  # for equal ranks
+        for task, offset, marker, color in zip(tasks, beside, cycle(style.MARKERS), cycle(style.MUTED), strict=False):
+            own = ranks[ranks["task"] == task]
+            places = [variants.index(variant) + offset for variant in own["variant"]]
+            axes.plot(own["rank"], places, marker, color=color, markersize=3.6, markeredgewidth=0, label=task, zorder=2)
+        for number, (first, last) in enumerate(bars):
+            x = len(variants) + 0.7 + 0.4 * number
+            axes.plot([x, x], [first - 0.25, last + 0.25], color=PLAIN, linewidth=2.6, solid_capstyle="butt")
+        axes.set_xlim(0.6, len(variants) + 0.7 + 0.4 * max(1, len(bars)))
+        axes.set_ylim(len(variants) - 0.4, -0.6)
+        axes.set_xticks(range(1, len(variants) + 1))
+        axes.set_yticks(range(len(variants)), variants)
+        axes.set_xlabel("rank on each task (1: lowest score); line: mean")
+        axes.set_title("joined: not shown to differ on every task", loc="right", fontsize=6, fontweight="normal")
+        style.legend(figure, _handles(axes))
+    return figure
+
+
+def draw_replicates(replicates: pd.DataFrame, label: str) -> Figure:
+    """The test score of every replicate that finished, their mean, and that of the trial of the search, by variant.
+
+    Args:
+        replicates: as of `replicates.of_best`.
+        label: of the score axis, with its unit.
+    """
+    variants = list(dict.fromkeys(replicates["variant"].astype(str)))
+    with matplotlib.rc_context(STYLE):
+        figure = style.new(COLUMN, 6.8)
+        axes = figure.subplots()
+        for place, variant in enumerate(variants):
+            own = replicates[replicates["variant"] == variant]
+            finished = own[own["status"] == "finished"]
+            at = place + HALF * (2 * (finished["replicate"].to_numpy(float) * GOLDEN % 1) - 1)
+            dots = axes.plot(at, finished["test_score"], ".", color=PLAIN, markersize=5, markeredgewidth=0, alpha=0.5)
+            mean = axes.hlines(finished["test_score"].mean(), place - HALF, place + HALF, color=PLAIN, linewidth=1.4)
+            x, y = place + 1.4 * HALF, own["searched"].iloc[0]
+            trial = axes.plot(x, y, "D", color=PLAIN, markerfacecolor="white", markersize=4)
+            n = f"{len(finished)}"
+            axes.text(place, 1.015, n, transform=axes.get_xaxis_transform(), ha="center", fontsize=6, color=GREY)
+        axes.text(-0.005, 1.015, "n", transform=axes.transAxes, ha="right", fontsize=6, color=GREY, style="italic")
+        axes.set_title("a description, no test of variants", pad=11, fontsize=6.5, fontweight="normal")
+        axes.set_xlim(-0.6, len(variants) - 0.4)
+        axes.set_xticks(range(len(variants)), variants, **style.slant(variants, len(variants), 7.0))
+        axes.set_ylabel(style.lines(label))
+        style.legend(figure, {"replicate": dots[0], "their mean": mean, "trial of the search": trial[0]})
+    return figure
+
+
 def _handles(axes: Axes) -> dict[str, Any]:
     handles, texts = axes.get_legend_handles_labels()
     return dict(zip(texts, handles, strict=True))
@@ -217,7 +287,7 @@ def _with_margin(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
+def _draw_panel(axes: Axes, boxes: pd.DataFrame, points: pd.DataFrame, label: str, rasterized: bool) -> None:
     drawn = boxes.reset_index(drop=True)
     places = np.arange(len(drawn))
     room = max(0, 5 - len(drawn)) / 2
@@ -234,6 +304,8 @@ def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
 
     for place, (_, row) in enumerate(drawn.iterrows()):
         if row["n"]:
+            own = points[(points["variant"] == row["variant"]) & (points["test_score"] <= row["limit"])]
+            _draw_points(axes, place, own, rasterized)
             _draw_box(axes, place, row)
         n = f"{row['n']:d}"
         axes.text(place, 1.015, n, transform=axes.get_xaxis_transform(), ha="center", fontsize=6, color=GREY)
@@ -255,10 +327,25 @@ def _draw_panel(axes: Axes, boxes: pd.DataFrame, label: str) -> None:
     axes.tick_params(length=2)
 
 
+def _draw_points(axes: Axes, place: float, points: pd.DataFrame, rasterized: bool) -> None:
+    fractions = points["trial"].to_numpy(float) * GOLDEN % 1  # evenly spread, however many there are
+    many = len(points) > 40
+    axes.plot(
+        place + HALF * (2 * fractions - 1) * 0.9,
+        points["test_score"],
+        ".",
+        color=PLAIN,
+        markersize=2.8 if many else 4.4,
+        markeredgewidth=0,
+        alpha=0.3 if many else 0.45,
+        zorder=1,
+        rasterized=rasterized,
+    )
+
+
 def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
     color, width = (BLUE, 1.6) if row["significant"] else (PLAIN, 0.8)
     line = {"color": color, "linewidth": width, "solid_capstyle": "butt"}
-    half = 0.26
     axes.bxp(
         [
             {
@@ -271,7 +358,7 @@ def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
             }
         ],
         positions=[place],
-        widths=2 * half,
+        widths=2 * HALF,
         showmeans=True,
         showfliers=False,
         manage_ticks=False,

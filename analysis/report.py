@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, importance_figures, page, summaries, tables, words
+from analysis import figures, page, replicates, report_figures, tables, words
 from analysis import findings as judging
 from analysis.compare import (
     ADJUSTMENTS,
@@ -31,6 +31,7 @@ from analysis.compare import (
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
 from analysis.part import Part
+from analysis.report_figures import Note
 from search.base import files
 from search.errors import UserError, expect, masked
 from search.run.composition import Composed, Composer
@@ -38,7 +39,6 @@ from search.study import repeat
 from search.study.plan import Plan
 
 ANALYSED_WITH = ("odyssey", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
-Note = Callable[[str], None]
 
 
 def report(
@@ -79,17 +79,22 @@ def report(
         expect(bool((frame["study"] == name).any()), str(folder), "0 trials", "a plan of at least one trial")
     note("comparison of the variants")
     table = compare(frame, select, adjust)
-    every = _parts(frame, table, plans)
+    every = _parts(frame, table, studies)
     contents = page.Contents()
     listed = _with_commands(frame, plans)
     contents.frame("trials", listed)
     note("learning curves")
     curves = load_curves(study, runs, storage, frame[best_trials(frame, select)])
-    _draw_boxes(contents, frame, table, every)
+    shown: dict[str, list[tables.Table]] = {"importance": [], "tables": _between(contents, frame, select)}
+    report_figures.boxes(contents, frame, table, every)
+    report_figures.ranks(contents, every, select)
     for part in every:
-        _draw_part(contents, part, curves, select)
+        report_figures.of_part(contents, part, curves, select)
+        again = replicates.of_best(part.folder, part.trials)
+        if len(again):
+            shown["tables"].append(_replicated(contents, part, again))
         contents.begin()
-        _draw_importance(contents, part, note)
+        report_figures.importance(contents, part, note)
         contents.begin()
     note("findings")
     verdicts = _judged(published, every)
@@ -97,7 +102,6 @@ def report(
     found = contents.table(tables.judged(verdicts, "findings", "Findings", words.judging_note(every), tasks))
     contents.frame("findings", verdicts)
     note("tables")
-    shown: dict[str, list[tables.Table]] = {"importance": [], "tables": _between(contents, frame, select)}
     shown["importance"] += _importance_between(contents, every)
     for part in every:
         shown["tables"] += _compared(contents, part)
@@ -166,16 +170,17 @@ def _with_commands(frame: pd.DataFrame, plans: dict[str, Plan]) -> pd.DataFrame:
     return frame.assign(error=errors, command=commands)
 
 
-def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan]) -> list[Part]:
-    several = len(plans) > 1
+def _parts(frame: pd.DataFrame, table: pd.DataFrame, studies: list[tuple[Path, Plan]]) -> list[Part]:
+    several = len(studies) > 1
+    known = {plan.study: (folder, plan) for folder, plan in studies}
     found = []
     for (study, task), trials in parts(frame):
-        plan = plans[study]
+        folder, plan = known[study]
         name = re.sub(r"[^\w.+-]+", "_", f"{study}_{task}" if several else task)
         own = table[(table["study"] == study) & (table["task"] == task)]
         label = plan.score if task == plan.task["name"] else "score"
         title = figures.part_title(study, task) if several else task
-        found.append(Part(study, task, name, title, plan, trials, own, label, Importance(trials, plan)))
+        found.append(Part(folder, study, task, name, title, plan, trials, own, label, Importance(trials, plan)))
     return found
 
 
@@ -192,81 +197,6 @@ def _judged(published: list[judging.Finding], every: list[Part]) -> pd.DataFrame
         verdicts.insert(0, "study", study)
         frames.append(verdicts)
     return pd.concat(frames, ignore_index=True)
-
-
-def _draw_boxes(contents: page.Contents, frame: pd.DataFrame, table: pd.DataFrame, every: list[Part]) -> None:
-    drawn = summaries.boxes(frame, table)
-    if drawn["n"].any():
-        labels = {part.task: f"test {part.label}" for part in every}
-        text = f"{words.boxes(table, drawn)} {words.means(table)}"
-        contents.figure("boxes", "Test scores by variant", text, drawn, figures.draw_boxes(drawn, labels), "lead")
-
-
-def _draw_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: Select) -> None:
-    """The figures of the trials of one task of one study, as far as there is something to draw."""
-    label, where, n = f"test {part.label}", part.title, part.name
-    reference = part.importance.reference
-    finished, diverged = ((part.trials["status"] == status).sum() for status in ("finished", "diverged"))
-    picked = f"by {words.PICKED[select]}"
-
-    expected = summaries.expected_best(part.trials, select)
-    if len(expected):
-        text = f"Expected test score of the best of n random trials, chosen {picked}, against n and against their mean "
-        text += "training time; over all subsets of the trials (Dodge et al. 2019; unbiased as in Tang et al. 2020). "
-        text += f"Bands: 95 % jackknife intervals, up to half of the trials. From {finished} finished and {diverged} "
-        text += "diverged trials, the latter counted as the worst finished one of their variant."
-        figure = figures.draw_expected(expected, label, reference)
-        contents.figure(f"expected_{n}", f"{where}: expected best score", text, expected, figure, "figures")
-    best = summaries.best_curves(part.trials, curves, select)
-    if len(best):
-        text = f"Validation score by epoch of the best 10 % of trials {picked}: the best in colour with a dot at its "
-        text += f"best epoch, the others in grey, and the best of {reference} dashed."
-        figure = figures.draw_curves(best, part.label, reference)
-        contents.figure(f"curves_{n}", f"{where}: learning curves", text, best, figure, "figures")
-    costs = {"n_parameters": ("parameters", "parameters"), "train_seconds": ("time", "training time")}
-    for cost, (short, word) in costs.items():
-        points = summaries.trade_off(part.trials, cost)
-        if len(points):
-            text = f"Test score against {word} of the {len(points)} finished trials. Line: Pareto front over all "
-            text += "variants; no trial is better at no higher cost than one on it."
-            figure = figures.draw_trade_off(points, cost, label, reference)
-            contents.figure(f"{short}_{n}", f"{where}: score against {word}", text, points, figure, "figures")
-
-
-def _draw_importance(contents: page.Contents, part: Part, note: Note) -> None:
-    """The figures of functional ANOVA of one task of one study, as far as there is something to draw."""
-    label, where, n = f"test {part.label}", part.title, part.name
-    fitted, reference, space, why = part.importance, part.importance.reference, part.plan.space, words.FANOVA
-    note(f"functional ANOVA, {where}")
-
-    if len(fitted.shares):
-        text = f"{why}Shares of the variance in percent that single settings and their interactions explain. Standard "
-        text += f"deviations over the trees are in the table. {words.fits(fitted, fitted.variants)}"
-        figure = importance_figures.draw_shares(fitted.shares)
-        title = f"{where}: shares of the variance"
-        contents.figure(f"shares_{n}", title, text, fitted.shares, figure, "importance")
-    marginals = fitted.marginals
-    for name, rows, what in (
-        (f"marginals_{n}", marginals[marginals["variant"] == reference], reference),
-        (f"marginals_variants_{n}", marginals, "all variants"),
-    ):
-        if len(rows) and rows["variant"].nunique() + (what == reference) > 1:
-            text = f"{why}Predicted test score and training time of {what} against each setting, averaged over all "
-            text += f"others. Bands: one standard deviation over the trees. {words.fits(fitted, rows['variant'])}"
-            figure = importance_figures.draw_marginals(rows, space, label, reference)
-            contents.figure(name, f"{where}: marginals, {what}", text, rows, figure, "importance")
-    if len(fitted.architecture):
-        text = f"{why}Largest shares of the variance of the test score over all variants, with one standard deviation "
-        text += f"over the trees. Filled: single dimensions; open: interactions. {words.fits_over(fitted)}"
-        figure = importance_figures.draw_architecture(fitted.architecture)
-        title = f"{where}: architecture and settings"
-        contents.figure(f"architecture_{n}", title, text, fitted.architecture, figure, "importance")
-    if len(fitted.surface):
-        text = f"{why}Test score of {reference} over lr and hidden_size: the total marginal, and what the interaction "
-        text += f"adds to the two main effects. {words.fits(fitted, [reference])}"
-        figure = importance_figures.draw_surface(fitted.surface, space, label)
-        title = f"{where}: lr and hidden_size, {reference}"
-        contents.figure(f"surface_{n}", title, text, fitted.surface, figure, "importance")
 
 
 def _between(contents: page.Contents, frame: pd.DataFrame, select: Select) -> list[tables.Table]:
@@ -313,6 +243,17 @@ def _compared(contents: page.Contents, part: Part) -> list[tables.Table]:
     columns = ["variant", "trial", "best_test_score", *tables.sampled_of(part.table)]
     contents.frame(f"settings_{name}", part.table[columns])
     return [contents.table(table) for table in made]
+
+
+def _replicated(contents: page.Contents, part: Part, again: pd.DataFrame) -> tables.Table:
+    """The replicates of the best trials, as a figure and a table."""
+    report_figures.replicated(contents, part, again)
+    found = replicates.summary(again)
+    contents.frame(f"replicates_summary_{part.name}", found)
+    title = f"{part.title}: replicates of the best trials"
+    name = f"replicates_summary_{part.name}"
+    note = "A description, and no test of variants: see the figure of the replicates."
+    return contents.table(tables.of_columns(found, replicates.COLUMNS, name, title, note))
 
 
 def _shares(contents: page.Contents, part: Part) -> list[tables.Table]:

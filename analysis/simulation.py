@@ -123,17 +123,49 @@ def draw(truth: Truth, trials: int, paired: bool, rng: np.random.Generator, stud
         rng: what everything is drawn with.
         studies: S.
     """
+    shape = (studies, 1 if paired else len(truth.variants), trials)
+    units = np.rint(10 ** rng.uniform(np.log10(19.5), np.log10(200.5), shape))
+    u = rng.uniform(-6, -2, shape)
+    momentum = 1 - 10 ** rng.uniform(-2, 0, shape)
+    noise = rng.uniform(0, 1, shape)
+    settings = {"hidden_size": units, "lr": 10**u, "momentum": momentum, "input_noise": noise}
+    return train(truth, settings, paired, rng)
+
+
+def replicate(truth: Truth, draws: Draws, seeds: int, paired: bool, rng: np.random.Generator) -> Draws:
+    """Trains each variant's best setting by validation score in S studies again, with R new seeds.
+
+    Args:
+        truth: what the studies were drawn from.
+        draws: of the studies.
+        seeds: R.
+        paired: whether seed r is the same for all variants.
+        rng: what everything is drawn with.
+    """
+    best = draws.select.argmin(axis=2)[:, :, None]  # [S, V, 1]
+    own = {name: np.broadcast_to(values, draws.valid.shape) for name, values in draws.settings.items()}
+    settings = {name: np.repeat(np.take_along_axis(values, best, 2), seeds, 2) for name, values in own.items()}
+    return train(truth, settings, paired, rng)
+
+
+def train(truth: Truth, settings: Mapping[str, Floats], paired: bool, rng: np.random.Generator) -> Draws:
+    """The outcomes of trials with these settings, [S, 1 or V, n].
+
+    Args:
+        truth: what they are drawn from.
+        settings: by name.
+        paired: whether trial k of every variant has the same seed.
+        rng: what they are drawn with.
+    """
     variants = truth.variants
+    studies, _, trials = settings["lr"].shape
     own = (studies, len(variants), trials)
     common = (studies, 1, trials) if paired else own
+    units, momentum, noise = (settings[name] for name in ("hidden_size", "momentum", "input_noise"))
+    u = np.log10(settings["lr"])
 
     def of(values: Mapping[str, float], otherwise: float = 0.0) -> Floats:
         return np.array([values.get(variant, otherwise) for variant in variants])[:, None]
-
-    units = np.rint(10 ** rng.uniform(np.log10(19.5), np.log10(200.5), common))
-    u = rng.uniform(-6, -2, common)
-    momentum = 1 - 10 ** rng.uniform(-2, 0, common)
-    noise = rng.uniform(0, 1, common)
 
     distance = u - (truth.lr_best + of(truth.shifts) - truth.interaction * np.log10(units / 63))
     z = distance / np.where(distance > 0, 0.43 * truth.lr_width, truth.lr_width)
@@ -149,7 +181,6 @@ def draw(truth: Truth, trials: int, paired: bool, rng: np.random.Generator, stud
     chance = np.where(rng.uniform(size=own) < 0.5, rng.uniform(size=common), rng.uniform(size=own))
     diverged = chance < expit((u - truth.divergence_lr + of(truth.fragile)) / 0.05)
     seconds = (2 + units / 10) * np.exp(0.2 * rng.standard_normal(own))
-    settings = {"hidden_size": units, "lr": 10**u, "momentum": momentum, "input_noise": noise}
     return Draws(settings, valid, test, diverged, seconds)
 
 

@@ -45,6 +45,15 @@ def boxes(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def points(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The trials whose scores the box plots of `boxes` sum up, one row a panel and trial: study, task, panel, variant,
+    trial, test_score."""
+    keys = ["study", "task", "panel", "variant", "trial", "test_score"]
+    chosen = (scored(frame), best_trials(frame, table["select"].iloc[0]))
+    drawn = [frame[rows].assign(panel=panel)[keys] for panel, rows in zip(PANELS, chosen, strict=True)]
+    return pd.concat(drawn, ignore_index=True)
+
+
 def expected_best(trials: pd.DataFrame, select: Select = "valid") -> pd.DataFrame:
     """Expected test score of the best of n trials, the best by `select` (`stats.expected_best`), with a 95 % band.
 

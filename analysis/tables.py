@@ -122,8 +122,8 @@ COMPARISON_MORE = {
         CONTRAST,
         "p, as the paper tests",
         p_value,
-        "As the paper tests: Welch, which takes the best trials for independent draws and finds differences where "
-        "there are none.",
+        "As the paper tests, for comparison with it alone: Welch, which takes the best trials for independent draws. "
+        "In simulation it finds one of nine equal variants to differ in 22 to 41 % of studies of unpaired draws.",
     ),
     "divergence": Column("divergence", "rate [95 %]", fixed(2), interval=True),
     "p_divergence": Column(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from analysis import figures
+from analysis import figures, over_tasks
 from analysis import findings as judging
 from analysis.compare import ALPHA, BASELINE
 from analysis.importance import BY, Importance
@@ -21,7 +21,7 @@ DEBIASED = (
     "Debiased: shares of the variance of E[score | settings], which is what settings can explain, without noise and "
     "without what a forest blurs; from two forests, each put right by the half of the trials that it has not seen (Da "
     "Veiga and Gamboa 2013). Diverged trials count as the cut-off. None where trials were not drawn evenly from all "
-    "combinations, or are too few."
+    "combinations, or are too few. The standard error is a lower bound, without what forests miss of steep effects."
 )
 PANELS = {
     "marginals": "marginals",
@@ -127,6 +127,7 @@ def boxes(table: pd.DataFrame, drawn: pd.DataFrame) -> str:
         drawn: as of `summaries.boxes`.
     """
     marks = "Box: 25th to 75th percentile; whiskers: whole range; line: median; dot: mean. "
+    marks += "Small dots: the trials, side by side by their number. "
     marks += "Grey bar: mean number of parameters of the best 10 %. Above each box: its number of trials n."
     if drawn["n_beyond"].any():
         marks += " Triangle: this many trials lie above the axis."
@@ -135,6 +136,35 @@ def boxes(table: pd.DataFrame, drawn: pd.DataFrame) -> str:
     left_out = [f"{table[f'n_{name}'].sum()} {name}" for name in ("diverged", "failed", "unfinished")]
     picked = f"The best 10 % were picked by {PICKED[table['select'].iloc[0]]}, of the trials that finished or diverged."
     return f"{marks} Lower is better. {picked} Left out of the boxes: {', '.join(left_out)}. {_tests(table)}"
+
+
+def ranks(drawn: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """What the critical-difference diagram shows, and how little it tells of other tasks.
+
+    Args:
+        drawn: as of `over_tasks.ranks`.
+        pairs: as of `over_tasks.differences`.
+    """
+    k, n = drawn["variant"].nunique(), drawn["task"].nunique()
+    text = f"Critical-difference diagram (after Demšar 2006) over {n} tasks: ranks of the variants that all have. "
+    text += "Two variants under no common bar differ on every one of these tasks, in one direction (on each task the "
+    text += "test of the comparison; p: the highest of a pair, Holm over the pairs, 5 %). "
+    text += f"So do {int(pairs['better'].notna().sum())} of {len(pairs)} pairs, see ranks_pairs.csv. "
+    text += "Two under a common bar may differ all the same. "
+    needed, p = over_tasks.critical_difference(k, n), over_tasks.smallest_sign_p(n)
+    text += f"The bars are about these tasks alone. Of others {n} tasks say little: mean ranks would have to differ by "
+    text += f"{needed:.1f} (Nemenyi's critical difference at 5 %; they can by {k - 1} at most), and a sign test of two "
+    return text + f"variants over {n} tasks has a p of {p:.2g} at least."
+
+
+def replicates(again: pd.DataFrame) -> str:
+    """What replicates are, and what they are not good for. The shares are those of docs/calibration.md."""
+    most = again.groupby("variant", sort=False).size().max()
+    text = "The setting of each variant's best trial by validation score, trained again with up to "
+    text += f"{most} new seeds. They describe how much of a score is the luck of a seed, and how far the best of the "
+    text += "search was picked for luck. They are no test of variants: which setting a search finds is luck too, which "
+    text += "more seeds do not lessen. Of equal variants, ten replicates each, Welch's test would call 28 % different "
+    return text + "after paired searches of 200 trials, and 47 % after unpaired ones."
 
 
 def means(table: pd.DataFrame) -> str:

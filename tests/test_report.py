@@ -118,6 +118,10 @@ def test_written_tables_are_those_of_python(written: Path, runs: Path) -> None:
     )
     drawn = summaries.boxes(frame, table)
     pd.testing.assert_frame_equal(pd.read_csv(written / "boxes.csv"), drawn, check_dtype=False, rtol=1e-12)
+    points = pd.read_csv(written / "boxes_points.csv")
+    counts = points.groupby(["panel", "variant"])["test_score"].agg(["size", "min", "max"])
+    own = drawn.set_index(["panel", "variant"])[["n", "low", "high"]].loc[counts.index]
+    assert np.allclose(counts.to_numpy(), own.to_numpy(float))
     assert len((written / "comparison_jsb.md").read_text().splitlines()) == 2 + 3
     assert set(tables.COMPARISON) | set(tables.COMPARISON_MORE) < set(table.columns)
     latex = (written / "comparison_jsb.tex").read_text()
@@ -255,14 +259,18 @@ def draws(figure: Figure, x: Any, y: Any) -> bool:
 
 
 def test_boxes_draw_the_numbers_of_their_frame(frame: pd.DataFrame) -> None:
-    drawn = summaries.boxes(frame, analysis.compare(frame))
-    figure = figures.draw_boxes(drawn, {"jsb": "test nats per step"})
+    table = analysis.compare(frame)
+    drawn, points = summaries.boxes(frame, table), summaries.points(frame, table)
+    figure = figures.draw_boxes(drawn, points, {"jsb": "test nats per step"})
     panels = [axes for axes in figure.axes if axes.get_ylabel() == "test nats per step"]
     assert len(panels) == 2
     for axes, panel in zip(panels, summaries.PANELS, strict=True):
         rows = drawn[drawn["panel"] == panel]
         dots = [line for line in axes.lines if line.get_marker() == "o"]
         assert [float(np.asarray(dot.get_ydata()).item()) for dot in dots] == list(rows["mean"])
+        behind = [np.asarray(line.get_ydata(), float) for line in axes.lines if line.get_marker() == "."]
+        assert [len(scores) for scores in behind] == list(rows["n"] - rows["n_beyond"])
+        assert [scores.mean() for scores in behind] == pytest.approx(list(rows["mean"]))
         assert [dot.get_markerfacecolor() == style.BLUE for dot in dots] == list(rows["significant"])
         assert [label.get_text() for label in axes.get_xticklabels()] == ["vanilla", "noaf", "np"]
     scores = frame[(frame["variant"] == "noaf") & (frame["status"] == "finished")]["test_score"]
@@ -397,7 +405,11 @@ def test_studies_are_compared_with_each_other(tmp_path: Path, undrawn: None) -> 
 def test_studies_of_different_tasks_are_judged_together(tmp_path: Path, undrawn: None) -> None:
     for name in ("timit", "jsb"):
         make_study(tmp_path, name, variants=("vanilla", "cifg"), trials=3, tasks=(name,))
-    verdicts = pd.read_csv(analysis.report(["timit", "jsb"], tmp_path) / "findings.csv")
+    folder = analysis.report(["timit", "jsb"], tmp_path)
+    verdicts = pd.read_csv(folder / "findings.csv")
+    assert len(pd.read_csv(folder / "ranks.csv")) == 4  # which three trials each do not tell apart
+    assert pd.read_csv(folder / "ranks_pairs.csv")["better"].isna().all()
+    assert "a sign test of two variants over 2 tasks has a p of 0.5 at least" in (folder / "index.html").read_text()
     free = verdicts[verdicts["finding"] == "cifg-free"].set_index("task")["verdict"]
     assert dict(free) == {"timit": "inconclusive", "iamondb": "not testable here", "jsb": "inconclusive"}
     assert "study" not in verdicts

@@ -8,9 +8,9 @@ import pytest
 
 import analysis
 from analysis import calibrate, calibrate_findings, findings
-from analysis.calibrate import Searches, World
 from analysis.compare import selecting
 from analysis.simulation import PAPERS, Truth, draw
+from analysis.worlds import Searches, World
 from tests.test_analysis import make_study
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -22,7 +22,7 @@ ADJUSTMENTS = ("bonferroni", "holm")
 MOST_THREADS = 1024  # beyond any machine's cores, and short of what a typing error asks for
 # Letters, digits and the signs that mean nothing to a path, a URL or a shell: a name is all three.
 NAME = re.compile(r"\w[\w .+=@-]*(?<! )")
-COMMANDS = ("sweep", "worker", "train", "status", "report", "bench", "data")
+COMMANDS = ("sweep", "worker", "replicate", "train", "status", "report", "bench", "data")
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ KINDS: Mapping[str, Kind] = {
     "study": Kind(is_name, NAME_EXPECTED, text=True),
     "variants": _NAMES,
     "trials": whole(1, 1_000_000),
+    "seeds": whole(1, 1_000_000),
     "epochs": whole(1, 1_000_000),
     "patience": whole(1),
     "seed": whole(0, 2**63 - 1),
@@ -157,6 +158,7 @@ SPECIAL: Mapping[tuple[str, str], Kind] = {
     ),
     ("status", "study"): _STUDY,
     ("worker", "study"): _STUDY,
+    ("replicate", "study"): _STUDY,
 }
 _WORKERS = whole(1, 100_000, "as many as there is room for")
 LAUNCHERS: Mapping[str, Mapping[str, Kind]] = {

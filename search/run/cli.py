@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 COMMANDS = {
     "sweep": ("search.run.commands:sweep", "run a study, or what it still lacks"),
     "worker": ("search.run.commands:worker", "help with a study that a sweep has begun, from anywhere"),
+    "replicate": ("search.run.commands:replicate", "train the best setting of each variant again with new seeds"),
     "train": ("search.run.commands:train", "train one trial and print its result as JSON"),
     "status": ("search.run.status:main", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
     "bench": ("search.run.commands:bench", "measure the engines on this machine"),
     "data": ("search.run.commands:data", "prepare the data of a task"),
 }
-_TRAIN = ("sweep", "worker", "train", "bench", "data")  # run cells and tasks of the user's own
+_TRAIN = ("sweep", "worker", "replicate", "train", "bench", "data")  # run cells and tasks of the user's own
 _EPILOG = """\
 odyssey COMMAND --help explains a command's keys. Completion of commands, keys and values in the shell:
 eval "$(register-python-argcomplete odyssey)"
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if code == INTERRUPTED:
         again = ""
-        if words and words[0] in ("sweep", "worker"):
+        if words and words[0] in ("sweep", "worker", "replicate"):
             again = f"; the same command goes on:\n  odyssey {masked_command(words)}"
         print(f"interrupted{again}", file=sys.stderr)
     return code
@@ -125,7 +126,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items())
+    commands = "\n".join(f"  {name:9} {text}" for name, (_, text) in COMMANDS.items())
     parser = _Parser(
         prog="odyssey",
         usage="odyssey COMMAND [key=value ...] [--config-dir FOLDER] [--cfg job]",

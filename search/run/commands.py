@@ -14,6 +14,7 @@ from typing import Any
 from search import cells, engines, rules, tasks
 from search.base import files
 from search.base.keys import NAME_EXPECTED, is_name, shown
+from search.engines.engine import Engine
 from search.errors import FAILED, INTERRUPTED, expect, visible
 from search.run import launchers
 from search.run.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
@@ -22,12 +23,14 @@ from search.run.launchers import Job, local
 from search.run.launchers.job import with_cache, work
 from search.run.launchers.watch import watch
 from search.study import progress
+from search.study import replicate as replicates
 from search.study.plan import PLAN_FILE, Plan, find, read_plan, refuse_unless_grown, storage_url
 from search.study.record import result_of
 from search.study.space import LAYERS, REQUIRED, check_setting
 from search.study.storage import kept
 from search.study.study import Study
 from search.study.sweep import run
+from search.tasks.task import Task
 from search.training.trial import Trial, listed
 from search.training.trial import train as train_population
 
@@ -65,24 +68,29 @@ def sweep(composed: Composed, composer: Composer) -> int:
     study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
     launcher = settings["launcher"]
     if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
-        with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
-            display.note(f"study {folder}, engine {engine.name} on {engine.device}")
-            complete = run(
-                study,
-                task,
-                engine,
-                population=settings["population"],
-                threads=settings["threads"] or engines.n_cores(),
-                progress=display,
-                lease=settings["lease"],
-                trial_timeout=settings["trial_timeout"],
-            )
+        complete = _run_here(study, task, engine, settings, composer)
     else:
         workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
         with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
             display.note(f"study {folder}, {workers.described}")
             complete = watch(study, workers, display)
     return _ended(study, settings) if complete else INTERRUPTED
+
+
+def _run_here(study: Study, task: Task, engine: Engine, settings: Mapping[str, Any], composer: Composer) -> bool:
+    """Trains what a study lacks in this process; returns whether it is complete."""
+    with progress.Progress(study.counts(), study.plan.epochs, study.plan.score, composer.line) as display:
+        display.note(f"study {study.folder}, engine {engine.name} on {engine.device}")
+        return run(
+            study,
+            task,
+            engine,
+            population=settings["population"],
+            threads=settings["threads"] or engines.n_cores(),
+            progress=display,
+            lease=settings["lease"],
+            trial_timeout=settings["trial_timeout"],
+        )
 
 
 def _ended(study: Study, settings: dict[str, Any]) -> int:
@@ -95,10 +103,39 @@ def _ended(study: Study, settings: dict[str, Any]) -> int:
         return FAILED
     study.check_curves()
     left_out = f", {len(failures)} trials failed, see odyssey status" if failures else ""
-    runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
-    next_step = f"odyssey report study={shlex.quote(study.plan.study)}{runs}"
-    print(f"{study.folder}: complete{left_out}. Next: {next_step}", file=sys.stderr)
+    print(f"{study.folder}: complete{left_out}. Next: {_next(study.plan.study, settings)}", file=sys.stderr)
     return 0
+
+
+def _next(study: str, settings: Mapping[str, Any]) -> str:
+    runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
+    return f"odyssey report study={shlex.quote(study)}{runs}"
+
+
+def replicate(composed: Composed, composer: Composer) -> int:
+    """``odyssey replicate``: trains the best setting of each variant of a complete study again, with new seeds."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    settings = composed.settings
+    folder = find(settings["study"], settings["runs"])
+    searched = Study.open(folder, storage=None if settings["storage"] is None else kept(settings["storage"]))
+    plan, originals = searched.plan, replicates.best(searched)
+    searched.close()
+    refuse_unless_grown(plan, plan.with_fingerprints())
+    planned = list(replicates.plans(folder, plan, originals, settings["seeds"]))
+    engine = engines.choose(settings["engine"], settings["device"])
+    task = tasks.load(with_cache(plan.task, settings["cache"]))
+    refuse_unless_grown(plan, replace(plan, data_hash=task.hash))
+    failed = 0
+    for path, own in planned:
+        study = Study.create(path, own)
+        if not _run_here(study, task, engine, settings, composer):
+            return INTERRUPTED
+        failed += len(study.failures())
+        study.close()
+    left_out = f", {failed} failed, see odyssey status study={folder / replicates.FOLDER}/NAME" if failed else ""
+    done = f"{settings['seeds']} replicates of the best trial of {', '.join(originals)}{left_out}"
+    print(f"{folder}: {done}. Next: {_next(settings['study'], settings)}", file=sys.stderr)
+    return FAILED if failed == settings["seeds"] * len(originals) else 0
 
 
 def worker(composed: Composed, composer: Composer) -> int:

@@ -1,0 +1,64 @@
+"""What replicates of the best trials came to (`search.study.replicate`): description, beside what the search found."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import stats
+from analysis.compare import scored, variants_of
+from analysis.load import load
+from analysis.tables import Column, fixed
+from search.study.plan import PLAN_FILE
+from search.study.replicate import folder_of
+
+COLUMNS = {
+    "variant": Column("", "variant", str),
+    "trial": Column("search", "trial", fixed(0)),
+    "searched": Column("search", "test score", fixed(3)),
+    "n_finished": Column("replicates", "finished", fixed(0)),
+    "n_diverged": Column("replicates", "diverged", fixed(0)),
+    "mean": Column("replicates", "mean", fixed(3)),
+    "sd": Column("replicates", "sd", fixed(3)),
+    "low": Column("replicates", "lowest", fixed(3)),
+    "high": Column("replicates", "highest", fixed(3)),
+}
+KEYS = ["variant", "trial", "searched", "replicate", "seed", "status", "valid_score", "test_score"]
+
+
+def of_best(folder: Path, trials: pd.DataFrame) -> pd.DataFrame:
+    """The replicates of each variant's trial of the best validation score.
+
+    Args:
+        folder: of the study.
+        trials: of one task of it, as of `analysis.load`.
+
+    Returns:
+        One row a replicate: variant, trial (that was trained again), searched (its test score in the search),
+        replicate (a number), seed, status, valid_score, test_score. Empty if there are none.
+
+    Raises:
+        UserError: replicates cannot be read.
+    """
+    found = []
+    finished = trials[scored(trials)].sort_values(["valid_score", "trial"])
+    for variant in variants_of(trials):
+        own = finished[finished["variant"] == variant]
+        if len(own) and (folder_of(folder, variant, own["trial"].iloc[0]) / PLAN_FILE).is_file():
+            first = own.iloc[0]
+            again = load(folder_of(folder, variant, first["trial"])).rename(columns={"trial": "replicate"})
+            again = again.assign(variant=variant, trial=first["trial"], searched=first["test_score"])
+            found.append(again[KEYS])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=KEYS)
+
+
+def summary(replicates: pd.DataFrame) -> pd.DataFrame:
+    """Of `of_best`, one row a variant: variant, trial, searched, n_finished, n_diverged, mean, sd, low, high of the
+    test scores of the replicates that finished."""
+    rows = []
+    for variant, own in replicates.groupby("variant", sort=False):
+        scores = own.loc[scored(own), "test_score"]
+        box = stats.box(scores)
+        row = {"variant": variant, "trial": own["trial"].iloc[0], "searched": own["searched"].iloc[0]}
+        row |= {"n_finished": len(scores), "n_diverged": int((own["status"] == "diverged").sum())}
+        rows.append(row | {"mean": box["mean"], "sd": stats.sd(scores), "low": box["low"], "high": box["high"]})
+    return pd.DataFrame(rows)
