@@ -25,8 +25,9 @@ from search.base import phases
 from search.base.phases import said_if_slow
 from search.cells import Cell, get
 from search.study import progress
+from search.study.claims import Key
 from search.study.progress import Progress, Standing
-from search.study.study import Key, Study
+from search.study.study import Study
 from search.study.sweep import run
 from search.tasks import Task
 from search.training.trial import Round, Trial

@@ -29,10 +29,10 @@ from search.engines.reference import ReferenceEngine
 from search.errors import UserError
 from search.run.status import status_of
 from search.study import checkpoint, storage, sweep, tables, worker
-from search.study.claims import Outcome
+from search.study.claims import Key, Outcome
 from search.study.leases import LeaseLost, Leases
 from search.study.progress import Progress
-from search.study.study import Key, Study
+from search.study.study import Study
 from search.study.tables import QUEUE, WORKERS
 from search.study.worker import Worker
 from search.tasks import Task

@@ -31,6 +31,7 @@ from search.study.storage import kept
 from search.study.study import Study
 from search.study.sweep import run
 from search.tasks.task import Task
+from search.training.status import Status
 from search.training.trial import Trial, listed
 from search.training.trial import train as train_population
 
@@ -96,7 +97,7 @@ def _run_here(study: Study, task: Task, engine: Engine, settings: Mapping[str, A
 def _ended(study: Study, settings: dict[str, Any]) -> int:
     """Says what has come of a complete study; returns the exit code."""
     counts, failures = study.counts(), study.failures()
-    if failures and not any(row["finished"] + row["diverged"] for row in counts.values()):
+    if failures and not any(row[Status.FINISHED] + row[Status.DIVERGED] for row in counts.values()):
         said = list(dict.fromkeys(error for _, _, error, _ in failures))
         more = f" (and {len(said) - 3} other errors)" if len(said) > 3 else ""
         print(f"{study.folder}: all {len(failures)} trials failed: {'; '.join(said[:3])}{more}", file=sys.stderr)
@@ -175,7 +176,7 @@ def train(composed: Composed, composer: Composer) -> None:
         for _, error in latest.failed:
             raise error
         for trial in (*latest.live, *latest.ended):
-            loss, score = trial.curve[-1] if trial.status != "diverged" else (float("nan"), float("nan"))
+            loss, score = trial.curve[-1] if trial.status != Status.DIVERGED else (float("nan"), float("nan"))
             print(f"epoch {trial.member.epoch}: train {loss:.4f}, valid {score:.4f}", file=sys.stderr)
     result = {"task": task.name, "variant": composed.choices.get("variant")}  # none if it is given by its definition
     result |= result_of(trial, settings["dtype"], task.hash, engine.name, engine.device)

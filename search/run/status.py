@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from search.errors import visible
 from search.study.plan import find
 from search.study.study import Study
+from search.training.status import ENDED, Status
 
 if TYPE_CHECKING:
     from search.run.composition import Composed, Composer
 
 RECENT = timedelta(minutes=10)  # over which the pace is measured
 ENOUGH = 60.0  # seconds before which a pace says nothing
-ENDED = ("finished", "diverged", "failed")
 
 
 def main(composed: "Composed", composer: "Composer") -> None:
@@ -38,7 +38,7 @@ def status_of(study: Study, tracebacks: bool = False) -> str:
         per_second = recent / seconds
         eta = timedelta(seconds=round(left / per_second))
         lines[-1] += f"; {3600 * per_second:.0f} trials/h lately, {eta} left"
-    if any(row["running"] for row in counts.values()):
+    if any(row[Status.RUNNING] for row in counts.values()):
         lines.append("running: held by a worker, and in training, or, at most one a worker, ready to be")
     lines.append(f"draws are {study.plan.draws}")
     if peers:
@@ -60,7 +60,7 @@ def status_of(study: Study, tracebacks: bool = False) -> str:
 
 def _table(counts: Mapping[str, Mapping[str, int]], best: Mapping[str, float]) -> list[str]:
     """Counts by variant and status, and the best validation score, as aligned lines."""
-    columns = (*ENDED, "running", "waiting")
+    columns = (*ENDED, Status.RUNNING, Status.WAITING)
     width = max(map(len, [*counts, "variant"]))
     lines = [f"{'variant':{width}} " + " ".join(f"{c:>8}" for c in (*columns, "best"))]
     for variant, row in counts.items():

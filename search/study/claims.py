@@ -86,3 +86,12 @@ class Peer:
     joined: float
     age: float
     held: int
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which trial of a study: its variant, its number, and its row in the storage."""
+
+    variant: str
+    number: int
+    trial_id: int

@@ -22,11 +22,11 @@ from rich.text import Text
 
 from search.base.phases import said_if_slow
 from search.errors import visible
+from search.training.status import ENDED, Status
 
 if TYPE_CHECKING:
     from search.training.trial import Round, Trial
 
-ENDED = ("finished", "diverged", "failed")
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
 MINUTE = 60.0  # seconds before which a rate says nothing
 WARM = 10.0  # seconds of training before which nothing is said of the time left
@@ -188,7 +188,7 @@ class Progress:
 
     def _trials(self) -> str:
         standing = self._standing
-        running = standing.sum("running")
+        running = standing.sum(Status.RUNNING)
         if standing.held is None:
             under_way = {"held by workers" if self._over else "training or ready": running}
         else:
@@ -196,8 +196,8 @@ class Progress:
             if not self._over:
                 mine = {"training": standing.held - standing.ready, "ready": standing.ready}
             under_way = mine | {"with other workers": running - standing.held}
-        counts = {status: standing.sum(status) for status in ("diverged", "failed")}
-        counts |= under_way | {"waiting": standing.sum("waiting")}
+        counts: dict[str, int] = {status: standing.sum(status) for status in (Status.DIVERGED, Status.FAILED)}
+        counts |= under_way | {Status.WAITING: standing.sum(Status.WAITING)}
         listed = [f"{n} {what}" for what, n in counts.items() if n > 0]
         return ", ".join([f"{standing.sum('finished')}/{standing.sum()} finished", *listed])
 
@@ -219,8 +219,8 @@ class Progress:
 
     def _left(self, now: float) -> str | None:
         standing, elapsed = self._standing, now - self._start
-        running, ended = standing.sum("running"), standing.sum(*ENDED) - self._ended_before
-        to_go = running + standing.sum("waiting")
+        running, ended = standing.sum(Status.RUNNING), standing.sum(*ENDED) - self._ended_before
+        to_go = running + standing.sum(Status.WAITING)
         if not to_go:
             return None
         if standing.held is None:  # it watches others

@@ -16,6 +16,7 @@ from search.errors import expect
 from search.study.claims import Record
 from search.study.plan import PLAN_FILE, Plan, read_plan
 from search.study.study import Study
+from search.training.status import Status
 
 FOLDER = "replicates"
 
@@ -32,7 +33,7 @@ def best(study: Study) -> dict[str, Record]:
         UserError: trials have yet to end, or none has finished.
     """
     plan, counts = study.plan, study.counts()
-    left = sum(row[status] for row in counts.values() for status in ("waiting", "running"))
+    left = sum(row[status] for row in counts.values() for status in (Status.WAITING, Status.RUNNING))
     text = "a complete study; the same odyssey sweep goes on with it"
     expect(not left, "study", f"{plan.study}, of which {left} trials have not ended", text)
     trials = study.trials()

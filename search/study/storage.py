@@ -20,13 +20,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from search.errors import UserError, expect, masked, one_line
 from search.study.tables import OPTUNA, REVISION
+from search.training.status import Status
 
 STATUS = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "diverged",  # Optuna's word for a trial that was stopped early
-    TrialState.FAIL: "failed",
+    TrialState.WAITING: Status.WAITING,
+    TrialState.RUNNING: Status.RUNNING,
+    TrialState.COMPLETE: Status.FINISHED,
+    TrialState.PRUNED: Status.DIVERGED,  # Optuna's word for a trial that was stopped early
+    TrialState.FAIL: Status.FAILED,
 }
 BACKENDS = ("sqlite", "postgresql")
 # Errors of a storage or a disk that may pass: no connection, a lock, a full disk.

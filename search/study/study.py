@@ -4,7 +4,6 @@ import dataclasses
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,26 +19,18 @@ from search.base import files
 from search.cells import Cell
 from search.errors import UserError, expect, masked, one_line
 from search.study import checkpoint, curves, register, tables
-from search.study.claims import ENDED, Claim, Outcome, Planned, Record
+from search.study.claims import ENDED, Claim, Key, Outcome, Planned, Record
 from search.study.leases import Leases
 from search.study.plan import PLAN_FILE, REGISTERED, Plan, checked, read, refuse_unless_grown, storage_url
 from search.study.record import result_of
 from search.study.space import BATCH, NumberedSampler, Past, learned
 from search.study.storage import STATUS, TROUBLE, check_sound, connect, default_url, patiently, reader, study_name
 from search.tasks.task import Task
+from search.training.status import Status
 from search.training.trial import Trial
 
 _LOST = "this one has lost it, and its trials with it, unless you restore them; a new study=NAME begins anew"
 _FOREIGN = "what is there was made from another folder, or its plan is lost; use another study=NAME"
-
-
-@dataclass(frozen=True)
-class Key:
-    """Which trial of a study: its variant, its number, and its row in the storage."""
-
-    variant: str
-    number: int
-    trial_id: int
 
 
 class Study:
@@ -183,8 +174,8 @@ class Study:
         table = {}
         for variant in self.plan.variants:
             states = found.get(self._name(variant), {})
-            row = {status: states.get(state, 0) for state, status in STATUS.items()}
-            row["waiting"] += max(0, self.plan.trials - sum(row.values()))
+            row: dict[str, int] = {status: states.get(state, 0) for state, status in STATUS.items()}
+            row[Status.WAITING] += max(0, self.plan.trials - sum(row.values()))
             table[variant] = row
         return table
 
@@ -280,7 +271,7 @@ class Study:
             before = [trial for trial in trials if trial.number < batch[1] * BATCH and trial.state != TrialState.FAIL]
             assert all(trial.state in ENDED for trial in before)
             results = [trial.attributes["result"] for trial in before]
-            past = [Past(r, r["valid_score"] if r["status"] == "finished" else None) for r in results]
+            past = [Past(r, r["valid_score"] if r["status"] == Status.FINISHED else None) for r in results]
             self._batches[batch] = learned(self.plan.space_of(key.variant), self.plan.draw_seed(key.variant), past)
         return self._batches[batch]
 
@@ -311,14 +302,14 @@ class Study:
         """What is to be recorded of a trial that has ended."""
         result = result_of(trial, self.plan.dtype, self.plan.data_hash, engine, device)
         attributes = {"result": result, curves.CHECKSUM: curves.checksum(curves.encoded(trial.curve))}
-        state = {"finished": TrialState.COMPLETE, "diverged": TrialState.PRUNED}[trial.status]
+        state = {Status.FINISHED: TrialState.COMPLETE, Status.DIVERGED: TrialState.PRUNED}[trial.status]
         return Outcome(trial.key.trial_id, state, result["valid_score"], attributes)
 
     def failure(self, key: Key, error: Exception, settings: Mapping[str, Any] | None = None) -> Outcome:
         """What is to be recorded of a trial that raised. Bad input would raise again; all else is tried once more."""
         result = dict(settings or {}) | {
             "seed": self.plan.trial_seed(key.variant, key.number),
-            "status": "failed",
+            "status": Status.FAILED,
             "error": one_line(error),
         }
         lines = masked("".join(traceback.format_exception(error)))

@@ -57,7 +57,6 @@ def run(
     plan = study.plan
     trainer = engine.trainer(task, plan.dtype, threads)
     latest = Round([], [], [])
-    saved = time.monotonic()
     dog = Watchdog(trial_timeout, SIGNALS, lambda number: _give_up(worker, progress, trial_timeout, number))
     worker = Worker(study, task, engine, lease, progress.note, progress.show, dog.pat)
     with stopped_by_signals(progress.stop, trainer.stop, worker.stop, leave=progress.abandon), worker, dog:
@@ -78,16 +77,12 @@ def run(
                 for trial, error in latest.failed:
                     worker.failed(trial, error)
                 progress.update(latest)
-                if time.monotonic() - saved >= CHECKPOINT_INTERVAL:
-                    save(latest.live)
-                    saved = time.monotonic()
-        except Interrupted:
+                save.now_and_then(latest.live)
+        except BaseException as error:
             dog.pat()
             save(latest.live)
-            return False
-        except BaseException:
-            dog.pat()
-            save(latest.live)
+            if isinstance(error, Interrupted):
+                return False
             raise
     return True
 
@@ -110,6 +105,13 @@ class _Saver:
 
     def __init__(self, study: Study, worker: Worker, note: Callable[[str], None]):
         self._study, self._worker, self._note, self._failing = study, worker, note, False
+        self._last = time.monotonic()
+
+    def now_and_then(self, trials: list[Trial]) -> None:
+        """The same if it is time again."""
+        if time.monotonic() - self._last >= CHECKPOINT_INTERVAL:
+            self(trials)
+            self._last = time.monotonic()
 
     def __call__(self, trials: list[Trial]) -> None:
         try:

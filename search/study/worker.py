@@ -18,11 +18,11 @@ from search.base import clock
 from search.base.locks import LastWords, Lock, is_free, last_words
 from search.engines.engine import Engine, Interrupted
 from search.errors import UserError, one_line
-from search.study.claims import Claim, Outcome
+from search.study.claims import Claim, Key, Outcome
 from search.study.leases import LeaseLost, process_name
 from search.study.progress import Standing
 from search.study.storage import TROUBLE
-from search.study.study import Key, Study
+from search.study.study import Study
 from search.tasks.task import Task
 from search.training.trial import Trial
 

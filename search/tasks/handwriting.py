@@ -287,6 +287,7 @@ def _text(random: np.random.Generator, least: int, most: int) -> str:
             return line
 
 
+# Over 60 lines, for a grammar is read as one.
 def _words(random: np.random.Generator) -> Iterator[str]:
     """The words of one sentence after another, without end, with what stands beside them."""
 

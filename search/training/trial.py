@@ -16,6 +16,7 @@ from search.engines.engine import Interrupted, Member, Trainer
 from search.errors import UserError
 from search.network import Network
 from search.tasks.task import Task
+from search.training.status import Status
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Trial:
     curve: tuple[tuple[float, float], ...] = ()
     best_epoch: int = 0
     train_seconds: float = 0.0
-    status: str = "running"
+    status: Status = Status.RUNNING
     test_score: float = math.nan
 
     @staticmethod
@@ -93,13 +94,13 @@ class Trial:
         """The trial one epoch later, given its trained member, training loss and validation score."""
         after = replace(self, member=member, train_seconds=self.train_seconds + seconds)
         if not (math.isfinite(loss) and math.isfinite(score)):
-            return replace(after, status="diverged")
+            return replace(after, status=Status.DIVERGED)
         after = replace(after, curve=(*self.curve, (loss, score)))
         epoch = len(after.curve)
         if not self.best_epoch or score < self.valid_score:
             after = replace(after, best_epoch=epoch, best_weights=member.weights.copy())
         ended = epoch >= epochs or epoch - after.best_epoch >= patience
-        return replace(after, status="finished") if ended else after
+        return replace(after, status=Status.FINISHED) if ended else after
 
 
 @dataclass(frozen=True)
@@ -157,37 +158,14 @@ def train(
         UserError: the engine cannot run a cell.
     """
 
-    def epoch(batch: list[Trial]) -> Round:
-        members = [trial.member.copy() for trial in batch]
-        trained = trainer.train_epoch(members, [epoch_order(seed, m.epoch, n_sequences) for m in members])
-        scores = trainer.evaluate(members, "valid")
-        after = [
-            trial.advanced(member, float(loss), float(score), float(seconds), epochs, patience)
-            for trial, member, loss, score, seconds in zip(
-                batch, members, trained.losses, scores, trained.seconds, strict=True
-            )
-        ]
-        ended = _tested([trial for trial in after if trial.status != "running"], trainer)
-        return Round([trial for trial in after if trial.status == "running"], ended, [])
-
-    def guarded(batch: list[Trial]) -> Round:
-        try:
-            return epoch(batch)
-        except (Interrupted, UserError):
-            raise
-        except Exception as error:
-            if len(batch) == 1:
-                return Round([], [], [(batch[0], error)])
-            if _out_of_memory(error):
-                raise
-        rounds = [guarded([trial]) for trial in batch]
-        return Round(*([trial for each in rounds for trial in getattr(each, name)] for name in Round.__match_args__))
+    def one_round(batch: list[Trial]) -> Round:
+        return _round(batch, trainer, n_sequences, epochs, patience, seed)
 
     held: list[Trial] = []
     while held := refill(held, population):
         batch, aside = held[:population], held[population:]
         try:
-            done = guarded(batch)
+            done = _guarded(batch, one_round)
         except Exception as error:
             if not _out_of_memory(error):
                 raise
@@ -198,6 +176,36 @@ def train(
             continue
         held = [*done.live, *aside]
         yield replace(done, live=held)
+
+
+def _round(batch: list[Trial], trainer: Trainer, n_sequences: int, epochs: int, patience: int, seed: int) -> Round:
+    """One epoch of a batch; see `train`."""
+    members = [trial.member.copy() for trial in batch]
+    trained = trainer.train_epoch(members, [epoch_order(seed, m.epoch, n_sequences) for m in members])
+    scores = trainer.evaluate(members, "valid")
+    after = [
+        trial.advanced(member, float(loss), float(score), float(seconds), epochs, patience)
+        for trial, member, loss, score, seconds in zip(
+            batch, members, trained.losses, scores, trained.seconds, strict=True
+        )
+    ]
+    ended = _tested([trial for trial in after if trial.status != Status.RUNNING], trainer)
+    return Round([trial for trial in after if trial.status == Status.RUNNING], ended, [])
+
+
+def _guarded(batch: list[Trial], one_round: Callable[[list[Trial]], Round]) -> Round:
+    """A round in which a trial that raises leaves the others undisturbed."""
+    try:
+        return one_round(batch)
+    except (Interrupted, UserError):
+        raise
+    except Exception as error:
+        if len(batch) == 1:
+            return Round([], [], [(batch[0], error)])
+        if _out_of_memory(error):
+            raise
+    rounds = [_guarded([trial], one_round) for trial in batch]
+    return Round(*([trial for each in rounds for trial in getattr(each, name)] for name in Round.__match_args__))
 
 
 def _out_of_memory(error: Exception) -> bool:

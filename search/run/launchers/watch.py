@@ -9,6 +9,7 @@ from search.study.progress import Progress, Standing
 from search.study.storage import TROUBLE
 from search.study.study import Study
 from search.study.sweep import stopped_by_signals
+from search.training.status import Status
 
 INTERVAL = 1.0  # seconds
 GRACE = 60.0  # seconds for workers to end once the study is complete, or once they are told to
@@ -40,7 +41,7 @@ def watch(study: Study, workers: Workers, progress: Progress) -> bool:
             return False
         trouble = ""
         progress.show(standing)
-        return not standing.sum("waiting", "running")
+        return not standing.sum(Status.WAITING, Status.RUNNING)
 
     with stopped_by_signals(progress.stop, lambda: asked.append(True), leave=progress.abandon):
         while True:
