@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.legendre import legvander
 
-from analysis._forest import BoxTree, Floats, Ints
+from analysis._forest import BoxForest, Floats, Ints
 
 N_CELLS = 2**14  # of the midpoint rule
 MOST_PRODUCTS = 512  # functions of two dimensions
@@ -20,7 +20,7 @@ class Half:
     """A forest, and the trials that it has not seen.
 
     Attributes:
-        trees: of the forest.
+        forest: as boxes.
         variance: of their mean over the cube.
         points: [h, D] settings of the trials, as quantiles.
         predicted: [h] by the forest.
@@ -29,7 +29,7 @@ class Half:
             are not independent; other groups are, and each is in one half.
     """
 
-    trees: Sequence[BoxTree]
+    forest: BoxForest
     variance: float
     points: Floats
     predicted: Floats
@@ -205,14 +205,9 @@ class CrossFit:
             middles = [(np.arange(per_axis) + 0.5) / per_axis] * len(chosen)
             variances, at_trials = [], []
             for half in self._halves:
-                mean, grid, at = 0.0, np.zeros([per_axis] * len(chosen)), np.zeros(len(half.scores))
-                for tree in half.trees:
-                    steps = tree.steps(chosen)
-                    mean += tree.mean / len(half.trees)
-                    grid += steps.grid(middles) / len(half.trees)
-                    at += steps.at(half.points[:, chosen]) / len(half.trees)
-                variances.append(float(np.mean((grid - mean) ** 2)))
-                at_trials.append(at - mean)
+                mean = half.forest.mean.mean()
+                variances.append(float(np.mean((half.forest.average(chosen, middles) - mean) ** 2)))
+                at_trials.append(half.forest.average_at(chosen, half.points[:, chosen]) - mean)
             self._marginals[chosen] = np.array(variances), np.concatenate(at_trials)
         return self._marginals[chosen]
 
@@ -252,4 +247,4 @@ class CrossFit:
         return sums
 
     def _forest_marginal(self, half: Half, d: int, quantiles: Floats) -> Floats:
-        return np.mean([tree.steps([d]).at(quantiles[:, None]) for tree in half.trees], axis=0)
+        return half.forest.average_at([d], quantiles[:, None])

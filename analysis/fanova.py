@@ -28,12 +28,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import qmc
+from sklearn import config_context
 from sklearn.ensemble import RandomForestRegressor
 
 from analysis import stats
 from analysis._axis import Axis
 from analysis._debiased import Basis, CrossFit, Half
-from analysis._forest import BoxTree, Floats, Ints
+from analysis._forest import BoxForest, Floats, Ints
 from analysis.compare import variants_of
 from search import cells
 from search.errors import expect
@@ -68,7 +69,7 @@ class Fanova:
     def __init__(
         self,
         axes: Sequence["Axis"],
-        trees: Sequence[BoxTree],
+        forest: BoxForest,
         n: int,
         cutoff: float,
         r2: float,
@@ -78,10 +79,9 @@ class Fanova:
         self.dimensions = tuple(axis.dimension.name for axis in axes)
         self.n, self.cutoff, self.r2 = n, cutoff, r2
         self.notes = list(notes)
-        self._axes, self._trees = tuple(axes), tuple(trees)
+        self._axes, self._forest = tuple(axes), forest
         self._components: dict[tuple[int, ...], Floats] = {}
-        total = np.array([tree.variance for tree in trees])
-        self._total = np.where(total > 0, total, np.nan)  # a constant tree has no shares
+        self._total = np.where(forest.variance > 0, forest.variance, np.nan)  # a constant tree has no shares
         self._cross_fit = cross_fit
 
     def share(self, *names: str) -> tuple[float, float]:
@@ -194,8 +194,7 @@ class Fanova:
         Raises:
             UserError: a value does not fit its dimension. KeyError: there is none for a dimension.
         """
-        point = self._point(settings)
-        return np.array([float(tree.along(0, point).at(point[None, :1])[0]) for tree in self._trees])
+        return self._forest.at(self._point(settings))
 
     def lowest(self, name: str, settings: Mapping[str, Any]) -> Any:
         """The value of one dimension at which the forest predicts the lowest score, with all others as in `settings`.
@@ -206,12 +205,9 @@ class Fanova:
             As `predict`.
         """
         (d,) = self._indices((name,))
-        axis, point = self._axes[d], self._point(settings)
-        steps = [tree.along(d, point) for tree in self._trees]
-        edges = np.unique(np.concatenate([own.edges[0] for own in steps]))
-        middles = (edges[1:] + edges[:-1]) / 2
-        predicted = np.mean([own.at(middles[:, None]) for own in steps], axis=0)
-        return axis.value(middles[int(predicted.argmin())])
+        edges, predicted = self._forest.along(d, self._point(settings))
+        place = int(predicted.argmin())
+        return self._axes[d].value((edges[place] + edges[place + 1]) / 2)
 
     def _point(self, settings: Mapping[str, Any]) -> Floats:
         """[D] quantiles of one value for each dimension."""
@@ -244,7 +240,7 @@ class Fanova:
         """
         expect(max_order >= 1, "max_order", max_order, "a whole number of at least 1")
         rows = []
-        rest = np.ones(len(self._trees))
+        rest = np.ones(len(self._total))
         for order in range(1, min(max_order, len(self._axes)) + 1):
             for chosen in itertools.combinations(range(len(self._axes)), order):
                 component = self._component(chosen)
@@ -288,7 +284,7 @@ class Fanova:
         a, b = self._indices((name_a, name_b))
         values, at = self._grid((a, b), points)
         main_a, main_b = self._marginals((a,), at[:1]), self._marginals((b,), at[1:])
-        mean = np.array([tree.mean for tree in self._trees])[:, None, None]
+        mean = self._forest.mean[:, None, None]
         pure = self._marginals((a, b), at) - main_a[:, :, None] - main_b[:, None, :] + mean
         return _frame([self._axes[a], self._axes[b]], values, pure)
 
@@ -303,11 +299,8 @@ class Fanova:
         """[T] share of each tree's variance due to exactly these dimensions, by inclusion and exclusion."""
         chosen = tuple(sorted(chosen))
         if chosen not in self._components:
-            split = [all(tree.splits(d) for d in chosen) for tree in self._trees]
-            variance = [
-                tree.marginal_variance(chosen) if s else 0.0 for tree, s in zip(self._trees, split, strict=True)
-            ]
-            share = np.array(variance) / self._total
+            split = np.logical_and.reduce([self._forest.splits(d) for d in chosen])
+            share = self._forest.marginal_variance(chosen) / self._total
             for order in range(1, len(chosen)):
                 for subset in itertools.combinations(chosen, order):
                     share = share - self._component(subset)
@@ -344,8 +337,8 @@ class Fanova:
         """[T, P_1, ..., P_k] of every tree at the quantiles `at`, [P_i] each in any order."""
         orders = [np.argsort(quantiles) for quantiles in at]
         ascending = [quantiles[order] for quantiles, order in zip(at, orders, strict=True)]
-        places = np.ix_(*(np.argsort(order) for order in orders))
-        return np.stack([tree.marginal(chosen, ascending)[places] for tree in self._trees])
+        places = np.ix_(np.arange(len(self._total)), *(np.argsort(order) for order in orders))
+        return self._forest.marginal(chosen, ascending)[places]
 
 
 def fit(
@@ -479,8 +472,7 @@ def _fit(
     axes = [Axis(d, column, scores) for d, column in zip(dimensions, columns, strict=True)]
     codes = np.column_stack([axis.encode(column) for axis, column in zip(axes, columns, strict=True)])
     codes = codes.astype(np.float32)
-    forest = RandomForestRegressor(n_trees, random_state=seed, **FOREST).fit(codes, scores)
-    trees = [_boxes(estimator.tree_, axes) for estimator in forest.estimators_]
+    forest = _grown(codes, scores, n_trees, seed)
     r2 = _out_of_bag_r2(forest, codes, scores)
     if np.ptp(scores) == 0:
         note = "All scores are equal: there is no variance to share."
@@ -495,7 +487,7 @@ def _fit(
         points = np.column_stack([axis.quantile(own) for axis, own in zip(axes, settings, strict=True)])
         halves = _halves(axes, codes, points, scores, groups, n_trees, seed)
         cross_fit = CrossFit(halves, [axis.support() for axis in axes])
-    return Fanova(axes, trees, len(scores), cutoff, r2, cross_fit, [*notes, note])
+    return Fanova(axes, _boxes(forest, axes), len(scores), cutoff, r2, cross_fit, [*notes, note])
 
 
 def _halves(
@@ -511,17 +503,11 @@ def _halves(
     for part in parts:
         unseen = np.isin(groups, part)
         own = codes[~unseen], scores[~unseen]
-        tried = [
-            RandomForestRegressor(max(2, n_trees // 2), random_state=seed, **FOREST | {"min_samples_leaf": size}).fit(
-                *own
-            )
-            for size in LEAVES
-        ]
+        tried = [_grown(*own, max(2, n_trees // 2), seed, min_samples_leaf=size) for size in LEAVES]
         forest = max(tried, key=lambda forest: np.nan_to_num(_out_of_bag_r2(forest, *own), nan=-np.inf))
-        trees = [_boxes(estimator.tree_, axes) for estimator in forest.estimators_]
         predicted = forest.predict(codes[unseen])
         variance = _variance(forest, axes, seed)
-        halves.append(Half(trees, variance, points[unseen], predicted, scores[unseen], groups[unseen]))
+        halves.append(Half(_boxes(forest, axes), variance, points[unseen], predicted, scores[unseen], groups[unseen]))
     return halves
 
 
@@ -552,12 +538,21 @@ def _cutoff(scores: pd.Series) -> tuple[float, str]:
     return box["high"], "the worst that finished"
 
 
-def _boxes(tree: Any, axes: Sequence[Axis]) -> BoxTree:
-    """A tree of scikit-learn's over quantiles."""
-    cut = np.zeros(tree.node_count)
-    for d, axis in enumerate(axes):
-        cut[tree.feature == d] = axis.cut(tree.threshold[tree.feature == d])
-    return BoxTree(tree.children_left, tree.children_right, tree.feature, cut, tree.value[:, 0, 0], len(axes))
+def _grown(codes: Any, scores: Floats, n_trees: int, seed: int, **options: Any) -> RandomForestRegressor:
+    """A forest of trials: [n, D] codes, float32, and [n] scores, both finite."""
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # a third of the time of small forests
+        return RandomForestRegressor(n_trees, random_state=seed, **FOREST | options).fit(codes, scores)
+
+
+def _boxes(forest: RandomForestRegressor, axes: Sequence[Axis]) -> BoxForest:
+    """A forest over quantiles."""
+    trees, cuts = [estimator.tree_ for estimator in forest.estimators_], []
+    for tree in trees:
+        cut = np.zeros(tree.node_count)
+        for d, axis in enumerate(axes):
+            cut[tree.feature == d] = axis.cut(tree.threshold[tree.feature == d])
+        cuts.append(cut)
+    return BoxForest(trees, cuts, len(axes))
 
 
 def _out_of_bag_r2(forest: RandomForestRegressor, codes: Any, scores: Floats) -> float:

@@ -4,7 +4,11 @@ A forest that predicts unseen trials no better than their mean knows nothing of 
 offered from one; `Importance.needs` says what is missing.
 """
 
-from collections.abc import Iterator
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +27,7 @@ SCORES: tuple[fanova.Score, ...] = ("test_score", "train_seconds")
 PAIR = ("lr", "hidden_size")
 BY: tuple[fanova.By, ...] = ("variant", "toggles")
 MIN_EACH = 5  # trials of each variant that a forest over all variants takes
+Key = tuple[str] | tuple[str, str, str]  # over what; or the score, the variant, and what diverged trials count as
 DEBIASED = ["debiased", "se", "debiased_finished", "se_finished", "differs", "noise", "noise_se"]
 
 
@@ -41,7 +46,20 @@ class Importance:
         self.trials, self.plan = trials, plan
         self.variants = variants_of(trials)
         self.reference = BASELINE if BASELINE in self.variants else self.variants[0]
-        self._fits: dict[tuple[str, ...], fanova.Fanova | str] = {}
+        self._fits: dict[Key, fanova.Fanova | str] = {}
+
+    def begin(self, note: Callable[[str], None]) -> None:
+        """Grows the forests of all panels, as many at a time as there are cores; `note` is told of each."""
+        keys: list[Key] = [(score, variant, "cutoff") for score in SCORES for variant in self.variants]
+        keys += [("test_score", variant, "left out") for variant in self.variants if self._has_diverged(variant)]
+        keys = [key for key in (*keys, *((by,) for by in BY)) if key not in self._fits]
+        processes = min(len(keys), len(os.sched_getaffinity(0)))
+        if processes < 2:
+            return
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _inherit, (self,)) as pool:
+            for place, (key, fitted) in enumerate(zip(keys, pool.map(_fit_inherited, keys), strict=True), 1):
+                self._fits[key] = fitted
+                note(f"forest {place} of {len(keys)}")
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -186,24 +204,31 @@ class Importance:
                     yield score, variant, fitted
 
     def _fitted(self, score: fanova.Score, variant: str, diverged: fanova.Diverged) -> "fanova.Fanova | str":
-        key = (score, variant, diverged)
-        if key not in self._fits:
-            trials = self.trials[self.trials["variant"] == variant]
-            self._fits[key] = _attempt(trials, self.plan, score=score, diverged=diverged)
-        return self._fits[key]
+        if diverged == "left out" and not self._has_diverged(variant):
+            diverged = "cutoff"  # is the same
+        return self._fit_of((score, variant, diverged))
 
     def _over(self, by: fanova.By) -> "fanova.Fanova | str":
-        if (by,) not in self._fits:
-            few = self.trials[self.trials["status"].isin(["finished", "diverged"])].groupby("variant", observed=True)
-            counts = few.size().reindex(self.variants, fill_value=0)
-            if counts.min() < MIN_EACH:
-                text = (
-                    f"{counts.min()} trials of {counts.idxmin()} have ended: needs at least {MIN_EACH} of each variant."
-                )
-                self._fits[by,] = text
-            else:
-                self._fits[by,] = _attempt(self.trials, self.plan, score="test_score", by=by)
-        return self._fits[by,]
+        return self._fit_of((by,))
+
+    def _fit_of(self, key: Key) -> "fanova.Fanova | str":
+        if key not in self._fits:
+            self._fits[key] = self._grown(*key)
+        return self._fits[key]
+
+    def _grown(self, what: str, variant: str = "", diverged: str = "") -> "fanova.Fanova | str":
+        """Of a score, a variant and what diverged trials count as; or of all variants, by their names or toggles."""
+        if variant:
+            trials = self.trials[self.trials["variant"] == variant]
+            return _attempt(trials, self.plan, score=what, diverged=diverged)
+        few = self.trials[self.trials["status"].isin(["finished", "diverged"])].groupby("variant", observed=True)
+        counts = few.size().reindex(self.variants, fill_value=0)
+        if counts.min() < MIN_EACH:
+            return f"{counts.min()} trials of {counts.idxmin()} have ended: needs at least {MIN_EACH} of each variant."
+        return _attempt(self.trials, self.plan, score="test_score", by=what)
+
+    def _has_diverged(self, variant: str) -> bool:
+        return bool(((self.trials["variant"] == variant) & (self.trials["status"] == "diverged")).any())
 
     @cached_property
     def _best_settings(self) -> dict[str, dict[str, Any]]:
@@ -264,6 +289,19 @@ def between(one: Importance, other: Importance) -> pd.DataFrame:
     found["low"], found["high"] = found["difference"] - half, found["difference"] + half
     columns = ["variant", "dimension", "share", "se", "against", "against_se", "difference", "low", "high"]
     return found[columns].reset_index(drop=True)
+
+
+_inherited: Importance
+
+
+def _inherit(importance: Importance) -> None:
+    global _inherited
+    _inherited = importance
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that waits
+
+
+def _fit_inherited(key: Key) -> "fanova.Fanova | str":
+    return _inherited._fit_of(key)
 
 
 _WORDS = {"test_score": "test score", "train_seconds": "training time"}

@@ -80,6 +80,7 @@ def importance(contents: page.Contents, part: Part, note: Note) -> None:
     label, where, n = f"test {part.label}", part.title, part.name
     fitted, reference, space, why = part.importance, part.importance.reference, part.plan.space, words.FANOVA
     note(f"functional ANOVA, {where}")
+    fitted.begin(lambda text: note(f"functional ANOVA, {where}: {text}"))
 
     if len(fitted.shares):
         text = f"{why}Shares of the variance in percent that single settings and their interactions explain. Standard "

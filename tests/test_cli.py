@@ -131,6 +131,11 @@ def odyssey(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         (["train", "optimizer.rule=newton"], "optimizer.rule=newton", "sgd, rmsprop"),
         (["sweep", *ECHO, "space=odyssey", "optimizer=adam", "space.momentum.low=0"], "momentum", "beta1"),
         (["sweep", *ECHO, "optimizer.lr=0.1", "space.lr.low=1e-3"], "optimizer.lr", "space.lr"),
+        (["sweep", *ECHO, "optimizer.lr=0.1", "optimizer.space.lr.low=1e-3"], "optimizer.lr=0.1", "space.lr"),
+        (["sweep", *ECHO, "optimizer.space={}"], "optimizer.space={}", "space.NAME"),
+        (["train", "optimizer.space.lr.low=1"], "optimizer.space.lr.low=1", "study"),
+        (["train", "optimizer.space=null"], "optimizer.space=null", "study"),
+        (["sweep", *ECHO, "space.lr.points=0"], "space.lr.points=0", "at least 1"),
         (["sweep", *ECHO, "optimizer.schedule=linear"], "optimizer.schedule=linear", "cosine"),
         (["train", "gradient_clipping=1"], "gradient_clipping=1", "true or false"),
         (["train", "--config-dir="], "--config-dir=", "a folder"),
@@ -368,6 +373,10 @@ def test_no_command_lists_the_commands() -> None:
         ("odyssey sw", "sweep"),
         ("odyssey train hidden_s", "hidden_size="),
         ("odyssey train variant=ci", "cifg"),
+        ("odyssey train mom", "momentum="),
+        ("odyssey train optimizer=adam bet", "beta1="),
+        ("odyssey sweep task.pa", "task.path="),
+        ("odyssey sweep optimizer.schedule=", "cosine"),
         ("odyssey sweep experiment=od", "odyssey"),
         ("odyssey sweep sampler=", "qmc"),
         ("odyssey --config-dir tests/conf sweep variants=vanilla,", "vanilla,mut3"),
@@ -389,3 +398,9 @@ def test_the_shell_completes_commands_keys_and_values(line: str, expected: str, 
     """
     done = subprocess.run([bash, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert expected in [word.strip() for word in done.stdout.split("\n")], (done.stdout, done.stderr)
+
+
+def test_a_distribution_of_an_optimizers_setting_is_stated_anew() -> None:
+    values = {"distribution": "choice", "values": [0.001, 0.003]}
+    words = [*ECHO, "optimizer.space.lr={distribution: choice, values: [0.001, 0.003]}"]
+    assert composed(*words)["space"]["lr"] == values

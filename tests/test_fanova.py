@@ -458,34 +458,37 @@ def test_shares_add_up_to_one_over_all_orders() -> None:
 def test_variance_of_many_cells_is_that_of_pairs_of_leaves() -> None:
     x = np.random.default_rng(0).random((60, 6))
     dimensions = [Dimension(name, "uniform", 0.0, 1.0) for name in "abcdef"]
-    tree = from_arrays(x, np.sin(9 * x).sum(axis=1), dimensions, n_trees=2)._trees[0]
+    forest = from_arrays(x, np.sin(9 * x).sum(axis=1), dimensions, n_trees=3)._forest
     everything = range(6)
-    cells_of_all = math.prod(len(tree._edges[d]) - 1 for d in everything)
-    assert cells_of_all > len(tree._value) ** 2
-    assert tree.marginal_variance(everything) == pytest.approx(tree.variance, rel=1e-10)
+    cells_of_all = math.prod(forest._cells_along(d)[2].shape[1] for d in everything)
+    assert cells_of_all > forest._most**2
+    np.testing.assert_allclose(forest.marginal_variance(everything), forest.variance, rtol=1e-10)
     for chosen in itertools.combinations(everything, 2):
-        by_pairs = tree._variance_by_pairs(chosen, tree._weights(chosen))
-        assert tree.marginal_variance(chosen) == pytest.approx(by_pairs, rel=1e-10)
+        np.testing.assert_allclose(forest.marginal_variance(chosen), forest._variance_by_pairs(chosen), rtol=1e-10)
 
 
 def test_marginals_at_single_points_are_those_of_the_boxes_that_hold_them() -> None:
     columns, y = mixed()
-    tree = from_arrays(columns, y, MIXED, n_trees=2)._trees[0]
+    forest = from_arrays(columns, y, MIXED, n_trees=3)._forest
     points = np.random.default_rng(0).random((50, 4))
-    points[:2], points[2, 0] = [[0.0], [1.0]], tree._edges[0][1]  # both ends, and a border
+    points[:2], points[2, 0] = [[0.0], [1.0]], forest._upper[forest._upper[:, 0] < 1, 0][0]  # both ends, and a border
     for chosen in ((1,), (0, 3), (2, 1)):
         kept = np.array(chosen)
-        inside = (points[:, None, kept] > tree._lower[:, kept]) | (points[:, None, kept] == tree._lower[:, kept]) & (
-            tree._lower[:, kept] == 0
-        )
-        held = (inside & (points[:, None, kept] <= tree._upper[:, kept])).all(axis=2)
-        expected = tree.mean + held @ (tree._value * np.delete(tree._extent, kept, axis=1).prod(axis=1))
-        steps = tree.steps(chosen)
-        np.testing.assert_allclose(steps.at(points[:, kept]), expected, rtol=0, atol=1e-12)
-        grid = steps.grid([points[:, d] for d in chosen])
-        np.testing.assert_array_equal(
-            np.array([grid[(i,) * len(chosen)] for i in range(50)]), steps.at(points[:, kept])
-        )
+        inside = (points[:, None, kept] > forest._lower[:, kept]) | (
+            points[:, None, kept] == forest._lower[:, kept]
+        ) & (forest._lower[:, kept] == 0)
+        held = (inside & (points[:, None, kept] <= forest._upper[:, kept])).all(axis=2)
+        weighted = held * (forest._value * np.delete(forest._extent, kept, axis=1).prod(axis=1))
+        expected = np.array(
+            [m + weighted[:, forest._tree == t].sum(axis=1) for t, m in enumerate(forest.mean)]
+        )  # [T, n]
+        average = forest.average_at(chosen, points[:, kept])
+        np.testing.assert_allclose(average, expected.mean(axis=0), rtol=0, atol=1e-12)
+        orders = [np.argsort(points[:, d]) for d in chosen]
+        axes = [points[order, d] for d, order in zip(chosen, orders, strict=True)]
+        at = tuple(np.argsort(order) for order in orders)
+        np.testing.assert_allclose(forest.marginal(chosen, axes)[:, *at], expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(forest.average(chosen, axes)[at], average, rtol=0, atol=1e-12)
 
 
 def test_main_effects_agree_with_optuna() -> None:
@@ -535,8 +538,8 @@ def test_an_integer_weighs_what_it_was_sampled_with(distribution: str, weights: 
     fitted = from_arrays([n, other], effect[n - 1], dimensions, n_trees=4)
     assert fitted.marginal("n")["n"].tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(fitted.marginal("n")["mean"], effect)
-    assert fitted._trees[0].mean == pytest.approx(weights @ effect)
-    assert fitted._trees[0].variance == pytest.approx(weights @ effect**2 - (weights @ effect) ** 2)
+    assert fitted._forest.mean[0] == pytest.approx(weights @ effect)
+    assert fitted._forest.variance[0] == pytest.approx(weights @ effect**2 - (weights @ effect) ** 2)
     assert fitted.share("n") == pytest.approx((1, 0)) and fitted.share("other") == (0, 0)
 
 
@@ -544,7 +547,7 @@ def test_an_integer_without_a_trial_is_wholly_on_one_side_of_a_split() -> None:
     n = np.repeat([1, 4], 20)
     fitted = from_arrays([n], n * 1.0, [Dimension("n", "uniform_int", 1, 4)], n_trees=2)
     assert fitted.marginal("n")["mean"].tolist() == [1, 1, 4, 4]
-    assert fitted._trees[0].mean == pytest.approx(2.5)
+    assert fitted._forest.mean[0] == pytest.approx(2.5)
 
 
 def test_categories_weigh_the_same_and_are_exact() -> None:
@@ -554,7 +557,7 @@ def test_categories_weigh_the_same_and_are_exact() -> None:
     y = np.array([effect[letter] for letter in letters])
     fitted = from_arrays([letters, rng.random(len(letters))], y, [LETTERS, CUBE[0]], n_trees=4)
     assert dict(zip("abcdefghi", fitted.marginal("letter")["mean"], strict=True)) == pytest.approx(effect)
-    assert fitted._trees[0].variance == pytest.approx(np.var(list(effect.values())))
+    assert fitted._forest.variance[0] == pytest.approx(np.var(list(effect.values())))
     assert fitted.share("letter") == pytest.approx((1, 0))
 
 

@@ -185,6 +185,7 @@ def test_every_trial_that_began_has_the_command_that_repeats_it(page: str, writt
 def test_texts_are_large_enough_on_a_small_screen(page: str, written: Path) -> None:
     for name, least in re.findall(r'viewBox="0 0 ([\d.]+) [^>]*min-width:([\d.]+)cm', page):
         assert float(least) / 2.54 * 72 / float(name) * 6 * 96 / 72 > 7.5  # px of the smallest type, 6 pt
+    assert "figure, tr { break-inside: avoid; } h2, h3, thead { break-after: avoid; }" in page  # in print
     assert "@media screen and (prefers-color-scheme: dark) {\n  .sheet { background: #171717; } figure svg" in page
 
 

@@ -217,10 +217,11 @@ def primary(command: str) -> str:
     return resources.files("configs").joinpath(f"{command}.yaml").read_text()
 
 
-def groups(command: str) -> list[str]:
-    """The config groups that a command takes."""
+def groups(command: str) -> dict[str, str]:
+    """The config groups that a command takes, and the file of each that it takes if nothing is said."""
     entries = yaml.safe_load(primary(command)).get("defaults", [])
-    return [next(iter(entry)).partition("@")[0] for entry in entries if isinstance(entry, dict)]
+    named = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
+    return {group.partition("@")[0]: name for group, name in named}
 
 
 def legal_keys(command: str) -> list[str]:

@@ -182,7 +182,8 @@ def _comment(text: str) -> list[str]:
 
 def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """What a word of the command line may become: a command, a key, or a value of a key."""
-    from search.run.composition import options
+    from search.rules import SCHEDULES
+    from search.run.composition import Composer, options
 
     command, *_words = parsed_args.words or [""]
     if command not in COMMANDS:
@@ -190,7 +191,7 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
     folders = [Path(folder) for folder in parsed_args.config_dir]
     key, equals, value = prefix.partition("=")
     if not equals:
-        names = [*keys.legal_keys(command), *keys.groups(command)]
+        names = [*keys.legal_keys(command), *keys.groups(command), *_settings(Composer(parsed_args.config_dir), command, _words)]
         return [f"{name}=" for name in dict.fromkeys(names)]
     if key in keys.groups(command):
         return [f"{key}={name}" for name in options(key, folders)]
@@ -200,8 +201,25 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
     if key == "variants":
         before = value[: value.rfind(",") + 1]
         return [f"variants={before}{name}" for name in options("variant", folders) if name not in before.split(",")]
+    if key == "optimizer.schedule" or (key, command) == ("schedule", "train"):
+        return [f"{key}={name}" for name in SCHEDULES]
     own = keys.kind(command, key)
     return [f"{key}={value}" for value in (own.values if own else ())]
+
+
+def _settings(composer: "Composer", command: str, words: Sequence[str]) -> list[str]:
+    """The keys of the files that are chosen, as ``task.path``; those of the optimizer of one trial are its own."""
+    from search.rules import OPTIONS
+
+    found = []
+    for group, default in keys.groups(command).items():
+        if group in ("task", "optimizer", "launcher"):
+            chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
+            place = "" if (group, command) == ("optimizer", "train") else f"{group}."
+            names = keys.meanings(composer.text(group, [default, *chosen][-1]))
+            found += [f"{place}{name}" for name in names if name not in ("name", "module", "rule", "space")]
+            found += [f"{place}{name}" for name in OPTIONS if group == "optimizer"]
+    return found
 
 
 def fail(text: str) -> int:

@@ -119,8 +119,13 @@ class Composer:
         for override in overrides:
             group, _, name = override.key_or_group.partition(".")
             value = override.value()
-            if group == "space" and isinstance(value, dict) and "distribution" in value:
-                settings["space"][name] = OmegaConf.to_container(OmegaConf.create(value))
+            of_optimizer = group == "optimizer" and name.split(".")[0] == "space"
+            if of_optimizer:
+                one = name != "space" and "space" in settings
+                expect(one, override.key_or_group, keys.shown(value), "space.NAME=..., of a study's samples")
+            if (group == "space" or of_optimizer) and isinstance(value, dict) and "distribution" in value:
+                space = settings["optimizer"]["space"] if of_optimizer else settings["space"]
+                space[name.removeprefix("space.")] = OmegaConf.to_container(OmegaConf.create(value))
         if isinstance(settings.get("optimizer"), dict):
             sampled = settings["optimizer"].pop("space", None) or {}
             if "space" in settings:
@@ -128,6 +133,7 @@ class Composer:
                 for name in fixed:
                     sampled.pop(name, None)
                     free = not (isinstance(settings["space"], dict) and name in settings["space"])
+                    free &= not any(f"{key}.".startswith(f"optimizer.space.{name}.") for key in said)
                     expect(
                         free, f"optimizer.{name}", settings["optimizer"].get(name), f"no space.{name}, which samples it"
                     )

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from search.base.keys import TRUTH, is_number
 from search.base.randomness import derive_seed
-from search.errors import UserError, expect
+from search.errors import expect
 
 REQUIRED = ("hidden_size", "input_noise")  # of every trial, besides what its update rule and its cell need
 LAYERS = ("n_layers", "skip")  # of a trial that does not have what `search.network.Network` has by default
@@ -182,7 +182,7 @@ def _dimension(name: str, spec: dict[str, Any], check: Check) -> Dimension:
         return Dimension(name, distribution, values=tuple(values))
     for field in ("low", "high"):
         expect(is_number(spec.get(field)), f"{key}.{field}", spec.get(field), "a number")
-    dimension = Dimension(name, distribution, spec["low"], spec["high"], points=spec.get("points") or 0)
+    dimension = Dimension(name, distribution, spec["low"], spec["high"], points=spec.get("points", 0))
     low, high = dimension.low, dimension.high
     expect(low <= high, f"{key}.low", low, f"at most {key}.high={high}")
     if "log" in distribution:
@@ -191,8 +191,9 @@ def _dimension(name: str, spec: dict[str, Any], check: Check) -> Dimension:
         expect(distribution.endswith("_int"), f"{key}.distribution", distribution, "uniform_int or log_uniform_int")
         for field, value in (("low", low), ("high", high)):
             expect(value == int(value), f"{key}.{field}", value, "a whole number")
-    if isinstance(dimension.points, bool) or not isinstance(dimension.points, int) or dimension.points < 0:
-        raise UserError(f"{key}.points={dimension.points}: expected a whole number of at least 1")
+    if "points" in spec:
+        whole = isinstance(dimension.points, int) and not isinstance(dimension.points, bool) and dimension.points >= 1
+        expect(whole, f"{key}.points", dimension.points, "a whole number of at least 1")
     complement = "1 - " if distribution == "one_minus_log_uniform" else ""
     for field, value in (("low", low), ("high", high)):
         check(f"{complement}{key}.{field}", name, dimension.value(value))
