@@ -191,8 +191,8 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
     folders = [Path(folder) for folder in parsed_args.config_dir]
     key, equals, value = prefix.partition("=")
     if not equals:
-        names = [*keys.legal_keys(command), *keys.groups(command), *_settings(Composer(parsed_args.config_dir), command, _words)]
-        return [f"{name}=" for name in dict.fromkeys(names)]
+        own = _settings(Composer(parsed_args.config_dir), command, _words)
+        return [f"{name}=" for name in dict.fromkeys([*keys.legal_keys(command), *keys.groups(command), *own])]
     if key in keys.groups(command):
         return [f"{key}={name}" for name in options(key, folders)]
     if key == "study":
@@ -203,8 +203,8 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
         return [f"variants={before}{name}" for name in options("variant", folders) if name not in before.split(",")]
     if key == "optimizer.schedule" or (key, command) == ("schedule", "train"):
         return [f"{key}={name}" for name in SCHEDULES]
-    own = keys.kind(command, key)
-    return [f"{key}={value}" for value in (own.values if own else ())]
+    kind = keys.kind(command, key)
+    return [f"{key}={value}" for value in (kind.values if kind else ())]
 
 
 def _settings(composer: "Composer", command: str, words: Sequence[str]) -> list[str]:
