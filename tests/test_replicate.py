@@ -125,4 +125,5 @@ def test_report_describes_them_by_the_measured_numbers(searched: Path) -> None:
     assert len(pd.read_csv(folder / "replicates_echo.csv")) == 4
     assert list(pd.read_csv(folder / "replicates_summary_echo.csv")["n_finished"]) == [2, 2]
     page = (folder / "index.html").read_text()
+    assert f"odyssey replicate study=s runs={searched} seeds=2" in page
     assert "They are no test of variants" in page and "up to 2 new seeds" in page
