@@ -236,13 +236,14 @@ def draw_ranks(ranks: pd.DataFrame, bars: Sequence[tuple[int, int]]) -> Figure:
 
 
 def draw_replicates(replicates: pd.DataFrame, label: str) -> Figure:
-    """The test score of every replicate that finished, their mean, and that of the trial of the search, by variant.
+    """The test score of every replicate that finished, their median, and that of the trial of the search, by variant.
 
     Args:
         replicates: as of `replicates.of_best`.
         label: of the score axis, with its unit.
     """
     variants = list(dict.fromkeys(replicates["variant"].astype(str)))
+    limit, best = replicates["limit"].iloc[0], replicates[["test_score", "searched"]].min().min()
     with matplotlib.rc_context(STYLE):
         figure = style.new(COLUMN, 6.8)
         axes = figure.subplots()
@@ -250,18 +251,24 @@ def draw_replicates(replicates: pd.DataFrame, label: str) -> Figure:
             own = replicates[replicates["variant"] == variant]
             finished = own[own["status"] == "finished"]
             at = place + HALF * (2 * (finished["replicate"].to_numpy(float) * GOLDEN % 1) - 1)
-            dots = axes.plot(at, finished["test_score"], ".", color=PLAIN, markersize=5, markeredgewidth=0, alpha=0.5)
-            mean = axes.hlines(finished["test_score"].mean(), place - HALF, place + HALF, color=PLAIN, linewidth=1.4)
+            scores = finished["test_score"].where(finished["test_score"] <= limit)
+            dots = axes.plot(at, scores, ".", color=PLAIN, markersize=5, markeredgewidth=0, alpha=0.5)
+            middle = finished["test_score"].median()
+            ends = place - HALF, place + HALF
+            median = axes.hlines(middle if middle <= limit else np.nan, *ends, color=PLAIN, linewidth=1.4)
+            if len(finished) > len(scores.dropna()):
+                _draw_beyond(axes, place, limit, len(finished) - len(scores.dropna()), PLAIN)
             x, y = place + 1.4 * HALF, own["searched"].iloc[0]
             trial = axes.plot(x, y, "D", color=PLAIN, markerfacecolor="white", markersize=4)
             n = f"{len(finished)}"
             axes.text(place, 1.015, n, transform=axes.get_xaxis_transform(), ha="center", fontsize=6, color=GREY)
         axes.text(-0.005, 1.015, "n", transform=axes.transAxes, ha="right", fontsize=6, color=GREY, style="italic")
+        axes.set_ylim(*_with_margin(best, limit))
         axes.set_title("a description, no test of variants", pad=11, fontsize=6.5, fontweight="normal")
         axes.set_xlim(-0.6, len(variants) - 0.4)
         axes.set_xticks(range(len(variants)), variants, **style.slant(variants, len(variants), 7.0))
         axes.set_ylabel(style.lines(label))
-        style.legend(figure, {"replicate": dots[0], "their mean": mean, "trial of the search": trial[0]})
+        style.legend(figure, {"replicate": dots[0], "their median": median, "trial of the search": trial[0]})
     return figure
 
 
@@ -375,16 +382,13 @@ def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
         },
     )
     if row["n_beyond"]:
-        below = ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
-        axes.plot(
-            place, row["limit"], "^", color=color, markersize=5, markeredgewidth=0, transform=axes.transData + below
-        )
-        axes.annotate(
-            f"{row['n_beyond']:d}",
-            (place, row["limit"]),
-            (6, -0.5),
-            textcoords="offset points",
-            va="top",
-            fontsize=6,
-            color=color,
-        )
+        _draw_beyond(axes, place, row["limit"], row["n_beyond"], color)
+
+
+def _draw_beyond(axes: Axes, place: float, limit: float, count: int, color: str) -> None:
+    """A triangle at the end of the axis, and how many scores are beyond it."""
+    below = ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
+    axes.plot(place, limit, "^", color=color, markersize=5, markeredgewidth=0, transform=axes.transData + below)
+    axes.annotate(
+        f"{count:d}", (place, limit), (6, -0.5), textcoords="offset points", va="top", fontsize=6, color=color
+    )

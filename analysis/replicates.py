@@ -7,6 +7,7 @@ import pandas as pd
 from analysis import stats
 from analysis.compare import scored, variants_of
 from analysis.load import load
+from analysis.summaries import axis_end
 from analysis.tables import Column, fixed
 from search.study.plan import PLAN_FILE
 from search.study.replicate import folder_of
@@ -17,9 +18,10 @@ COLUMNS = {
     "searched": Column("search", "test score", fixed(3)),
     "n_finished": Column("replicates", "finished", fixed(0)),
     "n_diverged": Column("replicates", "diverged", fixed(0)),
-    "mean": Column("replicates", "mean", fixed(3)),
-    "sd": Column("replicates", "sd", fixed(3)),
     "low": Column("replicates", "lowest", fixed(3)),
+    "q1": Column("replicates", "q1", fixed(3), "Q1, q3: 25th and 75th percentile."),
+    "median": Column("replicates", "median", fixed(3)),
+    "q3": Column("replicates", "q3", fixed(3)),
     "high": Column("replicates", "highest", fixed(3)),
 }
 KEYS = ["variant", "trial", "searched", "replicate", "seed", "status", "valid_score", "test_score"]
@@ -34,7 +36,8 @@ def of_best(folder: Path, trials: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a replicate: variant, trial (that was trained again), searched (its test score in the search),
-        replicate (a number), seed, status, valid_score, test_score. Empty if there are none.
+        replicate (a number), seed, status, valid_score, test_score, limit (upper end of their axis). Empty if there are
+        none.
 
     Raises:
         UserError: replicates cannot be read.
@@ -48,17 +51,20 @@ def of_best(folder: Path, trials: pd.DataFrame) -> pd.DataFrame:
             again = load(folder_of(folder, variant, first["trial"])).rename(columns={"trial": "replicate"})
             again = again.assign(variant=variant, trial=first["trial"], searched=first["test_score"])
             found.append(again[KEYS])
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=KEYS)
+    if not found:
+        return pd.DataFrame(columns=[*KEYS, "limit"])
+    replicates = pd.concat(found, ignore_index=True)
+    shown = pd.concat([replicates.loc[scored(replicates), "test_score"], replicates["searched"]])
+    return replicates.assign(limit=axis_end(shown))
 
 
 def summary(replicates: pd.DataFrame) -> pd.DataFrame:
-    """Of `of_best`, one row a variant: variant, trial, searched, n_finished, n_diverged, mean, sd, low, high of the
-    test scores of the replicates that finished."""
+    """Of `of_best`, one row a variant: variant, trial, searched, n_finished, n_diverged, and low, q1, median, q3, high
+    of the test scores of the replicates that finished, of which some may have run away."""
     rows = []
     for variant, own in replicates.groupby("variant", sort=False):
-        scores = own.loc[scored(own), "test_score"]
-        box = stats.box(scores)
+        box = stats.box(own.loc[scored(own), "test_score"])
         row = {"variant": variant, "trial": own["trial"].iloc[0], "searched": own["searched"].iloc[0]}
-        row |= {"n_finished": len(scores), "n_diverged": int((own["status"] == "diverged").sum())}
-        rows.append(row | {"mean": box["mean"], "sd": stats.sd(scores), "low": box["low"], "high": box["high"]})
+        row |= {"n_finished": int(box["n"]), "n_diverged": int((own["status"] == "diverged").sum())}
+        rows.append(row | {name: box[name] for name in ("low", "q1", "median", "q3", "high")})
     return pd.DataFrame(rows)

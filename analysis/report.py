@@ -86,6 +86,7 @@ def report(
     note("learning curves")
     curves = load_curves(study, runs, storage, frame[best_trials(frame, select)])
     shown: dict[str, list[tables.Table]] = {"importance": [], "tables": _between(contents, frame, select)}
+    repeated: list[str] = []
     report_figures.boxes(contents, frame, table, every)
     report_figures.ranks(contents, every, select)
     for part in every:
@@ -93,6 +94,10 @@ def report(
         again = replicates.of_best(part.folder, part.trials)
         if len(again):
             shown["tables"].append(_replicated(contents, part, again))
+            seeds = again.groupby("variant").size().max()
+            repeated.append(
+                shlex.join(["odyssey", "replicate", f"study={part.study}", f"runs={runs}", f"seeds={seeds}"])
+            )
         contents.begin()
         report_figures.importance(contents, part, note)
         contents.begin()
@@ -125,6 +130,7 @@ def report(
         analysed={name: metadata.version(name) for name in ANALYSED_WITH},
         commands=[
             *(masked(repeat.sweep(plan)) for plan in plans.values()),
+            *repeated,
             masked(shlex.join(["odyssey", "report", *(f"{key}={value}" for key, value in command.items())])),
         ],
         plans={name: masked(_yaml(plan)) for name, plan in plans.items()},

@@ -69,8 +69,8 @@ def of_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: S
 
 def replicated(contents: page.Contents, part: Part, again: pd.DataFrame) -> None:
     """The replicates of the best trials of one task of one study, as of `replicates.of_best`."""
-    text = "Dots: test scores of the replicates, n those that finished; line: their mean; diamond: the trial of the "
-    text += f"search. {words.replicates(again)}"
+    text = "Dots: test scores of the replicates, n those that finished; line: their median; diamond: the trial of the "
+    text += f"search; triangle: so many are above the axis. {words.replicates(again)}"
     figure = figures.draw_replicates(again, f"test {part.label}")
     contents.figure(f"replicates_{part.name}", f"{part.title}: replicates", text, again, figure, "figures")
 

@@ -66,7 +66,7 @@ def test_replicates_are_of_the_best_setting_with_seeds_of_their_own(searched: Pa
     assert not set(frame["seed"]) & set(trials["seed"]) and frame["test_score"].nunique() == 4
     found = replicates.summary(again).set_index("variant")
     assert found["searched"]["cifg"] == best["test_score"]["cifg"] and found["n_finished"]["cifg"] == 2
-    assert found["mean"]["cifg"] == pytest.approx(again.loc[again["variant"] == "cifg", "test_score"].mean())
+    assert found["median"]["cifg"] == pytest.approx(again.loc[again["variant"] == "cifg", "test_score"].median())
 
 
 def test_more_seeds_add_to_what_is_there(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,4 +126,5 @@ def test_report_describes_them_by_the_measured_numbers(searched: Path) -> None:
     assert len(pd.read_csv(folder / "replicates_echo.csv")) == 4
     assert list(pd.read_csv(folder / "replicates_summary_echo.csv")["n_finished"]) == [2, 2]
     page = (folder / "index.html").read_text()
+    assert f"odyssey replicate study=s runs={searched} seeds=2" in page
     assert "They are no test of variants" in page and "up to 2 new seeds" in page

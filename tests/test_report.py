@@ -77,7 +77,7 @@ def test_report_writes_every_figure_and_table_in_every_format(written: Path) -> 
     names = [f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf", "svg", "csv")]
     names += [f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")]
     names.remove("comparison_more_jsb.csv")  # all columns are in the other
-    names += ["trials.csv", "captions.md", "index.html"]
+    names += ["boxes_points.csv", "trials.csv", "captions.md", "index.html"]
     assert sorted(path.name for path in written.iterdir()) == sorted(names)
     for name in FIGURES:
         assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")
