@@ -190,7 +190,11 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
     folders = [Path(folder) for folder in parsed_args.config_dir]
     key, equals, value = prefix.partition("=")
     if not equals:
-        names = [*keys.legal_keys(command), *keys.groups(command), *_settings(Composer(folders), command, _words)]
+        names = [
+            *keys.legal_keys(command),
+            *keys.groups(command),
+            *_settings(Composer(parsed_args.config_dir), command, _words),
+        ]
         return [f"{name}=" for name in dict.fromkeys(names)]
     if key in keys.groups(command):
         return [f"{key}={name}" for name in options(key, folders)]
