@@ -285,13 +285,28 @@ def min_trials(fraction: float = 0.1) -> int:
     return int(np.ceil((MIN_BEST - 0.5) / fraction))
 
 
+def expected_power(estimate: Estimate, n: int, bound: float, alpha: float) -> float:
+    """`power_to_show` from n trials of each variant, averaged over what the error, an estimate too, may truly be.
+
+    NaN without a standard error above 0.
+    """
+    if not estimate.error > 0:
+        return NAN
+    possible = _possible(estimate)
+    return sum(power_to_show(one.of(n), bound, alpha) for one in possible) / len(possible)
+
+
+def _possible(estimate: Estimate) -> list[Estimate]:
+    """With the errors that the true one may be: taken for certain, the estimated one would promise too much power."""
+    quantiles = (np.arange(16) + 0.5) / 16
+    errors = estimate.error * (estimate.freedom / special.chdtri(estimate.freedom, quantiles)) ** 0.5
+    return [replace(estimate, error=float(error)) for error in errors]
+
+
 def _more(estimate: Estimate, power_of: Callable[[Estimate], float], power: float) -> float:
     if not estimate.error > 0:
         return NAN
-    # The error is an estimate too: the power is averaged over what the true one may be, or it would be too low.
-    quantiles = (np.arange(16) + 0.5) / 16
-    errors = estimate.error * (estimate.freedom / special.chdtri(estimate.freedom, quantiles)) ** 0.5
-    possible = [replace(estimate, error=float(error)) for error in errors]
+    possible = _possible(estimate)
 
     def reached(n: int) -> bool:
         return sum(power_of(one.of(n)) for one in possible) >= power * len(possible)

@@ -23,7 +23,7 @@ BASELINE = "vanilla"
 FRACTION = 0.1
 ALPHA = 0.05
 COLUMNS = (
-    *("study", "task", "variant", "select", "adjust", "n_planned", "n_finished", "n_diverged", "n_failed"),
+    *("study", "task", "variant", "select", "adjust", "baseline", "fraction", "n_planned", "n_finished", "n_diverged", "n_failed"),
     *("n_unfinished", "divergence", "divergence_low", "divergence_high", "p_divergence", "n_best", "best_test_score"),
     *("best_mean", "best_sd", "best_se", "rank", "rank_low", "rank_high", "p_first", "design", "n_compared"),
     *("difference", "difference_low", "difference_high", "difference_se", "difference_df", "equivalent_within"),
@@ -33,7 +33,13 @@ COLUMNS = (
 )
 
 
-def compare(frame: pd.DataFrame, select: Select = "valid", adjust: Adjust = "bonferroni") -> pd.DataFrame:
+def compare(
+    frame: pd.DataFrame,
+    select: Select = "valid",
+    adjust: Adjust = "bonferroni",
+    baseline: str = BASELINE,
+    fraction: float = FRACTION,
+) -> pd.DataFrame:
     """The test scores of each variant's best 10 % of trials against vanilla's (docs/protocol.md, 5.1).
 
     The best 10 % are picked by validation score, or by test score (as in the paper, which leaks), of the trials that
@@ -49,12 +55,14 @@ def compare(frame: pd.DataFrame, select: Select = "valid", adjust: Adjust = "bon
         frame: as of `analysis.load`.
         select: the score that picks the best trials.
         adjust: how p is adjusted for the number of tests made on a task: ``bonferroni``, as in the paper, or ``holm``.
+        baseline: the variant that takes vanilla's place.
+        fraction: the share of the trials, in (0, 1], that takes the place of 10 %.
 
     Returns:
         One row a study, task and variant, in planned order, with the columns
 
         ===================== ==============================================================================
-        study, task, variant, select, adjust
+        study, task, variant, select, adjust, baseline, fraction
         n_planned             trials; each is counted in one of the next four
         n_finished, n_diverged, n_failed
         n_unfinished          waiting or running
@@ -98,11 +106,12 @@ def compare(frame: pd.DataFrame, select: Select = "valid", adjust: Adjust = "bon
         ===================== ==============================================================================
 
     Raises:
-        UserError: for another `select` or `adjust`.
+        UserError: for another `select` or `adjust`, or a fraction out of bounds.
     """
     expect(select in ("valid", "test"), "select", select, "valid or test")
     expect(adjust in ADJUSTMENTS, "adjust", adjust, f"one of {', '.join(ADJUSTMENTS)}")
-    tables = [_compare_task(trials, select, adjust) for _, trials in parts(frame)]
+    expect(0 < fraction <= 1, "fraction", fraction, "a number above 0, at most 1")
+    tables = [_compare_task(trials, select, adjust, baseline, fraction) for _, trials in parts(frame)]
     return pd.concat(tables, ignore_index=True).astype({name: frame[name].dtype for name in ("task", "variant")})
 
 
@@ -157,12 +166,12 @@ def parts(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]
         yield (str(study), str(task)), trials
 
 
-def best_trials(frame: pd.DataFrame, select: Select = "valid") -> pd.Series:
-    """Whether each trial is among the best 10 % of its study, task and variant, with the index of `frame`."""
+def best_trials(frame: pd.DataFrame, select: Select = "valid", fraction: float = FRACTION) -> pd.Series:
+    """Whether each trial is among the best fraction of its study, task and variant, with the index of `frame`."""
     scores = selecting(frame, select)
     best = pd.Series(False, index=frame.index)
     for _, group in scores.groupby([frame["study"], frame["task"], frame["variant"]], observed=True):
-        best[group.index[stats.best_fraction(group, FRACTION)]] = True
+        best[group.index[stats.best_fraction(group, fraction)]] = True
     return best
 
 
@@ -198,17 +207,18 @@ class _Search:
     numbers: NDArray[np.intp]
     select: stats.Floats
     report: stats.Floats
+    fraction: float = FRACTION
 
     @staticmethod
-    def of(trials: pd.DataFrame, select: Select) -> "_Search":
+    def of(trials: pd.DataFrame, select: Select, fraction: float = FRACTION) -> "_Search":
         by = selecting(trials, select)
         ended = trials[by.notna()].sort_values("trial")
         numbers = ended["trial"].to_numpy(np.intp)
-        return _Search(numbers, by[ended.index].to_numpy(float), ended["test_score"].to_numpy(float))
+        return _Search(numbers, by[ended.index].to_numpy(float), ended["test_score"].to_numpy(float), fraction)
 
     @cached_property
     def best(self) -> Best:
-        return best_fraction.best(self.select, self.report, FRACTION)
+        return best_fraction.best(self.select, self.report, self.fraction)
 
     @property
     def diverged(self) -> NDArray[np.bool_]:
@@ -217,24 +227,29 @@ class _Search:
     def with_partner(self, other: "_Search") -> "_Search":
         """Only the trials whose number `other` has too."""
         chosen = np.isin(self.numbers, other.numbers)
-        return self if chosen.all() else _Search(self.numbers[chosen], self.select[chosen], self.report[chosen])
+        if chosen.all():
+            return self
+        return _Search(self.numbers[chosen], self.select[chosen], self.report[chosen], self.fraction)
 
 
 NONE = _Search(np.empty(0, np.intp), np.empty(0), np.empty(0))
 
 
-def _compare_task(trials: pd.DataFrame, select: Select, adjust: Adjust) -> pd.DataFrame:
+def _compare_task(
+    trials: pd.DataFrame, select: Select, adjust: Adjust, baseline: str, fraction: float
+) -> pd.DataFrame:
     variants, paired = variants_of(trials), is_paired(trials)
-    searches = {variant: _Search.of(trials[trials["variant"] == variant], select) for variant in variants}
-    baseline = searches.get(BASELINE)
+    searches = {variant: _Search.of(trials[trials["variant"] == variant], select, fraction) for variant in variants}
     rows = []
     for variant, own in searches.items():
         row = {"study": trials["study"].iloc[0], "task": trials["task"].iloc[0], "variant": variant}
-        row |= {"select": select, "adjust": adjust} | _described(trials[trials["variant"] == variant], own)
-        against = baseline if variant != BASELINE else None
-        rows.append(row | _divergence(own, against, paired) | _contrast(own, against, paired))
+        row |= {"select": select, "adjust": adjust, "baseline": baseline, "fraction": fraction}
+        row |= _described(trials[trials["variant"] == variant], own)
+        against = searches.get(baseline) if variant != baseline else None
+        row |= _divergence(own, against, paired) | _contrast(own, against, paired)
+        rows.append(row | {"test": _test(against, row, baseline, fraction)})
     table = pd.DataFrame(rows)
-    is_baseline = table["variant"] == BASELINE
+    is_baseline = table["variant"] == baseline
     table.loc[is_baseline, "difference"] = 0.0
     table["test"] = table["test"].where(~is_baseline, "baseline")
     for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
@@ -306,7 +321,7 @@ def _contrast(own: _Search, against: _Search | None, paired: bool) -> dict[str, 
     ):
         row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
     row["p_as_paper"] = stats.welch(own.best.scores, against.best.scores) if against else stats.NAN
-    return row | {"test": _test(against, difference)}
+    return row
 
 
 def _sides(a: _Search, b: _Search, paired: bool) -> tuple[Best, Best]:
@@ -314,15 +329,15 @@ def _sides(a: _Search, b: _Search, paired: bool) -> tuple[Best, Best]:
     return (a.with_partner(b).best, b.with_partner(a).best) if paired else (a.best, b.best)
 
 
-def _test(against: _Search | None, difference: Estimate) -> str:
+def _test(against: _Search | None, row: dict[str, Any], baseline: str, fraction: float) -> str:
     if against is None:
-        return f"not tested: no {BASELINE}"
-    needed = best_fraction.min_trials(FRACTION)
-    if difference.n < needed:
+        return f"not tested: no {baseline}"
+    needed = best_fraction.min_trials(fraction)
+    if row["n_compared"] < needed:
         return f"not tested: needs {needed} trials"
-    if np.isnan(difference.error):
+    if np.isnan(row["difference_se"]):
         return "not tested: too few finished"
-    return "tested" if difference.error > 0 else "not tested: no spread"
+    return "tested" if row["difference_se"] > 0 else "not tested: no spread"
 
 
 def contrast_of(row: Any) -> Estimate:
@@ -331,16 +346,21 @@ def contrast_of(row: Any) -> Estimate:
 
 
 def _more_trials(table: pd.DataFrame) -> list[float]:
-    tests = max(1, int((table["test"] == "tested").sum()))
-    needed = best_fraction.min_trials(FRACTION)
+    alpha = alpha_of(table)
+    needed = best_fraction.min_trials(table["fraction"].iloc[0])
     found = []
     for _, row in table.iterrows():
         if row["test"] == "tested" and not row["significant"]:
-            found.append(best_fraction.more_to_show(contrast_of(row), 0.0, ALPHA / (2 * tests)))
+            found.append(best_fraction.more_to_show(contrast_of(row), 0.0, alpha))
         else:
             few = row["test"] == f"not tested: needs {needed} trials"
             found.append(float(needed - row["n_compared"]) if few else stats.NAN)
     return found
+
+
+def alpha_of(table: pd.DataFrame) -> float:
+    """Of one side of each of the tests that were made, so that all of them together err in 5 % of studies."""
+    return ALPHA / (2 * max(1, int((table["test"] == "tested").sum())))
 
 
 def ranks(n_variants: int, differences: Sequence[Estimate]) -> tuple[stats.Floats, stats.Floats]:

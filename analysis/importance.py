@@ -4,7 +4,7 @@ A forest that predicts unseen trials no better than their mean knows nothing of 
 offered from one; `Importance.needs` says what is missing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -58,21 +58,25 @@ class Importance:
         found = self._fitted(score, variant, "cutoff")
         return found if isinstance(found, str) else ""
 
-    def over(self, by: fanova.By) -> "fanova.Fanova | None":
+    def over(self, by: fanova.By, score: fanova.Score = "test_score") -> "fanova.Fanova | None":
         """Over the settings and the architecture, all variants together; None if `why_over` says why."""
-        found = self._over(by)
+        found = self._over(by, score)
         return found if isinstance(found, fanova.Fanova) else None
 
-    def why_over(self, by: fanova.By) -> str:
+    def why_over(self, by: fanova.By, score: fanova.Score = "test_score") -> str:
         """What keeps `over` from it, and what it needs; empty if nothing does."""
-        found = self._over(by)
+        found = self._over(by, score)
         return found if isinstance(found, str) else ""
 
     @cached_property
     def marginals(self) -> pd.DataFrame:
+        """`marginals_of` the test score and the training time."""
+        return self.marginals_of(*SCORES)
+
+    def marginals_of(self, *scores: fanova.Score) -> pd.DataFrame:
         """One row a score, variant, dimension and point: score, variant, dimension, value, mean, sd (over trees)."""
         frames = []
-        for score, variant, fitted in self._sound():
+        for score, variant, fitted in self._sound(scores):
             for name in fitted.dimensions:
                 curve = fitted.marginal(name).rename(columns={name: "value"}).astype({"value": object})
                 frames.append(curve.assign(score=score, variant=variant, dimension=name))
@@ -80,6 +84,10 @@ class Importance:
 
     @cached_property
     def shares(self) -> pd.DataFrame:
+        """`shares_of` the test score and the training time."""
+        return self.shares_of(*SCORES)
+
+    def shares_of(self, *scores: fanova.Score) -> pd.DataFrame:
         """One row a score, variant and set of dimensions.
 
         score, variant, n, r2, dimensions (``a x b``), order (1, 2; 3 for all higher ones together), mean, sd (over the
@@ -89,7 +97,7 @@ class Importance:
         of the variance of the scores that no setting explains, the same for all rows of a variant.
         """
         frames = []
-        for score, variant, fitted in self._sound():
+        for score, variant, fitted in self._sound(scores):
             noise, error = fitted.noise()
             own = fitted.shares().assign(score=score, variant=variant, n=fitted.n, r2=fitted.r2)
             own = own.assign(debiased_finished=np.nan, se_finished=np.nan, noise=noise, noise_se=error)
@@ -103,22 +111,32 @@ class Importance:
 
     @cached_property
     def architecture(self) -> pd.DataFrame:
+        """`architecture_of` the test score."""
+        return self.architecture_of("test_score")
+
+    def architecture_of(self, score: fanova.Score) -> pd.DataFrame:
         """One row a choice of architecture dimensions (``variant`` or ``toggles``) and set of dimensions: by, n, r2,
-        dimensions, order, mean, sd, debiased, se of its share of the variance of the test score over all variants."""
-        frames = [fitted.shares().assign(by=by, n=fitted.n, r2=fitted.r2) for by in BY if (fitted := self.over(by))]
+        dimensions, order, mean, sd, debiased, se of its share of the variance of a score over all variants."""
+        frames = [
+            fitted.shares().assign(by=by, n=fitted.n, r2=fitted.r2) for by in BY if (fitted := self.over(by, score))
+        ]
         return _stack(frames, ["by", "n", "r2", "dimensions", "order", "mean", "sd", "debiased", "se"])
 
     @cached_property
     def surface(self) -> pd.DataFrame:
         """The lr x hidden_size surface of the reference variant, one row a grid point: lr, hidden_size, mean, sd (the
         total marginal), interaction, interaction_sd. Empty unless both are dimensions."""
+        return self.surface_of(*PAIR)
+
+    def surface_of(self, name_a: str, name_b: str, points: int = 32) -> pd.DataFrame:
+        """The same of any two settings, by their names."""
         fitted = self.fit("test_score", self.reference)
-        if fitted is None or not set(PAIR) <= set(fitted.dimensions):
-            return pd.DataFrame(columns=[*PAIR, "mean", "sd", "interaction", "interaction_sd"])
-        total = fitted.marginal(*PAIR, points=32)
-        alone = fitted.interaction(*PAIR, points=32)
+        if fitted is None or not {name_a, name_b} <= set(fitted.dimensions):
+            return pd.DataFrame(columns=[name_a, name_b, "mean", "sd", "interaction", "interaction_sd"])
+        total = fitted.marginal(name_a, name_b, points=points)
+        alone = fitted.interaction(name_a, name_b, points=points)
         alone = alone.rename(columns={"mean": "interaction", "sd": "interaction_sd"})
-        return total.merge(alone, on=list(PAIR))
+        return total.merge(alone, on=[name_a, name_b])
 
     @cached_property
     def ped_anova(self) -> pd.DataFrame:
@@ -179,8 +197,8 @@ class Importance:
         found |= {"ped_anova": unpicked, "ablation": paths, "tunability": paths}
         return {panel: text for panel, text in found.items() if text}
 
-    def _sound(self) -> "Iterator[tuple[fanova.Score, str, fanova.Fanova]]":
-        for score in SCORES:
+    def _sound(self, scores: Sequence[fanova.Score]) -> "Iterator[tuple[fanova.Score, str, fanova.Fanova]]":
+        for score in scores:
             for variant in self.variants:
                 if fitted := self.fit(score, variant):
                     yield score, variant, fitted
@@ -192,18 +210,18 @@ class Importance:
             self._fits[key] = _attempt(trials, self.plan, score=score, diverged=diverged)
         return self._fits[key]
 
-    def _over(self, by: fanova.By) -> "fanova.Fanova | str":
-        if (by,) not in self._fits:
+    def _over(self, by: fanova.By, score: fanova.Score) -> "fanova.Fanova | str":
+        if (by, score) not in self._fits:
             few = self.trials[self.trials["status"].isin(["finished", "diverged"])].groupby("variant", observed=True)
             counts = few.size().reindex(self.variants, fill_value=0)
             if counts.min() < MIN_EACH:
                 text = (
                     f"{counts.min()} trials of {counts.idxmin()} have ended: needs at least {MIN_EACH} of each variant."
                 )
-                self._fits[by,] = text
+                self._fits[by, score] = text
             else:
-                self._fits[by,] = _attempt(self.trials, self.plan, score="test_score", by=by)
-        return self._fits[by,]
+                self._fits[by, score] = _attempt(self.trials, self.plan, score=score, by=by)
+        return self._fits[by, score]
 
     @cached_property
     def _best_settings(self) -> dict[str, dict[str, Any]]:
@@ -266,7 +284,7 @@ def between(one: Importance, other: Importance) -> pd.DataFrame:
     return found[columns].reset_index(drop=True)
 
 
-_WORDS = {"test_score": "test score", "train_seconds": "training time"}
+_WORDS = {"test_score": "test score", "train_seconds": "training time", "diverged": "divergence"}
 
 
 def _attempt(trials: pd.DataFrame, plan: Plan, **options: Any) -> "fanova.Fanova | str":

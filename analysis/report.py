@@ -3,13 +3,11 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
 import pandas as pd
 import yaml
 from rich.console import Console
@@ -30,6 +28,7 @@ from analysis.compare import (
 )
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
+from analysis.commands import with_commands
 from analysis.part import Part
 from search import files, repeat
 from search.composition import Composed, Composer
@@ -80,7 +79,7 @@ def report(
     table = compare(frame, select, adjust)
     every = _parts(frame, table, plans)
     contents = page.Contents()
-    listed = _with_commands(frame, plans)
+    listed = with_commands(frame, plans)
     contents.frame("trials", listed)
     note("learning curves")
     curves = load_curves(study, runs, storage, frame[best_trials(frame, select)])
@@ -144,25 +143,6 @@ def main(composed: Composed, composer: Composer) -> int:
         folder = report(**chosen, note=lambda text: print(f"report: {text}", file=sys.stderr, flush=True))
     print(folder / "index.html")
     return 0
-
-
-def _with_commands(frame: pd.DataFrame, plans: dict[str, Plan]) -> pd.DataFrame:
-    """All trials, with a column ``command`` that repeats each; missing where a trial has no settings."""
-
-    def command(row: Mapping[Any, Any]) -> str | None:
-        own = {key: value for key, value in row.items() if value is not pd.NA and value == value}
-        plan = plans[row["study"]]
-        known = row["variant"] in plan.variants and row["task"] == plan.task["name"]
-        if not known or not {*plan.space, "seed", "engine"} <= own.keys():
-            return None
-        try:
-            return masked(repeat.train(plan, row["variant"], own))
-        except KeyError:  # code of the user's own would tell, which a report does not run
-            return None
-
-    errors = frame["error"].map(masked, na_action="ignore")
-    commands = pd.Series([command(row) for row in frame.to_dict("records")], frame.index, dtype="str")
-    return frame.assign(error=errors, command=commands)
 
 
 def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan]) -> list[Part]:

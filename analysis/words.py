@@ -67,7 +67,7 @@ def compared(every: Sequence[Part]) -> list[str]:
         text = f"{part.title}: the best 10 % of {first['variant']} have the {lowest}"
         if len(ranked) > 1:
             text += f"; those of {last['variant']} the highest, {last['best_mean']:.3f}"
-        texts.append(f"{text}. {_against_baseline(part.table)}")
+        texts.append(f"{text}. {against_baseline(part.table)}")
     return texts
 
 
@@ -216,17 +216,19 @@ def _tests(table: pd.DataFrame) -> str:
     return " ".join(sentences) or f"There is nothing to test {BASELINE} against."
 
 
-def _against_baseline(rows: pd.DataFrame) -> str:
+def against_baseline(rows: pd.DataFrame) -> str:
+    """Which variants differ from the baseline; of the rows of `compare` of one study and task."""
+    baseline = rows["baseline"].iloc[0]
     tested = rows[rows["test"] == "tested"]
     if tested.empty:
-        return f"No variant could be tested against {BASELINE}."
+        return f"No variant could be tested against {baseline}."
     groups = {
         "significantly worse": tested[tested["significant"] & (tested["difference"] > 0)],
         "significantly better": tested[tested["significant"] & (tested["difference"] < 0)],
         "not significantly different": tested[~tested["significant"]],
     }
     parts = [f"{name}: {', '.join(group['variant'])}" for name, group in groups.items() if len(group)]
-    return f"Against {BASELINE}, {'; '.join(parts)}."
+    return f"Against {baseline}, {'; '.join(parts)}."
 
 
 def _duration(seconds: float) -> str:

@@ -25,6 +25,7 @@ COMMANDS = {
     "train": ("search.commands:train", "train one trial and print its result as JSON"),
     "status": ("search.status:main", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
+    "dashboard": ("analysis.dashboard.command:main", "the same page, live, as a study is being trained"),
     "bench": ("search.commands:bench", "measure the engines on this machine"),
     "data": ("search.commands:data", "prepare the data of a task"),
 }
@@ -125,7 +126,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items())
+    commands = "\n".join(f"  {name:9} {text}" for name, (_, text) in COMMANDS.items())
     parser = _Parser(
         prog="odyssey",
         usage="odyssey COMMAND [key=value ...] [--config-dir FOLDER] [--cfg job]",
