@@ -14,7 +14,9 @@ def with_commands(frame: pd.DataFrame, plans: Mapping[str, Plan]) -> pd.DataFram
     """All trials, without passwords, with a column ``command`` that repeats each; missing where a trial has no
     settings."""
     errors = frame["error"].map(masked, na_action="ignore")
-    commands = pd.Series([command(row, plans[row["study"]]) for row in frame.to_dict("records")], frame.index, dtype="str")
+    commands = pd.Series(
+        [command(row, plans[row["study"]]) for row in frame.to_dict("records")], frame.index, dtype="str"
+    )
     return frame.assign(error=errors, command=commands)
 
 

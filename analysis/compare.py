@@ -23,7 +23,19 @@ BASELINE = "vanilla"
 FRACTION = 0.1
 ALPHA = 0.05
 COLUMNS = (
-    *("study", "task", "variant", "select", "adjust", "baseline", "fraction", "n_planned", "n_finished", "n_diverged", "n_failed"),
+    *(
+        "study",
+        "task",
+        "variant",
+        "select",
+        "adjust",
+        "baseline",
+        "fraction",
+        "n_planned",
+        "n_finished",
+        "n_diverged",
+        "n_failed",
+    ),
     *("n_unfinished", "divergence", "divergence_low", "divergence_high", "p_divergence", "n_best", "best_test_score"),
     *("best_mean", "best_sd", "best_se", "rank", "rank_low", "rank_high", "p_first", "design", "n_compared"),
     *("difference", "difference_low", "difference_high", "difference_se", "difference_df", "equivalent_within"),
@@ -235,9 +247,7 @@ class _Search:
 NONE = _Search(np.empty(0, np.intp), np.empty(0), np.empty(0))
 
 
-def _compare_task(
-    trials: pd.DataFrame, select: Select, adjust: Adjust, baseline: str, fraction: float
-) -> pd.DataFrame:
+def _compare_task(trials: pd.DataFrame, select: Select, adjust: Adjust, baseline: str, fraction: float) -> pd.DataFrame:
     variants, paired = variants_of(trials), is_paired(trials)
     searches = {variant: _Search.of(trials[trials["variant"] == variant], select, fraction) for variant in variants}
     rows = []

@@ -188,9 +188,7 @@ def find_all(study: Studies, runs: str | Path = "runs") -> list[tuple[Path, Plan
     return list(found.values())
 
 
-def rows(
-    study: str, task: str, variant: str, planned: range, trials: Iterable[Record]
-) -> Iterator[dict[str, Any]]:
+def rows(study: str, task: str, variant: str, planned: range, trials: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """The rows of `load` of one task and variant, of trials that are `planned` or in the storage, by number; what is
     missing of one is not in its row."""
     found = {trial.number: trial for trial in trials}

@@ -1,20 +1,17 @@
-"""The report of a study: every figure and table, the findings judged, and one self-contained page."""
+"""The report of a study: every figure and table, the findings judged, and the page with its data inside."""
 
 import re
-import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
+
 import pandas as pd
-import yaml
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, importance_figures, page, summaries, tables, words
+from analysis import figures, importance_figures, summaries, tables, words
 from analysis import findings as judging
+from analysis.commands import with_commands
 from analysis.compare import (
     ADJUSTMENTS,
     ALPHA,
@@ -24,18 +21,20 @@ from analysis.compare import (
     compare,
     compare_studies,
     parts,
-    sampled,
 )
+from analysis.dashboard.digest import Ready, digest
+from analysis.dashboard.page import at_rest
+from analysis.dashboard.source import Source
+from analysis.dashboard.views import Views
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
-from analysis.commands import with_commands
 from analysis.part import Part
-from search import files, repeat
+from analysis.report_files import Contents
+from search import files
 from search.composition import Composed, Composer
-from search.errors import UserError, expect, masked
+from search.errors import UserError, expect
 from search.study import Plan
 
-ANALYSED_WITH = ("odyssey", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
 Note = Callable[[str], None]
 
 
@@ -50,9 +49,9 @@ def report(
 ) -> Path:
     """Writes the report of a study, finished or not, into its folder ``report/`` and returns that folder.
 
-    ``index.html`` holds everything and needs no other file. Beside it stand every figure as ``.png``, ``.pdf`` and
-    ``.svg`` with the numbers it draws as ``.csv``, every table as ``.csv``, ``.md`` and ``.tex``, all trials with the
-    commands that repeat them as ``trials.csv``, and ``captions.md``.
+    ``index.html`` is the page of `analysis.dashboard`, with its data inside, and needs no other file. Beside it stand
+    figures for print as ``.png``, ``.pdf`` and ``.svg`` with the numbers they draw as ``.csv``, tables as ``.csv``,
+    ``.md`` and ``.tex``, all trials with the commands that repeat them as ``trials.csv``, and ``captions.md``.
     The report of several studies has all that of each, compares them, and is written to ``runs/A,B/report/``.
 
     Args:
@@ -78,7 +77,7 @@ def report(
     note("comparison of the variants")
     table = compare(frame, select, adjust)
     every = _parts(frame, table, plans)
-    contents = page.Contents()
+    contents = Contents()
     listed = with_commands(frame, plans)
     contents.frame("trials", listed)
     note("learning curves")
@@ -92,37 +91,23 @@ def report(
     note("findings")
     verdicts = _judged(published, every)
     tasks = list(dict.fromkeys(part.task for part in every))
-    found = contents.table(tables.judged(verdicts, "findings", "Findings", words.judging_note(every), tasks))
+    contents.table(tables.judged(verdicts, "findings", "Findings", words.judging_note(every), tasks))
     contents.frame("findings", verdicts)
     note("tables")
-    shown: dict[str, list[tables.Table]] = {"importance": [], "tables": _between(contents, frame, select)}
-    shown["importance"] += _importance_between(contents, every)
+    _between(contents, frame, select)
+    _importance_between(contents, every)
     for part in every:
-        shown["tables"] += _compared(contents, part)
-        shown["importance"] += _shares(contents, part)
-        shown["tables"].append(_trials(part, listed, select))
+        _compared(contents, part)
+        _shares(contents, part)
     contents.end(note)
-    command = {"study": ",".join(plans), "runs": runs, "select": select, "adjust": adjust}
-    command |= {} if findings is None else {"findings": findings}
-    contents.files["index.html"] = page.render(  # last, as it stands for the rest
-        contents,
-        title=", ".join(plans),
-        dates=[words.when(frame), f"Report made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."],
-        sentences=[" ".join(words.compared(every)), words.verdicts(verdicts, tasks), words.done(frame, every)],
-        architecture=words.architecture(every),
-        needs=words.needs(every),
-        found=found,
-        verdicts=list(verdicts["verdict"]),
-        shown=shown,
-        failures=words.failures(frame),
-        provenance=words.provenance(frame),
-        analysed={name: metadata.version(name) for name in ANALYSED_WITH},
-        commands=[
-            *(masked(repeat.sweep(plan)) for plan in plans.values()),
-            masked(shlex.join(["odyssey", "report", *(f"{key}={value}" for key, value in command.items())])),
-        ],
-        plans={name: masked(_yaml(plan)) for name, plan in plans.items()},
-    )
+    note("page")
+    digests = Ready({f"{part.study}/{part.task}": digest(part, published) for part in every})
+    source = Source(study, runs, storage)
+    try:
+        usual = {"select": select, "adjust": adjust}
+        contents.files["index.html"] = at_rest(Views(source, digests, live=False, usual=usual)).encode()
+    finally:
+        source.close()
     folder = (studies[0][0] if len(studies) == 1 else Path(runs) / ",".join(plans)) / "report"
     try:
         for name, content in contents.files.items():
@@ -173,15 +158,15 @@ def _judged(published: list[judging.Finding], every: list[Part]) -> pd.DataFrame
     return pd.concat(frames, ignore_index=True)
 
 
-def _draw_boxes(contents: page.Contents, frame: pd.DataFrame, table: pd.DataFrame, every: list[Part]) -> None:
+def _draw_boxes(contents: Contents, frame: pd.DataFrame, table: pd.DataFrame, every: list[Part]) -> None:
     drawn = summaries.boxes(frame, table)
     if drawn["n"].any():
         labels = {part.task: f"test {part.label}" for part in every}
         text = f"{words.boxes(table, drawn)} {words.means(table)}"
-        contents.figure("boxes", "Test scores by variant", text, drawn, figures.draw_boxes(drawn, labels), "lead")
+        contents.figure("boxes", "Test scores by variant", text, drawn, figures.draw_boxes(drawn, labels))
 
 
-def _draw_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: Select) -> None:
+def _draw_part(contents: Contents, part: Part, curves: pd.DataFrame, select: Select) -> None:
     """The figures of the trials of one task of one study, as far as there is something to draw."""
     label, where, n = f"test {part.label}", part.title, part.name
     reference = part.importance.reference
@@ -195,13 +180,13 @@ def _draw_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select
         text += f"Bands: 95 % jackknife intervals, up to half of the trials. From {finished} finished and {diverged} "
         text += "diverged trials, the latter counted as the worst finished one of their variant."
         figure = figures.draw_expected(expected, label, reference)
-        contents.figure(f"expected_{n}", f"{where}: expected best score", text, expected, figure, "figures")
+        contents.figure(f"expected_{n}", f"{where}: expected best score", text, expected, figure)
     best = summaries.best_curves(part.trials, curves, select)
     if len(best):
         text = f"Validation score by epoch of the best 10 % of trials {picked}: the best in colour with a dot at its "
         text += f"best epoch, the others in grey, and the best of {reference} dashed."
         figure = figures.draw_curves(best, part.label, reference)
-        contents.figure(f"curves_{n}", f"{where}: learning curves", text, best, figure, "figures")
+        contents.figure(f"curves_{n}", f"{where}: learning curves", text, best, figure)
     costs = {"n_parameters": ("parameters", "parameters"), "train_seconds": ("time", "training time")}
     for cost, (short, word) in costs.items():
         points = summaries.trade_off(part.trials, cost)
@@ -209,10 +194,10 @@ def _draw_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select
             text = f"Test score against {word} of the {len(points)} finished trials. Line: Pareto front over all "
             text += "variants; no trial is better at no higher cost than one on it."
             figure = figures.draw_trade_off(points, cost, label, reference)
-            contents.figure(f"{short}_{n}", f"{where}: score against {word}", text, points, figure, "figures")
+            contents.figure(f"{short}_{n}", f"{where}: score against {word}", text, points, figure)
 
 
-def _draw_importance(contents: page.Contents, part: Part, note: Note) -> None:
+def _draw_importance(contents: Contents, part: Part, note: Note) -> None:
     """The figures of functional ANOVA of one task of one study, as far as there is something to draw."""
     label, where, n = f"test {part.label}", part.title, part.name
     fitted, reference, space, why = part.importance, part.importance.reference, part.plan.space, words.FANOVA
@@ -223,7 +208,7 @@ def _draw_importance(contents: page.Contents, part: Part, note: Note) -> None:
         text += f"deviations over the trees are in the table. {words.fits(fitted, fitted.variants)}"
         figure = importance_figures.draw_shares(fitted.shares)
         title = f"{where}: shares of the variance"
-        contents.figure(f"shares_{n}", title, text, fitted.shares, figure, "importance")
+        contents.figure(f"shares_{n}", title, text, fitted.shares, figure)
     marginals = fitted.marginals
     for name, rows, what in (
         (f"marginals_{n}", marginals[marginals["variant"] == reference], reference),
@@ -233,32 +218,32 @@ def _draw_importance(contents: page.Contents, part: Part, note: Note) -> None:
             text = f"{why}Predicted test score and training time of {what} against each setting, averaged over all "
             text += f"others. Bands: one standard deviation over the trees. {words.fits(fitted, rows['variant'])}"
             figure = importance_figures.draw_marginals(rows, space, label, reference)
-            contents.figure(name, f"{where}: marginals, {what}", text, rows, figure, "importance")
+            contents.figure(name, f"{where}: marginals, {what}", text, rows, figure)
     if len(fitted.architecture):
         text = f"{why}Largest shares of the variance of the test score over all variants, with one standard deviation "
         text += f"over the trees. Filled: single dimensions; open: interactions. {words.fits_over(fitted)}"
         figure = importance_figures.draw_architecture(fitted.architecture)
         title = f"{where}: architecture and settings"
-        contents.figure(f"architecture_{n}", title, text, fitted.architecture, figure, "importance")
+        contents.figure(f"architecture_{n}", title, text, fitted.architecture, figure)
     if len(fitted.surface):
         text = f"{why}Test score of {reference} over lr and hidden_size: the total marginal, and what the interaction "
         text += f"adds to the two main effects. {words.fits(fitted, [reference])}"
         figure = importance_figures.draw_surface(fitted.surface, space, label)
         title = f"{where}: lr and hidden_size, {reference}"
-        contents.figure(f"surface_{n}", title, text, fitted.surface, figure, "importance")
+        contents.figure(f"surface_{n}", title, text, fitted.surface, figure)
 
 
-def _between(contents: page.Contents, frame: pd.DataFrame, select: Select) -> list[tables.Table]:
+def _between(contents: Contents, frame: pd.DataFrame, select: Select) -> None:
     """The comparison of studies with each other, if there are several."""
     if frame["study"].nunique() < 2:
-        return []
+        return
     between = compare_studies(frame, select)
     contents.frame("studies", between)
     note = f"Means of the best 10 % by {words.PICKED[select]}. p: Bonferroni for the tests on a task."
-    return [contents.table(tables.between_studies(between, "studies", "Between studies", note))]
+    contents.table(tables.between_studies(between, "studies", "Between studies", note))
 
 
-def _importance_between(contents: page.Contents, every: list[Part]) -> list[tables.Table]:
+def _importance_between(contents: Contents, every: list[Part]) -> None:
     """How much the settings matter in each study against the first of the same task, if there are several."""
     frames = []
     for place, part in enumerate(every):
@@ -268,15 +253,15 @@ def _importance_between(contents: page.Contents, every: list[Part]) -> list[tabl
             frames.append(found.assign(task=part.task, study=part.study, against_study=earlier[0].study))
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"share": []})
     if not len(table):
-        return []
+        return
     contents.frame("importance_between", table)
     note = f"{words.DEBIASED} In brackets the standard error. Of the test score; a dash where a study does not sample "
     note += "the setting. Differences with a 95 % interval, as of independent studies, in percent of the variance."
     title = "Between studies: shares of the variance"
-    return [contents.table(tables.between_shares(table, "importance_between", title, note))]
+    contents.table(tables.between_shares(table, "importance_between", title, note))
 
 
-def _compared(contents: page.Contents, part: Part) -> list[tables.Table]:
+def _compared(contents: Contents, part: Part) -> None:
     """The comparison of the variants, and the best trial of each."""
     name, select, adjust = part.name, part.table["select"].iloc[0], part.table["adjust"].iloc[0]
     contents.frame(f"comparison_{name}", part.table)
@@ -291,10 +276,11 @@ def _compared(contents: page.Contents, part: Part) -> list[tables.Table]:
     made.append(tables.settings(part.table, f"settings_{name}", f"{part.title}: best settings", note))
     columns = ["variant", "trial", "best_test_score", *tables.sampled_of(part.table)]
     contents.frame(f"settings_{name}", part.table[columns])
-    return [contents.table(table) for table in made]
+    for each in made:
+        contents.table(each)
 
 
-def _shares(contents: page.Contents, part: Part) -> list[tables.Table]:
+def _shares(contents: Contents, part: Part) -> None:
     """The shares of the variance: of each variant, and over all."""
     fitted, name, made = part.importance, part.name, []
     if len(fitted.shares):
@@ -332,18 +318,5 @@ def _shares(contents: page.Contents, part: Part) -> list[tables.Table]:
         title = f"{part.title}: tunability"
         made.append(tables.of_columns(fitted.tunability, tables.TUNABILITY, f"tunability_{name}", title, note))
         contents.frame(f"tunability_{name}", fitted.tunability)
-    return [contents.table(table) for table in made]
-
-
-def _trials(part: Part, listed: pd.DataFrame, select: Select) -> tables.Table:
-    """The trials worth a look: the best of each variant, best first, and those that diverged or failed."""
-    own = listed.loc[part.trials.index]
-    best = own[best_trials(own, select)].sort_values(["variant", f"{select}_score"], kind="stable")
-    ended_otherwise = own[own["status"].isin(["diverged", "failed"])]
-    chosen = pd.concat([best, ended_otherwise])
-    note = f"The best 10 % by {words.PICKED[select]}, then those that diverged or failed. All others are in trials.csv."
-    return tables.trials(chosen, sampled(chosen), f"trials_{part.name}", f"{part.title}: trials", note)
-
-
-def _yaml(plan: Plan) -> str:
-    return yaml.safe_dump(asdict(plan), sort_keys=False, allow_unicode=True)
+    for each in made:
+        contents.table(each)

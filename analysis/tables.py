@@ -126,9 +126,7 @@ COMPARISON_MORE = {
         "there are none.",
     ),
     "divergence": Column("divergence", "rate [95 %]", fixed(2), interval=True),
-    "p_divergence": Column(
-        "divergence", "p, adjusted", p_value, "Divergence is tested against {baseline}'s, exactly."
-    ),
+    "p_divergence": Column("divergence", "p, adjusted", p_value, "Divergence is tested against {baseline}'s, exactly."),
     "train_seconds": Column("cost", "train seconds", fixed(1), "Train seconds: mean over the finished trials."),
 }
 
@@ -303,22 +301,6 @@ def judged(table: pd.DataFrame, name: str, title: str, note: str, tasks: Sequenc
     ]
     titles = [*(["study"] if with_study else []), "finding", "task", "verdict", "statement", "evidence", "more trials"]
     return Table(name, title, [("", heading) for heading in titles], rows, note)
-
-
-def trials(table: pd.DataFrame, settings: Sequence[str], name: str, title: str, note: str) -> Table:
-    """Trials one by one.
-
-    Args:
-        table: rows of `analysis.load`, with a column ``command``.
-        settings: columns of what was sampled.
-    """
-    columns: dict[str, tuple[str, Write]] = {"variant": ("variant", str), "trial": ("trial", fixed(0))}
-    columns |= {"status": ("status", str), "valid_score": ("validation", fixed(3)), "test_score": ("test", fixed(3))}
-    columns |= {"best_epoch": ("best epoch", fixed(0)), "epochs": ("epochs", fixed(0))}
-    columns |= {setting: (setting, _setting(setting)) for setting in settings if table[setting].notna().any()}
-    columns |= {"command": ("command", str)}
-    rows = [[or_absent(row[key], write) for key, (_, write) in columns.items()] for row in table.to_dict("records")]
-    return Table(name, title, [("", heading) for heading, _ in columns.values()], rows, note)
 
 
 def between_studies(table: pd.DataFrame, name: str, title: str, note: str) -> Table:

@@ -55,7 +55,7 @@ class News:
         counts = select(TRIALS.c.state, func.count()).join(STUDIES, STUDIES.c.study_id == TRIALS.c.study_id)
         with self._study.engine.connect() as db:
             last = self._last
-            for row in db.execute(query.where(_ID > self._last, self._begins).order_by(_ID)):
+            for row in db.execute(query.where(self._last < _ID, self._begins).order_by(_ID)):
                 last = row[0]
                 if row.state in ENDED:
                     _, attributes = ended.setdefault(_key(row.study_name, row.number), (row, {}))

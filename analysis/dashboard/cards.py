@@ -10,7 +10,7 @@ from search.expression import Graph
 from search.study import Plan
 
 _SIGNS = {"add": "+", "sub": "\N{MINUS SIGN}", "mul": "\N{CIRCLED DOT OPERATOR}", "div": "/"}
-_NAMES = {"sigmoid": "σ", "neg": "\N{MINUS SIGN}"}
+_NAMES = {"sigmoid": "\N{GREEK SMALL LETTER SIGMA}", "neg": "\N{MINUS SIGN}"}
 _STRENGTH = {"add": 1, "sub": 1, "mul": 2, "div": 2}
 
 
@@ -26,7 +26,9 @@ def cards(plan: Plan) -> list[dict[str, Any]]:
         card["definition"] = [f"{key}: {masked(str(value))}" for key, value in definition.items()]
         card |= {"equations": [], "parameters": [], "note": ""}
         if cells.is_own(definition):
-            card["note"] = "A cell of the study's own. Its equations are in a module that reading the study does not run."
+            card["note"] = (
+                "A cell of the study's own. Its equations are in a module that reading the study does not run."
+            )
         else:
             try:
                 cell = cells.define(definition)

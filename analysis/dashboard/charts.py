@@ -16,7 +16,11 @@ DASHED = {"type": "rule", "color": GREY, "strokeDash": [4, 3]}
 
 
 def boxes(
-    trials: pd.DataFrame, table: pd.DataFrame, label: str, panel: Literal["all", "best"], drawn: pd.DataFrame | None = None
+    trials: pd.DataFrame,
+    table: pd.DataFrame,
+    label: str,
+    panel: Literal["all", "best"],
+    drawn: pd.DataFrame | None = None,
 ) -> Figure:
     """Box plots of the test score with every trial as a point.
 
@@ -86,7 +90,7 @@ def differences(table: pd.DataFrame, label: str) -> Figure:
     domain = margin(np.nanmin(ends), np.nanmax(ends), 0.08)
     title = f"difference from {baseline}: {label}"
     y = text("variant", sort=drawn["variant"].astype(str).tolist(), axis={"ticks": False})
-    says = {"type": "text", "align": "right", "fontSize": 10, "color": GREY, "dy": -9}
+    says = {"type": "text", "align": "right", "fontSize": 10, "color": GREY, "dy": -11}
     point = {"type": "point", "filled": True, "size": 60, "opacity": 1}
     low, high = number("low", title, domain=domain), {"field": "high"}
     layers = [
@@ -99,7 +103,7 @@ def differences(table: pd.DataFrame, label: str) -> Figure:
     caption += f"intervals, of {design} trials; to the right is worse. p: two-sided, adjusted after {adjust.title()}. "
     caption += f"Blue: p < {ALPHA}. A variant without an interval was not tested, and is not shown to be equal."
     data = {"differences": drawn, "zero": pd.DataFrame({"x": [0.0]})}
-    chart = {"layer": layers, "height": {"step": 34}}
+    chart = {"layer": layers, "height": 36 * max(1, len(drawn))}
     return Figure("differences", f"Differences from {baseline}", caption, chart, data)
 
 
@@ -157,6 +161,8 @@ def trade_off(trials: pd.DataFrame, cost: str, label: str, baseline: str) -> Fig
     ]
     beyond = int((points["y"] > limit).sum())
     caption = f"Test score of {len(points)} finished trials against {what}. Line: Pareto front over all variants; no "
-    caption += "trial is better at no higher cost than one on it." + (f" {beyond} lie above the axis." if beyond else "")
+    caption += "trial is better at no higher cost than one on it." + (
+        f" {beyond} lie above the axis." if beyond else ""
+    )
     data = {"points": points[["variant", "trial", "x", "y", "front"]], "front": front}
     return Figure(short, f"Score against {what}", caption, {"layer": layers, "height": HEIGHT}, data)

@@ -25,7 +25,7 @@ def compared(trials: pd.DataFrame, table: pd.DataFrame, label: str, title: str) 
     """
     baseline, select = table[["baseline", "select"]].iloc[0]
     if not scored(trials).any():
-        return {"sentences": ["No trial has finished, so there is nothing to compare yet."], "figures": [], "tables": []}
+        return {"sentences": [words.compared(table, title, label)], "figures": [], "tables": []}
     both = summaries.boxes(trials, table)
     drawn = [charts.boxes(trials, table, label, "all", both), charts.boxes(trials, table, label, "best", both)]
     drawn += [charts.differences(table, label)] if (table["variant"] != baseline).any() else []
@@ -44,7 +44,7 @@ def compared(trials: pd.DataFrame, table: pd.DataFrame, label: str, title: str) 
     reasons = table.loc[table["test"].str.startswith("not tested"), ["variant", "test"]].groupby("test", sort=False)
     untested = [f"N{str(reason)[1:]} ({', '.join(own['variant'])})." for reason, own in reasons]
     return {
-        "sentences": [f"{title}: {words.against_baseline(table)}", *untested],
+        "sentences": [words.compared(table, title, label), *untested],
         "figures": _payloads(drawn),
         "tables": [shown(each) for each in made],
     }
@@ -86,14 +86,19 @@ def learning_curves(
     if state == "best":
         chosen, what = best, f"the best {100 * fraction:g} % by {select} score"
     else:
-        chosen, what = trials[trials["status"] == state], {"finished": "all that finished", "diverged": "that diverged"}[state]
+        chosen, what = (
+            trials[trials["status"] == state],
+            {"finished": "all that finished", "diverged": "that diverged"}[state],
+        )
     if state != "best":  # of the rest no more are drawn
         order = chosen.groupby("variant", observed=True)[f"{select}_score"].rank(method="first", na_option="bottom")
         counted = chosen.groupby("variant", observed=True).size()
         chosen = chosen[order <= curve_charts.MOST_CURVES]
-        what += f" ({', '.join(f'{variant} {n}' for variant, n in counted.items() if n > curve_charts.MOST_CURVES)} in all)" if (
-            counted > curve_charts.MOST_CURVES
-        ).any() else ""
+        what += (
+            f" ({', '.join(f'{variant} {n}' for variant, n in counted.items() if n > curve_charts.MOST_CURVES)} in all)"
+            if (counted > curve_charts.MOST_CURVES).any()
+            else ""
+        )
     ranked = summaries.ranked_curves(chosen, curves(chosen), select) if len(chosen) else None
     reference = summaries.best_curves(best, curves(best), select, 1.0) if len(best) else None
     if ranked is None or ranked.empty:
@@ -138,5 +143,3 @@ def _panels(
 
 def _payloads(drawn: Sequence[Figure]) -> list[dict[str, Any]]:
     return [figure.payload() for figure in drawn]
-
-

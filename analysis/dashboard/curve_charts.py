@@ -101,19 +101,20 @@ def stability(drawn: pd.DataFrame, baseline: str) -> Figure:
     return Figure("stability", "Stability of the ranks", caption, {**chart, "height": HEIGHT}, data)
 
 
-def trial_curve(curve: np.ndarray, best_epoch: Any, label: str) -> Figure:
+def trial_curve(curve: np.ndarray, best_epoch: Any, label: str, points: int = N_POINTS) -> Figure:
     """The learning curve of one trial.
 
     Args:
         curve: training loss and validation score by epoch, [E, 2].
         best_epoch: of the validation score; may be missing.
         label: what the score is, with its unit.
+        points: at which a long curve is drawn.
     """
     kinds = ["train_loss", "valid_score"]
     drawn = pd.DataFrame(curve, columns=kinds)
     drawn.insert(0, "epoch", np.arange(1, len(drawn) + 1))
     best = drawn[drawn["epoch"] == (-1 if pd.isna(best_epoch) else int(best_epoch))]
-    drawn = thinned(drawn.assign(all=0), "all", keep=drawn["epoch"].isin(best["epoch"])).drop(columns="all")
+    drawn = thinned(drawn.assign(all=0), "all", drawn["epoch"].isin(best["epoch"]), points).drop(columns="all")
     long = drawn.melt("epoch", var_name="what", value_name="y")
     y = number("y", label)
     colour = {**text("what", sort=kinds), "scale": {"domain": kinds, "range": [GREY, BLUE]}}
@@ -135,14 +136,14 @@ def curve_ends(drawn: pd.DataFrame) -> list[float]:
     return margin(scores.min(), min(scores.max(), q3 + 6 * (q3 - q1), begins))
 
 
-def thinned(drawn: pd.DataFrame, by: str, keep: pd.Series | None = None) -> pd.DataFrame:
-    """Of curves, each of the rows with one value in the column `by`, at most `N_POINTS` rows, denser at the beginning,
+def thinned(drawn: pd.DataFrame, by: str, keep: pd.Series | None = None, points: int = N_POINTS) -> pd.DataFrame:
+    """Of curves, each of the rows with one value in the column `by`, at most `points` rows, denser at the beginning,
     the last one among them, and those to `keep`."""
     place = drawn.groupby(by, observed=True, sort=False).cumcount()
     length = int(place.max()) + 1 if len(drawn) else 0
-    if length <= N_POINTS:
+    if length <= points:
         return drawn
-    chosen = np.unique(np.geomspace(1, length, N_POINTS).round().astype(int) - 1)
+    chosen = np.unique(np.geomspace(1, length, points).round().astype(int) - 1)
     last = ~drawn.duplicated(by, keep="last")
     kept = place.isin(chosen) | last
     return drawn[kept if keep is None else kept | keep.reindex(drawn.index, fill_value=False)]

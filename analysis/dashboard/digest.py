@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
@@ -32,7 +33,7 @@ class Digest:
         surfaces: as of `Importance.surface`, by pair of settings.
         ped_anova, ablation, tunability: as of `Importance`.
         notes: what forests left out, by score and variant.
-        needs: what is not shown, and what it would need.
+        sentences: what it comes to; what is not shown, and what it would need.
         verdicts: as of `findings.judge`, of these trials.
         judged: how they are to be read.
     """
@@ -49,7 +50,7 @@ class Digest:
     ablation: pd.DataFrame
     tunability: pd.DataFrame
     notes: Mapping[tuple[str, str], str]
-    needs: Sequence[str]
+    sentences: Sequence[str]
     verdicts: pd.DataFrame
     judged: str
 
@@ -66,25 +67,36 @@ def digest(part: Part, findings: Sequence[judging.Finding]) -> Digest:
                 notes[score, variant] = " ".join(found.notes)
             else:
                 why[score, variant] = fitted.why(score, variant) if variant else fitted.why_over("variant", score)
-    shares = [fitted.shares, fitted.shares_of("diverged")]
-    marginals = [fitted.marginals, fitted.marginals_of("diverged")]
     architecture = [fitted.architecture_of(score).assign(score=score) for score in SCORES]
     surfaces = {pair: fitted.surface_of(*pair, points=POINTS) for pair in combinations(fitted.settings, 2)}
     return Digest(
-        int(part.trials["status"].isin(["finished", "diverged"]).sum()),
-        fitted.reference,
-        fitted.settings,
-        *(_joined(frames) for frames in (shares, marginals, architecture)),
-        why,
-        {pair: surface for pair, surface in surfaces.items() if len(surface)},
-        fitted.ped_anova,
-        fitted.ablation,
-        fitted.tunability,
-        notes,
-        words.needs([part]),
-        judging.judge(findings, {part.task: judging.Evidence(part.trials, part.table, fitted)}),
-        words.judging_note([part]),
+        n=int(part.trials["status"].isin(["finished", "diverged"]).sum()),
+        reference=fitted.reference,
+        settings=fitted.settings,
+        shares=_joined([fitted.shares, fitted.shares_of("diverged")]),
+        marginals=_joined([fitted.marginals, fitted.marginals_of("diverged")]),
+        architecture=_joined(architecture),
+        why=why,
+        surfaces={pair: surface for pair, surface in surfaces.items() if len(surface)},
+        ped_anova=fitted.ped_anova,
+        ablation=fitted.ablation,
+        tunability=fitted.tunability,
+        notes=notes,
+        sentences=[*words.architecture([part]), *words.needs([part])],
+        verdicts=judging.judge(findings, {part.task: judging.Evidence(part.trials, part.table, fitted)}),
+        judged=words.judging_note([part]),
     )
+
+
+class Ready:
+    """Digests that are at hand, by part; see `analysis.dashboard.views.Digests`."""
+
+    def __init__(self, made: Mapping[str, Digest]):
+        self._made = made
+
+    def get(self, part: Any, renew: bool) -> Digest | str:
+        """The digest of a part."""
+        return self._made[part.key]
 
 
 def of_trials(trials: pd.DataFrame, plan: Plan, findings: str, label: str) -> Digest:

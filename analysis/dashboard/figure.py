@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import style
 from analysis.style import MUTED
 
 INK, BLUE, GREY, RULE, BAND = "#222222", "#0072b2", "#666666", "#b8b8b8", "#e3e3e3"
@@ -36,6 +37,7 @@ DARK = {
     "#ffffff": "#17181a",
 }
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-left", "triangle-right")
+TITLE = 32  # characters of a line of an axis title, for which there is room beside the lowest panels
 EXACT = 2**53  # beyond it JavaScript rounds whole numbers, as those of seeds
 CONFIG: Any = {
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
@@ -78,7 +80,12 @@ class Figure:
     @property
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification without data."""
-        return {**self.chart, "width": "container", "config": CONFIG}
+        return {
+            **self.chart,
+            "width": "container",
+            "autosize": {"type": "fit-x", "contains": "padding"},
+            "config": CONFIG,
+        }
 
     def payload(self) -> dict[str, Any]:
         """As JSON: name, title, caption, spec, data by name and column."""
@@ -129,7 +136,8 @@ def drawn_from(name: str, mark: str | Mapping[str, Any], **encoding: Any) -> dic
 
 def number(field: str, title: str | None = None, log: bool = False, domain: Sequence[float] = (), **more: Any) -> Any:
     """The encoding of a number; its axis ends where the data or the `domain` do."""
-    scale: dict[str, Any] = {"nice": False, "zero": False} | ({"type": "log"} if log else {})
+    title = None if title is None else style.lines(title, TITLE).split("\n")  # type: ignore[assignment]
+    scale: dict[str, Any] = {"nice": False} | ({"type": "log"} if log else {"zero": False})
     scale |= {"domain": list(domain)} if len(domain) else {}
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, **more}
 
@@ -153,11 +161,9 @@ def by_variant(variants: Sequence[Any], baseline: str, legend: bool = True) -> t
     others = [variant for variant in names if variant != baseline]
     colours = {baseline: INK} | {v: SERIES[i % len(SERIES)] for i, v in enumerate(others)}
     shapes = {baseline: SHAPES[0]} | {v: SHAPES[(i + 1) % len(SHAPES)] for i, v in enumerate(others)}
-    own = {} if legend else {"legend": None}
-    return tuple(
-        {**text("variant", sort=names), "scale": {"domain": names, "range": [of[v] for v in names]}, **own}
-        for of in (colours, shapes)
-    )
+    own = text("variant", sort=names) | ({} if legend else {"legend": None})
+    colour, shape = ({**own, "scale": {"domain": names, "range": [of[v] for v in names]}} for of in (colours, shapes))
+    return colour, shape
 
 
 def margin(low: float, high: float, share: float = 0.05) -> list[float]:

@@ -58,7 +58,7 @@ def shares(own: pd.DataFrame, score: str, variant: str, notes: str) -> Figure:
     kind = kind if known else "of the forest, lines: one standard deviation over the trees; biased, without an error"
     caption = f"{NAMES[score].capitalize()} of {variant}: shares of the variance that settings explain, {kind}. Blue: "
     caption += f"single settings; grey: together. Functional ANOVA (Hutter et al. 2014) over a random forest. {notes}"
-    chart = {"layer": layers, "height": {"step": 24}}
+    chart = {"layer": layers, "height": 24 * len(names)}
     return Figure(f"shares_{score}", "Shares of the variance", caption, chart, {"shares": drawn})
 
 
@@ -84,9 +84,17 @@ def marginal(
         frame["x"] = values.map(str) if dimension.values else dimension.places(values)
     ends = margin((every["mean"] - every["sd"]).min(), (every["mean"] + every["sd"]).max(), 0.15)
     title = {"test_score": f"test {label}", "train_seconds": "training time [s]", "diverged": "P(diverged)"}[score]
-    x = text("x", dimension.label, dimension.values) if dimension.values else number("x", dimension.label, dimension.log)
+    x = (
+        text("x", dimension.label, dimension.values)
+        if dimension.values
+        else number("x", dimension.label, dimension.log)
+    )
     colour, _ = by_variant(variants, baseline, legend=len(variants) > 1)
-    band = {"type": "rule" if dimension.values else "area", "clip": True, **({} if dimension.values else {"opacity": 0.15})}
+    band = {
+        "type": "rule" if dimension.values else "area",
+        "clip": True,
+        **({} if dimension.values else {"opacity": 0.15}),
+    }
     line = POINT if dimension.values else {"type": "line", "strokeWidth": 2, "clip": True}
     circle = {"type": "circle", "size": 12, "opacity": 0.35, "color": GREY, "clip": True}
     behind = drawn_from("points", circle, x=x, y=number("y", title, domain=ends))
@@ -98,10 +106,15 @@ def marginal(
         drawn_from("marginal", band, x=x, y=low, y2={"field": "high"}, color=colour),
         drawn_from("marginal", line, x=x, y=mean, color=colour),
     ]
-    caption = f"{NAMES[score].capitalize()} of {', '.join(variants)} against {name}, averaged over all other settings, as "
+    caption = (
+        f"{NAMES[score].capitalize()} of {', '.join(variants)} against {name}, averaged over all other settings, as "
+    )
     caption += "a forest predicts it. Bands: one standard deviation over the trees. Points: the trials. Drag over the "
     caption += "panel to see only the trials in a range, here and in the figures beside it."
-    data = {"marginal": drawn[["variant", "x", "mean", "low", "high"]], "points": points[["variant", "trial", "x", "y"]]}
+    data = {
+        "marginal": drawn[["variant", "x", "mean", "low", "high"]],
+        "points": points[["variant", "trial", "x", "y"]],
+    }
     return Figure(f"marginal_{name}", name, caption, {"layer": layers, "height": 190}, data)
 
 
@@ -134,7 +147,9 @@ def surface(own: pd.DataFrame, pair: tuple[str, str], space: Space, label: str, 
     what = "what the interaction adds to the two main effects" if alone else "averaged over all other settings"
     caption = f"Predicted test score of {variant} over {pair[0]} and {pair[1]}, {what}."
     chart = {**drawn_from("surface", "rect", **encoding), "height": HEIGHT}
-    return Figure(f"surface_{value}", "Interaction alone" if alone else "Total marginal", caption, chart, {"surface": drawn})
+    return Figure(
+        f"surface_{value}", "Interaction alone" if alone else "Total marginal", caption, chart, {"surface": drawn}
+    )
 
 
 def ablation(own: pd.DataFrame, variant: str, reference: str, label: str) -> Figure:
@@ -164,7 +179,9 @@ def ablation(own: pd.DataFrame, variant: str, reference: str, label: str) -> Fig
     ]
     caption = f"From the best settings of {reference} to those of {variant}, one change at a time, the one that lowers "
     caption += "the predicted score most first (Fawcett and Hoos 2016). Lines: one standard deviation over the trees."
-    return Figure("ablation", f"Ablation to {variant}", caption, {"layer": layers, "height": {"step": 28}}, {"path": drawn})
+    return Figure(
+        "ablation", f"Ablation to {variant}", caption, {"layer": layers, "height": 28 * len(names)}, {"path": drawn}
+    )
 
 
 def _cells(places: np.ndarray, log: bool) -> tuple[np.ndarray, np.ndarray]:

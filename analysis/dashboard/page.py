@@ -5,7 +5,11 @@ import gzip
 import hashlib
 import html
 import json
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from analysis.dashboard.digest import SCORES
 from analysis.dashboard.views import ADJUSTS, SELECTS, SHARES, STATES, Chosen, Params, Views
 
 ASSETS = Path(__file__).parent / "assets"
+DIGITS = 6
 LONG = 60  # characters from which on what answers have in common stands in one place
 VENDOR = ("vega.js", "vega-lite.js", "vega-embed.js")
 SCRIPTS = (*VENDOR, "core.js", "figure.js", "table.js", "tabs.js", "page.js")
@@ -55,10 +60,12 @@ def at_rest(views: Views, findings: bool = True) -> str:
         views: whose digests are at hand, if they are asked for.
         findings: whether they are.
     """
-    answers = {_key(name, params): _packed(views.answer(name, params)) for name, params in _asked(views, findings)}
+    answers = dict(_answered(views, list(_asked(views, findings))))
     chunks: dict[str, int] = {}
     thrifty = {key: _shared(answer, chunks) for key, answer in answers.items()}
-    data = json.dumps({"answers": thrifty, "chunks": list(map(json.loads, chunks))}, allow_nan=False, separators=(",", ":"))
+    data = json.dumps(
+        {"answers": thrifty, "chunks": list(map(json.loads, chunks))}, allow_nan=False, separators=(",", ":")
+    )
     packed = base64.b64encode(gzip.compress(data.encode(), mtime=0)).decode()
     scripts = [asset(name).decode().replace("</script", "<\\/script") for name in SCRIPTS]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
@@ -89,7 +96,7 @@ def _asked(views: Views, findings: bool) -> Iterator[tuple[str, Params]]:
                 yield "curves", own | {"select": select, "share": share, "state": state, "baseline": part.reference}
         if findings:
             yield "findings", own
-            yield from (("importance", own | params) for params in _importances(views, part))
+            yield from (("importance", {**own, **params}) for params in _importances(views, part))
     trials = views.frame[["study", "task", "variant", "trial"]].astype(str)
     yield from (("trial", dict(row)) for row in trials.to_dict("records"))  # type: ignore[misc]
 
@@ -105,6 +112,38 @@ def _importances(views: Views, part: Chosen) -> Iterator[Params]:
     yield {"show": "tables"}
 
 
+def _answered(views: Views, asked: list[tuple[str, Params]]) -> Iterator[tuple[str, Any]]:
+    """The answers by key, computed on all cores."""
+    global _views
+    _views = views
+    processes = min(len(os.sched_getaffinity(0)), len(asked))
+    if processes < 2:
+        yield from map(_answer, asked)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _ignore_interrupt) as pool:
+        yield from pool.map(_answer, asked, chunksize=8)
+
+
+_views: Views  # inherited by the processes that compute
+
+
+def _answer(asked: tuple[str, Params]) -> tuple[str, Any]:
+    return _key(*asked), _rounded(_views.answer(*asked))
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that waits
+
+
+def _rounded(answer: Any) -> Any:
+    """With numbers of as many digits as one can see; the report's own files have all."""
+    if isinstance(answer, float):
+        return float(f"{answer:.{DIGITS}g}")
+    if isinstance(answer, Mapping):
+        return {key: _rounded(value) for key, value in answer.items()}
+    return [_rounded(value) for value in answer] if isinstance(answer, list) else answer
+
+
 def _key(name: str, params: Params) -> str:
     """What the page asks for, as `core.js` calls it."""
     return "".join([name, *(f"\n{key}={params[key]}" for key in sorted(params))])
@@ -116,7 +155,11 @@ def _shared(answer: Any, chunks: dict[str, int]) -> Any:
         found = {key: _shared(value, chunks) for key, value in answer.items()}
         return _chunk(found, chunks)
     if isinstance(answer, list):
-        found_list = [_shared(value, chunks) for value in answer] if any(isinstance(v, Mapping | list) for v in answer) else answer
+        found_list = (
+            [_shared(value, chunks) for value in answer]
+            if any(isinstance(v, Mapping | list) for v in answer)
+            else answer
+        )
         return _chunk(found_list, chunks)
     return answer
 

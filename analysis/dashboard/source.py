@@ -77,7 +77,7 @@ class Source:
             return self._frame[1]
 
     def look(self) -> int:
-        """Reads what is new; returns the version. A storage that cannot be read leaves all as it was, with `trouble`."""
+        """Reads what is new; returns the version. One that cannot be read leaves all as it was, with `trouble`."""
         with self._lock:
             try:
                 if any(self._files(one.folder, one.plan) != one.files for one in self._opened):
@@ -102,7 +102,9 @@ class Source:
                 record = one.news.trials.get((task, variant), {}).get(number)
                 waits = range(number, number + 1) if record is None else range(0)
                 (row,) = rows(study, task, variant, waits, [record] if record else [])
-                found.append({name: masked(value) if name == "error" and value else plain(value) for name, value in row.items()})
+                found.append(
+                    {name: masked(value) if name == "error" and value else plain(value) for name, value in row.items()}
+                )
             return found
 
     def records(self) -> list[tuple[Plan, Mapping[tuple[str, str], Mapping[int, Record]]]]:
@@ -118,7 +120,12 @@ class Source:
                 try:
                     peers = one.study.leases.peers()
                     recent, seconds = one.study.leases.pace(RECENT)
-                    ended = sum(row[s] for key, row in one.news.counts().items() for s in ENDED if key[0] == one.plan.task["name"])
+                    ended = sum(
+                        row[s]
+                        for key, row in one.news.counts().items()
+                        for s in ENDED
+                        if key[0] == one.plan.task["name"]
+                    )
                 except (UserError, sqlalchemy.exc.SQLAlchemyError, OSError):
                     continue
                 left = max(0, one.plan.total - ended)
@@ -159,7 +166,9 @@ class Source:
         if not parts:
             return pd.DataFrame(columns=list(CURVE)).astype({"trial": "int64", "epoch": "int64", "valid_score": float})
         lengths = [len(part[4]) for part in parts]
-        frame = pd.DataFrame({name: np.repeat([str(part[i]) for part in parts], lengths) for i, name in enumerate(CURVE[:3])})
+        frame = pd.DataFrame(
+            {name: np.repeat([str(part[i]) for part in parts], lengths) for i, name in enumerate(CURVE[:3])}
+        )
         frame["trial"] = np.repeat([part[3] for part in parts], lengths)
         frame["epoch"] = np.concatenate([np.arange(1, length + 1) for length in lengths])
         frame[["train_loss", "valid_score"]] = np.concatenate([part[4] for part in parts])
@@ -208,7 +217,10 @@ class Source:
         self._opened, self.version = opened, self.version + 1
         self._curves = {}
         self._changed = {
-            (one.plan.study, *key, n): self.version for one in opened for key, each in one.news.trials.items() for n in each
+            (one.plan.study, *key, n): self.version
+            for one in opened
+            for key, each in one.news.trials.items()
+            for n in each
         }
 
     def _files(self, folder: Path, plan: Plan) -> tuple[int, ...]:

@@ -65,7 +65,13 @@ def _best(records: Mapping[int, Record]) -> dict[str, Any]:
     mean = best_fraction.mean(best)
     interval = mean.interval()
     lowest = min((score for score in select if math.isfinite(score)), default=math.nan)
-    found = {"best_valid": lowest, "n_best": len(best.picked), "mean": mean.value, "low": interval.low, "high": interval.high}
+    found = {
+        "best_valid": lowest,
+        "n_best": len(best.picked),
+        "mean": mean.value,
+        "low": interval.low,
+        "high": interval.high,
+    }
     return {name: plain(value) for name, value in found.items()}
 
 

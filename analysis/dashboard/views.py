@@ -1,4 +1,4 @@
-"""What the page asks for, and the answers: all that is computed is computed here, by `analysis`, and goes out as JSON."""
+"""What the page asks for, and the answers: all that is computed is computed by `analysis`, and goes out as JSON."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from analysis.commands import command
 from analysis.compare import BASELINE, compare, parts, variants_of
 from analysis.dashboard import comparing, standing, weighing
 from analysis.dashboard.cards import cards
-from analysis.dashboard.curve_charts import trial_curve
+from analysis.dashboard.curve_charts import N_POINTS, trial_curve
 from analysis.dashboard.digest import SCORES, Digest
 from analysis.dashboard.figure import DARK, values
 from analysis.dashboard.source import Source
@@ -25,11 +25,22 @@ from search.errors import UserError, expect, masked
 from search.study import Plan
 
 Params = Mapping[str, str]
-SHARES, SELECTS, ADJUSTS = ("0.05", "0.1", "0.2", "0.5"), ("valid", "test"), ("bonferroni", "holm")
+SHARES, SELECTS, ADJUSTS = ("0.05", "0.1", "0.2"), ("valid", "test"), ("bonferroni", "holm")
 STATES = ("best", "finished", "diverged")
 # What a comparison needs of a frame; the rest is text, which takes its time to move.
-LEAN = ("seed", "n_parameters", "valid_score", "test_score", "best_epoch", "epochs", "last_valid_score", "train_seconds")
+LEAN = (
+    "seed",
+    "n_parameters",
+    "valid_score",
+    "test_score",
+    "best_epoch",
+    "epochs",
+    "last_valid_score",
+    "train_seconds",
+)
+USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
 KEPT = 64  # comparisons
+FEW_POINTS, MOST_POINTS = 8, 40_000  # of the curves of trials in a page at rest: of each, and of all
 
 
 @dataclass(frozen=True)
@@ -74,10 +85,14 @@ class Views:
         source: the studies.
         digests: of their parts.
         live: whether they are asked for again as studies go on.
+        usual: what controls are at, other than as `USUAL` has it.
     """
 
-    def __init__(self, source: Source, digests: Digests, live: bool):
+    def __init__(self, source: Source, digests: Digests, live: bool, usual: Params = USUAL):
         self._source, self._digests, self._live = source, digests, live
+        self._usual = {**USUAL, **usual}
+        trials = len(source.frame)
+        self._points = N_POINTS if live else max(FEW_POINTS, min(N_POINTS, MOST_POINTS // trials))
         self._tables: dict[tuple[Any, ...], pd.DataFrame] = {}
         self._parts: tuple[int, list[Chosen]] | None = None
         self._answers: dict[str, Callable[[Params], dict[str, Any]]] = {
@@ -178,11 +193,16 @@ class Views:
                 "state": [["best", "best"], ["finished", "all finished"], ["diverged", "diverged"]],
                 "score": [[score, weighing.NAMES[score]] for score in SCORES],
             },
+            "usual": self._usual,
+            "done": "" if self._live else words.done(frame, list(plans.values())),
             "dark": DARK,
             "draws": list(dict.fromkeys(plan.draws for plan in plans.values())),
             "provenance": {name: found for name, found in words.provenance(frame).items()},
             "commands": [masked(repeat.sweep(plan)) for plan in plans.values()],
-            "plans": [[name, masked(yaml.safe_dump(asdict(plan), sort_keys=False, allow_unicode=True))] for name, plan in plans.items()],
+            "plans": [
+                [name, masked(yaml.safe_dump(asdict(plan), sort_keys=False, allow_unicode=True))]
+                for name, plan in plans.items()
+            ],
         }
 
     def _overview(self, params: Params) -> dict[str, Any]:
@@ -225,7 +245,7 @@ class Views:
         }
 
     def _trial(self, params: Params) -> dict[str, Any]:
-        """What the table of trials does not say of one: its curve, its command, and the traceback of one that failed."""
+        """What the table of trials does not say of one: its curve, its command, the traceback of a failed one."""
         number = params.get("trial", "")
         expect(number.isdigit(), "trial", number, "a number")
         key = (params.get("study", ""), params.get("task", ""), params.get("variant", ""), int(number))
@@ -243,12 +263,12 @@ class Views:
             curve = self._source.curve(key)
         except UserError as error:
             curve, trouble = None, masked(str(error))
-        figures = [trial_curve(curve, row["best_epoch"], label).payload()] if curve is not None and len(curve) else []
+        drawn = [] if curve is None or not len(curve) else [trial_curve(curve, row["best_epoch"], label, self._points)]
         return {
             "command": command(row.to_dict(), plan),
             "traceback": masked(str(traceback)),
             "trouble": trouble,
-            "figures": figures,
+            "figures": [figure.payload() for figure in drawn],
         }
 
     def _cells(self, params: Params) -> dict[str, Any]:
@@ -257,7 +277,7 @@ class Views:
     def _controls(self, params: Params) -> tuple[Chosen, Any, Any, str, float]:
         """The part, and the controls of a comparison."""
         part = self._part(params)
-        own = {"share": "0.1", "select": "valid", "adjust": "bonferroni", "baseline": part.reference, **params}
+        own = {**self._usual, "baseline": part.reference, **params}
         legal = {"share": SHARES, "select": SELECTS, "adjust": ADJUSTS, "baseline": part.variants}
         for name, values_ in legal.items():
             expect(own[name] in values_, name, own[name], f"one of {', '.join(values_)}")
@@ -284,7 +304,9 @@ class Views:
         part, select, _, baseline, fraction = self._controls(params)
         state = params.get("state", "best")
         expect(state in STATES, "state", state, f"one of {', '.join(STATES)}")
-        return comparing.learning_curves(part.trials, self._source.curves, state, select, fraction, baseline, part.label)
+        return comparing.learning_curves(
+            part.trials, self._source.curves, state, select, fraction, baseline, part.label
+        )
 
     def _learning(self, params: Params) -> dict[str, Any]:
         part, select, _, baseline, _ = self._controls(params)
@@ -314,5 +336,3 @@ def _kind(column: pd.Series) -> str:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return "time"
     return "number" if pd.api.types.is_numeric_dtype(column) and column.dtype != bool else "text"
-
-

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import tables
+from analysis import tables, words
 from analysis.dashboard import importance_charts
 from analysis.dashboard.comparing import shown
 from analysis.dashboard.digest import SCORES, Digest
@@ -38,10 +38,13 @@ def weighed(
     paths = [str(name) for name in dict.fromkeys(found.ablation["variant"])]
     show = params.get("show", "tables")
     given = {"show": show} | {name: params.get(name, "") for name in ("score", "variant", "pair", "to")}
-    legal: dict[str, Sequence[str]] = {"show": ("shares", "pair", "path", "tables")}
-    legal |= {"shares": {"score": SCORES, "variant": ("", *variants)}, "pair": {"pair": pairs}, "path": {"to": paths}}.get(
-        show, {}
-    )
+    by_show: dict[str, dict[str, Sequence[str]]] = {
+        "shares": {"score": SCORES, "variant": ("", *variants)},
+        "pair": {"pair": pairs},
+        "path": {"to": paths},
+        "tables": {},
+    }
+    legal: dict[str, Sequence[str]] = {"show": list(by_show)} | by_show.get(show, {})
     for name, values in legal.items():
         expect(given[name] in values, name, given[name], f"one of {', '.join(values)}")
     drawn: list[Figure] = []
@@ -65,14 +68,14 @@ def weighed(
         n = int(trials["status"].isin(["finished", "diverged"]).sum())
         newer = [f"Of the {found.n} trials that had ended; {n - found.n} have ended since."] if n != found.n else []
         choices = {"choices": {"pair": pairs, "to": paths}, "newer": n - found.n}
-        return {"sentences": [*newer, *found.needs], "figures": [], "tables": _tables(found), **choices}
+        return {"sentences": [*newer, *found.sentences], "figures": [], "tables": _tables(found), **choices}
     return {"sentences": sentences, "figures": [figure.payload() for figure in drawn]}
 
 
 def judged(found: Digest, task: str) -> dict[str, Any]:
     """The published findings, with their verdicts and what they rest on."""
     table = tables.judged(found.verdicts, "findings", "Findings", found.judged, [task])
-    return {"tables": [shown(table)], "figures": [], "sentences": []}
+    return {"tables": [shown(table)], "figures": [], "sentences": [words.verdicts(found.verdicts, [task])]}
 
 
 def _shares(found: Digest, score: str, variant: str) -> list[Figure]:
@@ -85,9 +88,7 @@ def _shares(found: Digest, score: str, variant: str) -> list[Figure]:
     return [importance_charts.shares(own, score, variant or ALL, found.notes.get((score, variant), ""))]
 
 
-def _marginals(
-    found: Digest, trials: pd.DataFrame, space: Space, score: str, variant: str, label: str
-) -> list[Figure]:
+def _marginals(found: Digest, trials: pd.DataFrame, space: Space, score: str, variant: str, label: str) -> list[Figure]:
     every = found.marginals[found.marginals["score"] == score]
     every = every[every["variant"] == variant] if variant else every
     column = {"test_score": "test_score", "train_seconds": "train_seconds", "diverged": "diverged"}[score]
@@ -112,7 +113,9 @@ def _tables(found: Digest) -> list[dict[str, Any]]:
     if len(found.tunability):
         note = f"What tuning one setting gains over the best settings of {found.reference} (Probst et al. 2019)."
         made.append(tables.of_columns(found.tunability, tables.TUNABILITY, "tunability", "Tunability", note))
-    by_toggles = found.architecture[(found.architecture["by"] == "toggles") & (found.architecture["score"] == "test_score")]
+    by_toggles = found.architecture[
+        (found.architecture["by"] == "toggles") & (found.architecture["score"] == "test_score")
+    ]
     if len(by_toggles):
         note = "All variants together, the architecture as its toggles."
         made.append(tables.architecture(by_toggles, "architecture", "Architecture as toggles", note))

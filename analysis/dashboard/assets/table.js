@@ -4,8 +4,8 @@ odyssey.tables = (() => {
   const { el, said, shown } = odyssey;
   const ROW = 30, MORE = 12; // pixels, and rows beyond what is in sight
 
-  const head = (text, sorted, act) => {
-    const attributes = { scope: "col", "aria-sort": sorted };
+  const head = (text, sorted, act, word) => {
+    const attributes = { scope: "col", "aria-sort": sorted, class: word ? "word" : null };
     return el("th", attributes, el("button", { type: "button", on: { click: act } }, said(text)));
   };
 
@@ -22,7 +22,7 @@ odyssey.tables = (() => {
         const [p, q] = [typeof x === "number", typeof y === "number"];
         return p !== q ? (p ? -1 : 1) : (down ? -1 : 1) * (p ? x - y : String(x).localeCompare(String(y)));
       });
-      headings.replaceChildren(...data.headings.map(([, text], i) => head(text, by === i ? (down ? "descending" : "ascending") : null, () => { down = by === i && !down; by = i; fill(); })));
+      headings.replaceChildren(...data.headings.map(([, text], i) => head(text, by === i ? (down ? "descending" : "ascending") : null, () => { down = by === i && !down; by = i; fill(); }, data.rows.length > 0 && data.numbers.every((row) => row[i] === null))));
       body.replaceChildren(...order.map((i) => el("tr", { class: data.marked.includes(i) ? "marked" : null },
         data.rows[i].map((text, j) => el(j ? "td" : "th", { scope: j ? null : "row", class: text.length > 60 ? "long" : data.numbers[i][j] === null && j ? "word" : null }, said(text))))));
     }
@@ -79,7 +79,7 @@ odyssey.tables = (() => {
         order = places.map((k) => order[k]);
       }
       headings.replaceChildren(el("th", { scope: "col" }, el("input", { type: "checkbox", "aria-label": "Select all shown", on: { change: (e) => { for (const i of order) e.target.checked ? chosen.add(i) : chosen.delete(i); fill(); } } })),
-        ...names.map((n) => head(n, n === name ? (way < 0 ? "descending" : "ascending") : null, () => { sort = sort === n ? `-${n}` : n; change({ sort }); arrange(); })));
+        ...names.map((n) => head(n, n === name ? (way < 0 ? "descending" : "ascending") : null, () => { sort = sort === n ? `-${n}` : n; change({ sort }); arrange(); }, n !== "trial" && store.kind(n) !== "number")));
       pane.scrollTop = 0;
       fill();
     }

@@ -32,8 +32,8 @@ odyssey.tabs = (() => {
       const sum = (name) => now.rows.reduce((total, row) => total + row[name], 0);
       const ended = sum("finished") + sum("diverged") + sum("failed");
       const head = ["variant", ...STATES, "planned", "best validation", "best 10 %, test [95 %]"];
-      place.replaceChildren(
-        el("p", { class: "lead" }, `${ended} of ${sum("planned")} planned trials have ended.`, page.boot.live ? "" : ` ${page.boot.when}`),
+      place.replaceChildren(...[
+        el("p", { class: "lead" }, page.boot.live ? `${ended} of ${sum("planned")} planned trials have ended.` : said(`${page.boot.done} ${page.boot.when}`)),
         now.rows.length ? el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Progress" }, el("table", { class: "progress" },
           el("thead", {}, el("tr", {}, [...(several ? ["study", "task"] : []), ...head].map((text) => el("th", { scope: "col" }, text)), el("th", { scope: "col" }, "progress"))),
           el("tbody", {}, now.rows.map((row) => el("tr", {},
@@ -50,7 +50,7 @@ odyssey.tabs = (() => {
             el("tbody", {}, work.workers.map((w) => el("tr", {}, el("th", { scope: "row" }, said(w.worker)), el("td", {}, w.running), el("td", {}, w.ended), el("td", {}, `${duration(w.seen)} ago`), el("td", {}, `${duration(w.joined)} ago`), el("td", { class: "word" }, said(w.device))))))) : null)),
         now.failures.length ? el("section", {}, el("h3", {}, "Failed trials"), el("ul", { class: "failures" }, now.failures.map(([study, task, variant, trial, error]) =>
           el("li", {}, el("a", { href: "#", on: { click: (e) => { e.preventDefault(); page.openTrial(study, task, variant, trial); } } }, said(`${variant} ${trial}`)), " ", said(error))))) : null,
-        ran(page.boot));
+        ran(page.boot)].flat().filter(Boolean));
     };
     fill(answer);
     place.renew = fill;
@@ -72,9 +72,9 @@ odyssey.tabs = (() => {
     const now = view(), own = page.boot.controls;
     const chosen = (name, options, usual) => (options.some(([v]) => v === now.get(name)) ? now.get(name) : usual);
     return {
-      share: chosen("share", own.share, "0.1"),
-      select: chosen("select", own.select, "valid"),
-      adjust: chosen("adjust", own.adjust, "bonferroni"),
+      share: chosen("share", own.share, page.boot.usual.share),
+      select: chosen("select", own.select, page.boot.usual.select),
+      adjust: chosen("adjust", own.adjust, page.boot.usual.adjust),
       baseline: part.variants.includes(now.get("baseline")) ? now.get("baseline") : part.reference,
     };
   };
@@ -101,7 +101,7 @@ odyssey.tabs = (() => {
     else if (answer.pending) {
       place.replaceChildren(el("p", { class: "note" }, answer.pending));
       setTimeout(() => place.isConnected && findings(part, place), 2000);
-    } else place.replaceChildren(...answer.tables.map(table));
+    } else place.replaceChildren(...paragraphs(answer.sentences), ...answer.tables.map(table));
   }
 
   async function importance(page, part) {
@@ -187,7 +187,7 @@ odyssey.tabs = (() => {
     const chosen = controlsOf(page, part), own = page.boot.controls, now = view();
     const state = own.state.some(([v]) => v === now.get("state")) ? now.get("state") : "best";
     const only = part.variants.includes(now.get("only")) ? now.get("only") : "";
-    const share = state === "best" ? chosen.share : "0.1", asked = { part: part.key, select: chosen.select, baseline: part.reference };
+    const share = state === "best" ? chosen.share : own.share[1][0], asked = { part: part.key, select: chosen.select, baseline: part.reference };
     const answer = await ask("curves", { ...asked, share, state });
     const bar = el("div", { class: "bar" },
       pick("Trials", "state", own.state, state, change(page, "state")),
