@@ -26,4 +26,14 @@ from analysis.load import load, load_curves, load_plans
 from analysis.report import report
 from analysis.simulation import simulate
 
-__all__ = ["compare", "compare_studies", "dashboard", "fanova", "load", "load_curves", "load_plans", "report", "simulate"]
+__all__ = [
+    "compare",
+    "compare_studies",
+    "dashboard",
+    "fanova",
+    "load",
+    "load_curves",
+    "load_plans",
+    "report",
+    "simulate",
+]

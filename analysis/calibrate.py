@@ -24,8 +24,9 @@ import pandas as pd
 
 from analysis import best_fraction, findings, stats
 from analysis.best_fraction import Best, Estimate
-from analysis.compare import ALPHA, BASELINE, FRACTION, ranks
+from analysis.compare import ALPHA, BASELINE, FRACTION
 from analysis.importance import Importance
+from analysis.ranking import ranks
 from analysis.simulation import PAPERS, Truth, draw, plan
 from search.randomness import derive_seed
 

@@ -1,6 +1,6 @@
 """Variants compared with a baseline, and studies with each other: frames of trials to frames of statistics."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -14,6 +14,8 @@ from scipy import stats as scipy_stats
 from analysis import best_fraction, stats
 from analysis.best_fraction import Best, Estimate
 from analysis.load import sampled
+from analysis.ranking import ranks
+from analysis.stats import ALPHA
 from search.errors import expect
 
 Select = Literal["valid", "test"]
@@ -21,7 +23,6 @@ Adjust = Literal["bonferroni", "holm"]
 ADJUSTMENTS = {"bonferroni": stats.bonferroni, "holm": stats.holm}
 BASELINE = "vanilla"
 FRACTION = 0.1
-ALPHA = 0.05
 COLUMNS = (
     *(
         "study",
@@ -123,8 +124,8 @@ def compare(
     expect(select in ("valid", "test"), "select", select, "valid or test")
     expect(adjust in ADJUSTMENTS, "adjust", adjust, f"one of {', '.join(ADJUSTMENTS)}")
     expect(0 < fraction <= 1, "fraction", fraction, "a number above 0, at most 1")
-    tables = [_compare_task(trials, select, adjust, baseline, fraction) for _, trials in parts(frame)]
-    return pd.concat(tables, ignore_index=True).astype({name: frame[name].dtype for name in ("task", "variant")})
+    tables = [Searches.of(trials, select, fraction).against(baseline, adjust) for _, trials in parts(frame)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def compare_studies(frame: pd.DataFrame, select: Select = "valid") -> pd.DataFrame:
@@ -247,37 +248,63 @@ class _Search:
 NONE = _Search(np.empty(0, np.intp), np.empty(0), np.empty(0))
 
 
-def _compare_task(trials: pd.DataFrame, select: Select, adjust: Adjust, baseline: str, fraction: float) -> pd.DataFrame:
-    variants, paired = variants_of(trials), is_paired(trials)
-    searches = {variant: _Search.of(trials[trials["variant"] == variant], select, fraction) for variant in variants}
-    rows = []
-    for variant, own in searches.items():
-        row = {"study": trials["study"].iloc[0], "task": trials["task"].iloc[0], "variant": variant}
-        row |= {"select": select, "adjust": adjust, "baseline": baseline, "fraction": fraction}
-        row |= _described(trials[trials["variant"] == variant], own)
-        against = searches.get(baseline) if variant != baseline else None
-        row |= _divergence(own, against, paired) | _contrast(own, against, paired)
-        rows.append(row | {"test": _test(against, row, baseline, fraction)})
-    table = pd.DataFrame(rows)
-    is_baseline = table["variant"] == baseline
-    table.loc[is_baseline, "difference"] = 0.0
-    table["test"] = table["test"].where(~is_baseline, "baseline")
-    for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
-        table[name] = ADJUSTMENTS[by](table["p" if name == "p_adjusted" else name])
-    table["significant"] = table["p_adjusted"] < ALPHA
-    table["more_trials"] = _more_trials(table)
-    table["rank"] = table["best_mean"].rank(method="min")
-    pairs = [_sides(a, b, paired) for a, b in combinations(searches.values(), 2)]
-    differences = [best_fraction.difference(a, b, paired) for a, b in pairs]
-    table["rank_low"], table["rank_high"] = ranks(len(variants), differences)
-    apart = 0 if paired else 1 + int(trials["trial"].max())  # no two trials of an unpaired design belong together
-    table["p_first"] = best_fraction.first_probabilities(
-        [own.best for own in searches.values()],
-        [own.numbers + place * apart for place, own in enumerate(searches.values())],
-    )
-    types = dict.fromkeys(("rank", "trial", "hidden_size"), "Int64")
-    floats = [name for name in sampled(trials) if trials[name].dtype == "float64"]
-    return table[[*COLUMNS, *sampled(trials)]].astype(types | dict.fromkeys(floats, "float64"))
+@dataclass(frozen=True)
+class Searches:
+    """The trials of one task of one study, with what of a comparison does not depend on the baseline: of each variant
+    its search, the columns of `compare` that are about it alone, and those of its rank."""
+
+    trials: pd.DataFrame
+    select: Select
+    fraction: float
+    paired: bool
+    own: "dict[str, _Search]"
+    described: list[dict[str, Any]]
+    ranked: pd.DataFrame
+
+    @staticmethod
+    def of(trials: pd.DataFrame, select: Select, fraction: float) -> "Searches":
+        """From the trials of one task of one study."""
+        paired = is_paired(trials)
+        by_variant = {variant: trials[trials["variant"] == variant] for variant in variants_of(trials)}
+        own = {variant: _Search.of(of, select, fraction) for variant, of in by_variant.items()}
+        described = [_described(by_variant[variant], search) for variant, search in own.items()]
+        pairs = [_sides(a, b, paired) for a, b in combinations(own.values(), 2)]
+        low, high = ranks(len(own), [best_fraction.difference(a, b, paired) for a, b in pairs])
+        apart = 0 if paired else 1 + int(trials["trial"].max())  # no two trials of an unpaired design belong together
+        numbers = [search.numbers + place * apart for place, search in enumerate(own.values())]
+        first = best_fraction.first_probabilities([search.best for search in own.values()], numbers)
+        ranked = pd.DataFrame({"rank_low": low, "rank_high": high, "p_first": first})
+        return Searches(trials, select, fraction, paired, own, described, ranked)
+
+    def against(self, baseline: str, adjust: Adjust) -> pd.DataFrame:
+        """The rows of `compare`."""
+        rows = []
+        for (variant, own), described in zip(self.own.items(), self.described, strict=True):
+            row = {name: self.trials[name].iloc[0] for name in ("study", "task")} | {"variant": variant}
+            row |= {
+                "select": self.select,
+                "adjust": adjust,
+                "baseline": baseline,
+                "fraction": self.fraction,
+            } | described
+            other = self.own.get(baseline) if variant != baseline else None
+            row |= _divergence(own, other, self.paired) | _contrast(own, other, self.paired)
+            rows.append(row | {"test": _test(other, row, baseline, self.fraction)})
+        table = pd.DataFrame(rows)
+        is_baseline = table["variant"] == baseline
+        table.loc[is_baseline, "difference"] = 0.0
+        table["test"] = table["test"].where(~is_baseline, "baseline")
+        for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
+            table[name] = ADJUSTMENTS[by](table["p" if name == "p_adjusted" else name])
+        table["significant"] = table["p_adjusted"] < ALPHA
+        table["more_trials"] = _more_trials(table)
+        table["rank"] = table["best_mean"].rank(method="min")
+        table[self.ranked.columns] = self.ranked
+        settings = sampled(self.trials)
+        types: dict[str, Any] = dict.fromkeys(("rank", "trial", "hidden_size"), "Int64")
+        types |= {name: "float64" for name in settings if self.trials[name].dtype == "float64"}
+        types |= {name: self.trials[name].dtype for name in ("task", "variant")}
+        return table[[*COLUMNS, *settings]].astype(types)
 
 
 def _described(trials: pd.DataFrame, own: _Search) -> dict[str, Any]:
@@ -371,26 +398,3 @@ def _more_trials(table: pd.DataFrame) -> list[float]:
 def alpha_of(table: pd.DataFrame) -> float:
     """Of one side of each of the tests that were made, so that all of them together err in 5 % of studies."""
     return ALPHA / (2 * max(1, int((table["test"] == "tested").sum())))
-
-
-def ranks(n_variants: int, differences: Sequence[Estimate]) -> tuple[stats.Floats, stats.Floats]:
-    """The lowest and the highest rank of each of V variants that tests of all pairs leave open, after Holm at 5 %.
-
-    They hold for all variants at once with a probability of 95 % (Mogstad et al. 2024).
-
-    Args:
-        n_variants: V.
-        differences: of the first and the second of each pair, in the order of `itertools.combinations`.
-
-    Returns:
-        [V], [V]; NaN for a variant that no test is about.
-    """
-    low, high, tested = np.ones(n_variants), np.zeros(n_variants), np.zeros(n_variants, bool)
-    adjusted = stats.holm([difference.p for difference in differences])
-    for pair, difference, p in zip(combinations(range(n_variants), 2), differences, adjusted, strict=True):
-        tested[list(pair)] |= not np.isnan(p)
-        if p < ALPHA:
-            first, second = pair if difference.value < 0 else pair[::-1]
-            low[second] += 1
-            high[first] -= 1
-    return np.where(tested, low, np.nan), np.where(tested, high + tested.sum(), np.nan)

@@ -1,6 +1,7 @@
 """Digests of studies under way, computed beside the server by a process that gives way to all others."""
 
 import multiprocessing
+import os
 import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -50,9 +51,13 @@ class Background:
 
     def _begin(self, part: Chosen) -> None:
         if self._pool is None:  # spawned, not forked, for the server has threads
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _ignore_interrupt)
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
         self._running[part.key] = self._pool.submit(of_trials, part.trials, part.plan, self._findings, part.label)
 
 
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the server
+def _prepare() -> None:
+    """Ctrl-C is for the server, with which this process ends however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = multiprocessing.parent_process()
+    assert server
+    threading.Thread(target=lambda: (server.join(), os._exit(0)), daemon=True).start()

@@ -10,28 +10,28 @@ from analysis import summaries, tables, words
 from analysis.compare import compare, scored, variants_of
 from analysis.dashboard import charts, curve_charts
 from analysis.dashboard.figure import Figure
+from analysis.style import Dimension
 
 Curves = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-def compared(trials: pd.DataFrame, table: pd.DataFrame, label: str, title: str) -> dict[str, Any]:
+def compared(trials: pd.DataFrame, table: pd.DataFrame, both: pd.DataFrame, label: str, title: str) -> dict[str, Any]:
     """Of one study and task: how its variants compare.
 
     Args:
         trials: as of `analysis.load`.
         table: as of `compare`, of these trials.
+        both: as of `summaries.boxes`.
         label: what the score is, with its unit.
         title: of the part.
     """
     baseline, select = table[["baseline", "select"]].iloc[0]
     if not scored(trials).any():
         return {"sentences": [words.compared(table, title, label)], "figures": [], "tables": []}
-    both = summaries.boxes(trials, table)
     drawn = [charts.boxes(trials, table, label, "all", both), charts.boxes(trials, table, label, "best", both)]
     drawn += [charts.differences(table, label)] if (table["variant"] != baseline).any() else []
     powers = summaries.power(table)
     drawn += [charts.power(table, powers)] if len(powers) else []
-    drawn += [charts.trade_off(trials, cost, label, baseline) for cost in ("n_parameters", "train_seconds")]
     picked = words.PICKED[select]
     note = f"Scores: test {label}; lower is better. The best were picked by {picked}. p: two-sided, "
     note += f"{words.DESIGNS[table['design'].iloc[0]]}, adjusted after {words.ADJUSTED[table['adjust'].iloc[0]]}."
@@ -50,20 +50,38 @@ def compared(trials: pd.DataFrame, table: pd.DataFrame, label: str, title: str) 
     }
 
 
+def costs(trials: pd.DataFrame, label: str, baseline: str) -> list[dict[str, Any]]:
+    """Scores against parameters and training time, of the trials of one study and task."""
+    return _payloads([charts.trade_off(trials, cost, label, baseline) for cost in ("n_parameters", "train_seconds")])
+
+
 def filtered(
     trials: pd.DataFrame,
     bounds: Mapping[str, tuple[float, float]],
+    space: Mapping[str, Mapping[str, Any]],
     curves: Curves,
     controls: Sequence[Any],
     label: str,
     title: str,
 ) -> dict[str, Any]:
-    """The boxes and curves of the trials whose settings are in ranges, with how many these are."""
+    """The boxes and curves of the trials whose settings are in ranges, with how many these are.
+
+    Args:
+        trials: of one study and task.
+        bounds: of settings, as their axes show them.
+        space: of the plan, for scales.
+        curves: gives those of trials.
+        controls: as `compare` takes them: select, adjust, baseline, fraction.
+        label: what the score is, with its unit.
+        title: of the part.
+    """
     inside = pd.Series(True, trials.index)
     for name, (low, high) in bounds.items():
-        inside &= trials[name].between(low, high).fillna(False).astype(bool)
+        places = pd.Series(Dimension.of(name, space).places(trials[name].astype(float)), trials.index)
+        inside &= places.between(low, high)
     own = trials[inside]
-    where = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in bounds.items())
+    named = {name: Dimension.of(name, space).label.partition(" [")[0] for name in bounds}
+    where = ", ".join(f"{named[name]} {low:.3g} to {high:.3g}" for name, (low, high) in bounds.items())
     n = int(scored(own).sum())
     sentence = f"{n} of {int(scored(trials).sum())} finished trials of {title} with {where}." if bounds else ""
     if not n:

@@ -65,7 +65,13 @@ def curves(
     y = number("valid_score", f"validation {label}", domain=ends)
     line = {"type": "line", "clip": True}
     layers = [
-        drawn_from("curves", {**line, "strokeWidth": 1, "color": RULE}, x=EPOCH, y=y, detail=text("trial")),
+        drawn_from(
+            "curves",
+            {**line, "strokeWidth": 1, "color": RULE},
+            x=EPOCH,
+            y=y,
+            detail={"field": "trial", "type": "nominal"},
+        ),
         drawn_from("reference", {**line, "strokeDash": [4, 3], "color": GREY}, x=EPOCH, y=y),
         drawn_from("best", {**line, "strokeWidth": 2.5, "color": BLUE}, x=EPOCH, y=y),
         drawn_from("dot", DOT, x=EPOCH, y=y),

@@ -59,7 +59,8 @@ def digest(part: Part, findings: Sequence[judging.Finding]) -> Digest:
     """Computes all of it, which may take minutes."""
     fitted = part.importance
     variants = [*fitted.variants, ""]
-    why, notes = {}, {}
+    why: dict[tuple[str, str], str] = {}
+    notes: dict[tuple[str, str], str] = {}
     for score in SCORES:
         for variant in variants:
             found = fitted.fit(score, variant) if variant else fitted.over("variant", score)

@@ -173,7 +173,7 @@ def ablation(own: pd.DataFrame, variant: str, reference: str, label: str) -> Fig
     x = number("mean", title, domain=ends)
     rule = {"type": "rule", "color": BAND, "strokeWidth": 3}
     layers = [
-        drawn_from("path", {"type": "line", "color": GREY}, y=y, x=x, order=number("index")),
+        drawn_from("path", {"type": "line", "color": GREY}, y=y, x=x, order={"field": "index", "type": "quantitative"}),
         drawn_from("path", rule, y=y, x=number("low", title, domain=ends), x2={"field": "high"}),
         drawn_from("path", {**POINT, "color": BLUE}, y=y, x=x),
     ]

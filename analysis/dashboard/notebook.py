@@ -28,12 +28,12 @@ class Page:
     def _repr_html_(self) -> str:
         # A document of its own: the notebook's styles do not reach it, and its policy holds there too.
         kept = html.escape(self.html, quote=True)
-        return f'<iframe srcdoc="{kept}" style="width:100%;height:46rem;border:1px solid #888" title="Odyssey"></iframe>'
+        return (
+            f'<iframe srcdoc="{kept}" style="width:100%;height:46rem;border:1px solid #888" title="Odyssey"></iframe>'
+        )
 
 
-def dashboard(
-    study: Studies, runs: str | Path = "runs", storage: str | None = None, importance: bool = False
-) -> Page:
+def dashboard(study: Studies, runs: str | Path = "runs", storage: str | None = None, importance: bool = False) -> Page:
     """The page of a study, finished or not, as it stands now; ``odyssey dashboard`` serves it live.
 
     Args:

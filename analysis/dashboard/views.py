@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import pandas as pd
 import yaml
 
-from analysis import words
+from analysis import summaries, words
 from analysis.commands import command
-from analysis.compare import BASELINE, compare, parts, variants_of
+from analysis.compare import BASELINE, Searches, parts, variants_of
 from analysis.dashboard import comparing, standing, weighing
 from analysis.dashboard.cards import cards
 from analysis.dashboard.curve_charts import N_POINTS, trial_curve
@@ -39,7 +39,7 @@ LEAN = (
     "train_seconds",
 )
 USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
-KEPT = 64  # comparisons
+KEPT = 32  # shares and selections of parts
 FEW_POINTS, MOST_POINTS = 8, 40_000  # of the curves of trials in a page at rest: of each, and of all
 
 
@@ -93,7 +93,8 @@ class Views:
         self._usual = {**USUAL, **usual}
         trials = len(source.frame)
         self._points = N_POINTS if live else max(FEW_POINTS, min(N_POINTS, MOST_POINTS // trials))
-        self._tables: dict[tuple[Any, ...], pd.DataFrame] = {}
+        self._searches: dict[tuple[Any, ...], tuple[Searches, pd.DataFrame]] = {}
+        self._drawn: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._parts: tuple[int, list[Chosen]] | None = None
         self._answers: dict[str, Callable[[Params], dict[str, Any]]] = {
             "boot": self._boot,
@@ -143,14 +144,27 @@ class Views:
             self._parts = version, found
         return self._parts[1]
 
-    def table(self, part: Chosen, select: Any, adjust: Any, baseline: str, fraction: float) -> pd.DataFrame:
-        """As of `compare`."""
-        key = (self._source.version, part.key, select, adjust, baseline, fraction)
-        if key not in self._tables:
-            while len(self._tables) >= KEPT:
-                self._tables.pop(next(iter(self._tables)))
-            self._tables[key] = compare(part.trials, select, adjust, baseline, fraction)
-        return self._tables[key]
+    def _table(
+        self, part: Chosen, select: Any, adjust: Any, baseline: str, fraction: float
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """As of `compare`, and as of `summaries.boxes`."""
+        key = (self._source.version, part.key, select, fraction)
+        if key not in self._searches:
+            while len(self._searches) >= KEPT:
+                self._searches.pop(next(iter(self._searches)))
+            searches = Searches.of(part.trials, select, fraction)
+            self._searches[key] = searches, summaries.boxes(part.trials, searches.against(baseline, adjust))
+        searches, boxes = self._searches[key]
+        table = searches.against(baseline, adjust)
+        significant = table.set_index(table["variant"].astype(str))["significant"]
+        return table, boxes.assign(significant=boxes["variant"].map(significant))
+
+    def _costs(self, part: Chosen) -> list[dict[str, Any]]:
+        """The figures of scores against costs, which no control changes."""
+        key = (self._source.version, part.key)
+        if self._drawn is None or self._drawn[0] != key:
+            self._drawn = key, comparing.costs(part.trials, part.label, part.reference)
+        return self._drawn[1]
 
     def _part(self, params: Params) -> Chosen:
         found = {part.key: part for part in self.parts()}
@@ -285,7 +299,9 @@ class Views:
 
     def _compare(self, params: Params) -> dict[str, Any]:
         part, *controls = self._controls(params)
-        return comparing.compared(part.trials, self.table(part, *controls), part.label, part.title)
+        table, boxes = self._table(part, *controls)
+        answer = comparing.compared(part.trials, table, boxes, part.label, part.title)
+        return answer | {"figures": answer["figures"] + (self._costs(part) if answer["figures"] else [])}
 
     def _filtered(self, params: Params) -> dict[str, Any]:
         """Boxes and curves of the trials whose settings are in ranges, ``where={"lr": [low, high]}``."""
@@ -298,7 +314,8 @@ class Views:
         legal = [name for name in sampled(part.trials) if pd.api.types.is_numeric_dtype(part.trials[name])]
         for name in bounds:
             expect(name in legal, "where", name, f"one of {', '.join(legal)}")
-        return comparing.filtered(part.trials, bounds, self._source.curves, controls, part.label, part.title)
+        curves, space = self._source.curves, part.plan.space
+        return comparing.filtered(part.trials, bounds, space, curves, controls, part.label, part.title)
 
     def _curves(self, params: Params) -> dict[str, Any]:
         part, select, _, baseline, fraction = self._controls(params)
