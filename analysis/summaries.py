@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from analysis import best_fraction, stats
 from analysis.compare import (
@@ -173,8 +174,11 @@ def rank_stability(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
         scores = own.pivot(index="epoch", columns="trial", values="valid_score").ffill().cummin()
         if scores.shape[1] < 3:
             continue
-        ranked = scores.rank(axis=1)
-        found = ranked.corrwith(ranked.iloc[-1], axis=1)
+        ranked = rankdata(scores.to_numpy(), axis=1)
+        centred = ranked - ranked.mean(axis=1, keepdims=True)
+        spread = (centred**2).sum(axis=1) ** 0.5
+        with np.errstate(invalid="ignore"):  # where all are equal
+            found = centred @ centred[-1] / (spread * spread[-1])
         rows.append(
             pd.DataFrame({"variant": variant, "n": scores.shape[1], "epoch": scores.index, "correlation": found})
         )

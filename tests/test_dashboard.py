@@ -362,7 +362,7 @@ def test_a_notebook_shows_the_page_and_each_figure(runs: Path) -> None:
     frame = analysis.load("bach", runs)
     for figure in (
         charts.boxes(frame, analysis.compare(frame), "nats", "all"),
-        curve_charts.expected(frame, "valid", "n", "nats", "vanilla"),
+        curve_charts.expected(summaries.expected_best(frame), "valid", "n", "nats", "vanilla"),
     ):
         assert isinstance(figure, Figure)
         bundle = figure._repr_mimebundle_()
@@ -422,7 +422,6 @@ def test_elsewhere_the_server_asks_for_its_token(views: Views) -> None:
 def test_a_port_that_is_taken_is_another() -> None:
     with server.bound("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
-        first.listen()
         with server.bound("127.0.0.1", port) as second:
             assert second.getsockname()[1] not in (0, port)
     with pytest.raises(UserError, match=r"host=192\.0\.2\.1: expected an address of this machine"):

@@ -129,9 +129,10 @@ def learning(trials: pd.DataFrame, curves: Curves, select: Any, baseline: str, l
     """What a search finds against what it costs, and how early the ranks are settled."""
     if not scored(trials).any():
         return {"sentences": ["No trial has finished."], "figures": []}
+    expected = summaries.expected_best(trials, select)
     drawn = [
-        curve_charts.expected(trials, select, "n", label, baseline),
-        curve_charts.expected(trials, select, "seconds", label, baseline),
+        curve_charts.expected(expected, select, "n", label, baseline),
+        curve_charts.expected(expected, select, "seconds", label, baseline),
     ]
     ranks = summaries.rank_stability(trials, curves(trials[scored(trials)]))
     drawn += [curve_charts.stability(ranks, baseline)] if len(ranks) else []

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis import figures, style, summaries
+from analysis import figures, style
 from analysis.dashboard.charts import HEIGHT
 from analysis.dashboard.figure import BLUE, EPOCH, GREY, RULE, Figure, by_variant, drawn_from, margin, number, text
 
@@ -14,17 +14,16 @@ N_POINTS = 48  # of a curve that is drawn
 DOT = {"type": "point", "filled": True, "size": 60, "color": BLUE, "opacity": 1, "clip": True}
 
 
-def expected(trials: pd.DataFrame, select: Any, against: Literal["n", "seconds"], label: str, baseline: str) -> Figure:
+def expected(drawn: pd.DataFrame, select: Any, against: Literal["n", "seconds"], label: str, baseline: str) -> Figure:
     """Expected test score of the best of n random trials, with 95 % bands, against n or their training time.
 
     Args:
-        trials: of one study and task.
+        drawn: as of `summaries.expected_best`.
         select: the score that chooses the best of n.
         against: ``n`` or ``seconds``.
         label: what the score is, with its unit.
         baseline: drawn in ink.
     """
-    drawn = summaries.expected_best(trials, select)
     colour, _ = by_variant(list(dict.fromkeys(drawn["variant"])), baseline)
     ends = figures.limits_of_expected(drawn)
     unit, size = style.time_unit(drawn["seconds"]) if against == "seconds" else ("", 1.0)

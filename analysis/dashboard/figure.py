@@ -131,12 +131,14 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 def drawn_from(name: str, mark: str | Mapping[str, Any], **encoding: Any) -> dict[str, Any]:
     """A layer that draws the rows of the frame of that name."""
+    for channel in {"y", "color"} & encoding.keys():
+        if title := encoding[channel].get("title"):
+            encoding[channel] = {**encoding[channel], "title": style.lines(title, TITLE).split("\n")}
     return {"data": {"name": name}, "mark": mark, "encoding": encoding}
 
 
 def number(field: str, title: str | None = None, log: bool = False, domain: Sequence[float] = (), **more: Any) -> Any:
     """The encoding of a number; its axis ends where the data or the `domain` do."""
-    title = None if title is None else style.lines(title, TITLE).split("\n")  # type: ignore[assignment]
     scale: dict[str, Any] = {"nice": False} | ({"type": "log"} if log else {"zero": False})
     scale |= {"domain": list(domain)} if len(domain) else {}
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, **more}

@@ -119,6 +119,7 @@ def bound(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, wanted))
+            listening.listen()  # whoever is told the address may come at once
             return listening
         except OSError as error:
             listening.close()

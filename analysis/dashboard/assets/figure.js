@@ -24,8 +24,8 @@ odyssey.figures = (() => {
     const options = { actions: false, ast: true, defaultStyle: false, renderer: "canvas", tooltip: false, mode: "vega-lite", logLevel: 1 };
     one.place.replaceChildren();
     const { view } = await vegaEmbed(one.place, { ...coloured(one.payload.spec), datasets }, options);
-    view.tooltip(() => {}); // ours says more
     one.view = view;
+    await view.runAsync();
     const graphic = one.place.querySelector("canvas");
     graphic?.setAttribute("role", "img");
     graphic?.setAttribute("aria-label", `${one.payload.title}. ${one.payload.caption}`);
