@@ -101,7 +101,10 @@ def differences(table: pd.DataFrame, label: str) -> Figure:
     ]
     caption = f"Mean test score of the best {100 * fraction:g} % of each variant less that of {baseline}, with 95 % "
     caption += f"intervals, of {design} trials; to the right is worse. p: two-sided, adjusted after {adjust.title()}. "
-    caption += f"Blue: p < {ALPHA}; each interval is for itself alone. A variant without one was not tested, and is not shown to be equal."
+    caption += (
+        f"Blue: p < {ALPHA}; each interval is for itself alone. A variant without one was not tested, and is not "
+    )
+    caption += "shown to be equal."
     data = {"differences": drawn, "zero": pd.DataFrame({"x": [0.0]})}
     chart = {"layer": layers, "height": 36 * max(1, len(drawn))}
     return Figure("differences", f"Differences from {baseline}", caption, chart, data)
