@@ -219,7 +219,7 @@ def test_trials_are_sorted_filtered_selected_and_saved(at_rest_page: Watched, tm
     at_rest_page.tab("trials")
     page.fill("input[type=search]", "np finished lr<0.001")
     at_rest_page.until(r"/^\d\d? of 180 trials/.test(document.querySelector('.count').textContent)")
-    page.click("th button:text-is('valid_score')")
+    page.click("th button:has-text('valid_score')")
     texts = page.locator(".trials tbody tr:not([aria-hidden]) td:nth-child(5)").all_inner_texts()
     assert len(texts) > 5 and [float(t) for t in texts] == sorted(float(t) for t in texts)
     assert set(page.locator(".trials tbody tr:not([aria-hidden]) td:nth-child(2)").all_inner_texts()) == {"np"}
@@ -314,7 +314,7 @@ def test_hostile_texts_are_texts_on_every_tab(browser: Any, tmp_path: Path) -> N
         assert "<img src=x" in watched.page.locator("main").inner_text()
         watched.tab("trials")
         watched.page.fill("input[type=search]", "img")
-        watched.until("document.querySelector('.count').textContent.startsWith('60 of')")
+        watched.until("document.querySelector('.count').textContent.startsWith('61 of')")
         assert "<img src=x" in watched.page.locator(".trials").inner_text()
         assert watched.page.evaluate("window.pwned") is None and not watched.wrong
 
