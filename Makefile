@@ -9,6 +9,7 @@ BIN = $(VENV)/bin
 study: install
 	$(BIN)/odyssey sweep
 	$(BIN)/odyssey report
+	@echo "runs/quick/report/index.html is the page of the study; live: $(BIN)/odyssey dashboard"
 
 # The tests of a file share what they prepare.
 TESTS = $(BIN)/pytest --numprocesses auto --dist loadfile

@@ -13,12 +13,27 @@ The numbers of ``odyssey report study=mine`` from Python::
     print(analysis.fanova.fit(frame, plan, by="variant").share("variant"))  # against forest.share("lr")
     print(analysis.load_curves("mine"), analysis.report("mine") / "index.html")
     table = analysis.compare(analysis.simulate())  # of a study drawn from a known truth
+    analysis.dashboard("mine")  # in a notebook: the page of the study
+
+Every figure of the page is one function of frames in `analysis.dashboard.charts`, ``curve_charts`` and
+``importance_charts``, and shows itself in a notebook.
 """
 
 from analysis import fanova
 from analysis.compare import compare, compare_studies
+from analysis.dashboard.notebook import dashboard
 from analysis.load import load, load_curves, load_plans
 from analysis.report import report
 from analysis.simulation import simulate
 
-__all__ = ["compare", "compare_studies", "fanova", "load", "load_curves", "load_plans", "report", "simulate"]
+__all__ = [
+    "compare",
+    "compare_studies",
+    "dashboard",
+    "fanova",
+    "load",
+    "load_curves",
+    "load_plans",
+    "report",
+    "simulate",
+]

@@ -283,6 +283,24 @@ def min_trials(fraction: float = 0.1) -> int:
     return int(np.ceil((MIN_BEST - 0.5) / fraction))
 
 
+def expected_power(estimate: Estimate, n: int, bound: float, alpha: float) -> float:
+    """`power_to_show` from n trials of each variant, averaged over what the error, an estimate too, may truly be.
+
+    NaN without a standard error above 0.
+    """
+    if not estimate.error > 0:
+        return NAN
+    errors, freedom = _possible(estimate) * (estimate.n / n) ** 0.5, estimate.freedom * n / estimate.n
+    return float(_shown(estimate.value, errors, freedom, bound, alpha).mean())
+
+
+def _possible(estimate: Estimate) -> Floats:
+    """What the true error may be: with the estimated one, taken for certain, too much power would be promised."""
+    quantiles = (np.arange(16) + 0.5) / 16
+    found = estimate.error * (estimate.freedom / special.chdtri(estimate.freedom, quantiles)) ** 0.5
+    return np.asarray(found, dtype=np.float64)
+
+
 def _shown(value: float, errors: Any, freedom: float, bound: float, alpha: float) -> Any:
     """`power_to_show`, for each of several errors."""
     critical = -special.stdtrit(freedom, alpha)
@@ -306,9 +324,7 @@ def _more(estimate: Estimate, power_of: Callable[[Floats, float], Floats], power
     """The trials after which the power, of errors and their degrees of freedom, reaches `power`."""
     if not estimate.error > 0:
         return NAN
-    # The error is an estimate too: the power is averaged over what the true one may be, or it would be too low.
-    quantiles = (np.arange(16) + 0.5) / 16
-    errors = estimate.error * (estimate.freedom / special.chdtri(estimate.freedom, quantiles)) ** 0.5
+    errors = _possible(estimate)
 
     def reached(n: int) -> bool:
         found = power_of(errors * (estimate.n / n) ** 0.5, estimate.freedom * n / estimate.n)

@@ -24,7 +24,8 @@ import pandas as pd
 
 from analysis import best_fraction, findings, over_tasks, stats
 from analysis.best_fraction import Estimate
-from analysis.compare import ALPHA, ranks
+from analysis.compare import ALPHA
+from analysis.ranking import ranks
 from analysis.simulation import PAPERS, Truth, draw, replicate
 from analysis.worlds import Searches, World
 from search.base.randomness import derive_seed

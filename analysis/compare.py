@@ -14,6 +14,8 @@ from scipy import stats as scipy_stats
 from analysis import best_fraction, stats
 from analysis.best_fraction import Best, Estimate
 from analysis.load import sampled
+from analysis.ranking import ranks
+from analysis.stats import ALPHA
 from search.errors import expect
 
 Select = Literal["valid", "test"]
@@ -21,9 +23,20 @@ Adjust = Literal["bonferroni", "holm"]
 ADJUSTMENTS = {"bonferroni": stats.bonferroni, "holm": stats.holm}
 BASELINE = "vanilla"
 FRACTION = 0.1
-ALPHA = 0.05
 COLUMNS = (
-    *("study", "task", "variant", "select", "adjust", "n_planned", "n_finished", "n_diverged", "n_failed"),
+    *(
+        "study",
+        "task",
+        "variant",
+        "select",
+        "adjust",
+        "baseline",
+        "fraction",
+        "n_planned",
+        "n_finished",
+        "n_diverged",
+        "n_failed",
+    ),
     *("n_unfinished", "divergence", "divergence_low", "divergence_high", "p_divergence", "n_best", "best_test_score"),
     *("best_mean", "best_sd", "best_se", "rank", "rank_low", "rank_high", "p_first", "design", "n_compared"),
     *("difference", "difference_low", "difference_high", "difference_se", "difference_df", "equivalent_within"),
@@ -33,7 +46,13 @@ COLUMNS = (
 )
 
 
-def compare(frame: pd.DataFrame, select: Select = "valid", adjust: Adjust = "bonferroni") -> pd.DataFrame:
+def compare(
+    frame: pd.DataFrame,
+    select: Select = "valid",
+    adjust: Adjust = "bonferroni",
+    baseline: str = BASELINE,
+    fraction: float = FRACTION,
+) -> pd.DataFrame:
     """The test scores of each variant's best 10 % of trials against vanilla's (docs/protocol.md, 5.1).
 
     The best 10 % are picked by validation score, or by test score (as in the paper, which leaks), of the trials that
@@ -49,12 +68,14 @@ def compare(frame: pd.DataFrame, select: Select = "valid", adjust: Adjust = "bon
         frame: as of `analysis.load`.
         select: the score that picks the best trials.
         adjust: how p is adjusted for the number of tests made on a task: ``bonferroni``, as in the paper, or ``holm``.
+        baseline: the variant that takes vanilla's place.
+        fraction: the share of the trials, in (0, 1], that takes the place of 10 %.
 
     Returns:
         One row a study, task and variant, in planned order, with the columns
 
         ===================== ==============================================================================
-        study, task, variant, select, adjust
+        study, task, variant, select, adjust, baseline, fraction
         n_planned             trials; each is counted in one of the next four
         n_finished, n_diverged, n_failed
         n_unfinished          waiting or running
@@ -98,12 +119,28 @@ def compare(frame: pd.DataFrame, select: Select = "valid", adjust: Adjust = "bon
         ===================== ==============================================================================
 
     Raises:
-        UserError: for another `select` or `adjust`.
+        UserError: for another `select` or `adjust`, or a fraction out of bounds.
     """
     expect(select in ("valid", "test"), "select", select, "valid or test")
     expect(adjust in ADJUSTMENTS, "adjust", adjust, f"one of {', '.join(ADJUSTMENTS)}")
-    tables = [_compare_task(trials, select, adjust) for _, trials in parts(frame)]
-    return pd.concat(tables, ignore_index=True).astype({name: frame[name].dtype for name in ("task", "variant")})
+    expect(0 < fraction <= 1, "fraction", fraction, "a number above 0, at most 1")
+    tables = [Searches.of(trials, select, fraction).against(baseline, adjust) for _, trials in parts(frame)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def pairwise(
+    trials: pd.DataFrame, variants: Sequence[str], select: Select = "valid"
+) -> dict[tuple[str, str], Estimate]:
+    """The mean of the best 10 % of each of these variants less that of each later one, by (variant, later variant).
+
+    Args:
+        trials: of one study and task.
+        variants: of `trials`.
+        select: as of `compare`.
+    """
+    searches = [_Search.of(trials[trials["variant"] == variant], select, FRACTION) for variant in variants]
+    found = _differences(searches, is_paired(trials))
+    return dict(zip(combinations(variants, 2), found, strict=True))
 
 
 def compare_studies(frame: pd.DataFrame, select: Select = "valid") -> pd.DataFrame:
@@ -138,21 +175,6 @@ def compare_studies(frame: pd.DataFrame, select: Select = "valid") -> pd.DataFra
     return table
 
 
-def pairwise(
-    trials: pd.DataFrame, variants: Sequence[str], select: Select = "valid"
-) -> dict[tuple[str, str], Estimate]:
-    """The mean of the best 10 % of each of these variants less that of each later one, by (variant, later variant).
-
-    Args:
-        trials: of one study and task.
-        variants: of `trials`.
-        select: as of `compare`.
-    """
-    searches = [_Search.of(trials[trials["variant"] == variant], select) for variant in variants]
-    found = _differences(searches, is_paired(trials))
-    return dict(zip(combinations(variants, 2), found, strict=True))
-
-
 def is_paired(trials: pd.DataFrame) -> bool:
     """Whether ended trials of one number have the same settings and seed, and some number has several of them.
 
@@ -172,12 +194,12 @@ def parts(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]
         yield (str(study), str(task)), trials
 
 
-def best_trials(frame: pd.DataFrame, select: Select = "valid") -> pd.Series:
-    """Whether each trial is among the best 10 % of its study, task and variant, with the index of `frame`."""
+def best_trials(frame: pd.DataFrame, select: Select = "valid", fraction: float = FRACTION) -> pd.Series:
+    """Whether each trial is among the best fraction of its study, task and variant, with the index of `frame`."""
     scores = selecting(frame, select)
     best = pd.Series(False, index=frame.index)
     for _, group in scores.groupby([frame["study"], frame["task"], frame["variant"]], observed=True):
-        best[group.index[stats.best_fraction(group, FRACTION)]] = True
+        best[group.index[stats.best_fraction(group, fraction)]] = True
     return best
 
 
@@ -213,17 +235,18 @@ class _Search:
     numbers: NDArray[np.intp]
     select: stats.Floats
     report: stats.Floats
+    fraction: float = FRACTION
 
     @staticmethod
-    def of(trials: pd.DataFrame, select: Select) -> "_Search":
+    def of(trials: pd.DataFrame, select: Select, fraction: float = FRACTION) -> "_Search":
         by = selecting(trials, select)
         ended = trials[by.notna()].sort_values("trial")
         numbers = ended["trial"].to_numpy(np.intp)
-        return _Search(numbers, by[ended.index].to_numpy(float), ended["test_score"].to_numpy(float))
+        return _Search(numbers, by[ended.index].to_numpy(float), ended["test_score"].to_numpy(float), fraction)
 
     @cached_property
     def best(self) -> Best:
-        return best_fraction.best(self.select, self.report, FRACTION)
+        return best_fraction.best(self.select, self.report, self.fraction)
 
     @property
     def diverged(self) -> NDArray[np.bool_]:
@@ -232,40 +255,70 @@ class _Search:
     def with_partner(self, other: "_Search") -> "_Search":
         """Only the trials whose number `other` has too."""
         chosen = np.isin(self.numbers, other.numbers)
-        return self if chosen.all() else _Search(self.numbers[chosen], self.select[chosen], self.report[chosen])
+        if chosen.all():
+            return self
+        return _Search(self.numbers[chosen], self.select[chosen], self.report[chosen], self.fraction)
 
 
 NONE = _Search(np.empty(0, np.intp), np.empty(0), np.empty(0))
 
 
-def _compare_task(trials: pd.DataFrame, select: Select, adjust: Adjust) -> pd.DataFrame:
-    variants, paired = variants_of(trials), is_paired(trials)
-    searches = {variant: _Search.of(trials[trials["variant"] == variant], select) for variant in variants}
-    baseline = searches.get(BASELINE)
-    rows = []
-    for variant, own in searches.items():
-        row = {"study": trials["study"].iloc[0], "task": trials["task"].iloc[0], "variant": variant}
-        row |= {"select": select, "adjust": adjust} | _described(trials[trials["variant"] == variant], own)
-        against = baseline if variant != BASELINE else None
-        rows.append(row | _divergence(own, against, paired) | _contrast(own, against, paired))
-    table = pd.DataFrame(rows)
-    is_baseline = table["variant"] == BASELINE
-    table.loc[is_baseline, "difference"] = 0.0
-    table["test"] = table["test"].where(~is_baseline, "baseline")
-    for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
-        table[name] = ADJUSTMENTS[by](table["p" if name == "p_adjusted" else name])
-    table["significant"] = table["p_adjusted"] < ALPHA
-    table["more_trials"] = _more_trials(table)
-    table["rank"] = table["best_mean"].rank(method="min")
-    table["rank_low"], table["rank_high"] = ranks(len(variants), _differences(list(searches.values()), paired))
-    apart = 0 if paired else 1 + int(trials["trial"].max())  # no two trials of an unpaired design belong together
-    table["p_first"] = best_fraction.first_probabilities(
-        [own.best for own in searches.values()],
-        [own.numbers + place * apart for place, own in enumerate(searches.values())],
-    )
-    types = dict.fromkeys(("rank", "trial", "hidden_size"), "Int64")
-    floats = [name for name in sampled(trials) if trials[name].dtype == "float64"]
-    return table[[*COLUMNS, *sampled(trials)]].astype(types | dict.fromkeys(floats, "float64"))
+@dataclass(frozen=True)
+class Searches:
+    """The trials of one task of one study, with what of a comparison does not depend on the baseline: of each variant
+    its search, the columns of `compare` that are about it alone, and those of its rank."""
+
+    trials: pd.DataFrame
+    select: Select
+    fraction: float
+    paired: bool
+    own: "dict[str, _Search]"
+    described: list[dict[str, Any]]
+    ranked: pd.DataFrame
+
+    @staticmethod
+    def of(trials: pd.DataFrame, select: Select, fraction: float) -> "Searches":
+        """From the trials of one task of one study."""
+        paired = is_paired(trials)
+        by_variant = {variant: trials[trials["variant"] == variant] for variant in variants_of(trials)}
+        own = {variant: _Search.of(of, select, fraction) for variant, of in by_variant.items()}
+        described = [_described(by_variant[variant], search) for variant, search in own.items()]
+        low, high = ranks(len(own), _differences(list(own.values()), paired))
+        apart = 0 if paired else 1 + int(trials["trial"].max())  # no two trials of an unpaired design belong together
+        numbers = [search.numbers + place * apart for place, search in enumerate(own.values())]
+        first = best_fraction.first_probabilities([search.best for search in own.values()], numbers)
+        ranked = pd.DataFrame({"rank_low": low, "rank_high": high, "p_first": first})
+        return Searches(trials, select, fraction, paired, own, described, ranked)
+
+    def against(self, baseline: str, adjust: Adjust) -> pd.DataFrame:
+        """The rows of `compare`."""
+        rows = []
+        for (variant, own), described in zip(self.own.items(), self.described, strict=True):
+            row = {name: self.trials[name].iloc[0] for name in ("study", "task")} | {"variant": variant}
+            row |= {
+                "select": self.select,
+                "adjust": adjust,
+                "baseline": baseline,
+                "fraction": self.fraction,
+            } | described
+            other = self.own.get(baseline) if variant != baseline else None
+            row |= _divergence(own, other, self.paired) | _contrast(own, other, self.paired)
+            rows.append(row | {"test": _test(other, row, baseline, self.fraction)})
+        table = pd.DataFrame(rows)
+        is_baseline = table["variant"] == baseline
+        table.loc[is_baseline, "difference"] = 0.0
+        table["test"] = table["test"].where(~is_baseline, "baseline")
+        for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
+            table[name] = ADJUSTMENTS[by](table["p" if name == "p_adjusted" else name])
+        table["significant"] = table["p_adjusted"] < ALPHA
+        table["more_trials"] = _more_trials(table)
+        table["rank"] = table["best_mean"].rank(method="min")
+        table[self.ranked.columns] = self.ranked
+        settings = sampled(self.trials)
+        types: dict[str, Any] = dict.fromkeys(("rank", "trial", "hidden_size"), "Int64")
+        types |= {name: "float64" for name in settings if self.trials[name].dtype == "float64"}
+        types |= {name: self.trials[name].dtype for name in ("task", "variant")}
+        return table[[*COLUMNS, *settings]].astype(types)
 
 
 def _described(trials: pd.DataFrame, own: _Search) -> dict[str, Any]:
@@ -319,7 +372,7 @@ def _contrast(own: _Search, against: _Search | None, paired: bool) -> dict[str, 
     ):
         row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
     row["p_as_paper"] = stats.welch(own.best.scores, against.best.scores) if against else stats.NAN
-    return row | {"test": _test(against, difference)}
+    return row
 
 
 def _sides(a: _Search, b: _Search, paired: bool) -> tuple[Best, Best]:
@@ -327,21 +380,15 @@ def _sides(a: _Search, b: _Search, paired: bool) -> tuple[Best, Best]:
     return (a.with_partner(b).best, b.with_partner(a).best) if paired else (a.best, b.best)
 
 
-def _differences(searches: Sequence[_Search], paired: bool) -> list[Estimate]:
-    """Of the first and the second of each pair, in the order of `itertools.combinations`."""
-    pairs = [_sides(a, b, paired) for a, b in combinations(searches, 2)]
-    return [best_fraction.difference(a, b, paired) for a, b in pairs]
-
-
-def _test(against: _Search | None, difference: Estimate) -> str:
+def _test(against: _Search | None, row: dict[str, Any], baseline: str, fraction: float) -> str:
     if against is None:
-        return f"not tested: no {BASELINE}"
-    needed = best_fraction.min_trials(FRACTION)
-    if difference.n < needed:
+        return f"not tested: no {baseline}"
+    needed = best_fraction.min_trials(fraction)
+    if row["n_compared"] < needed:
         return f"not tested: needs {needed} trials"
-    if np.isnan(difference.error):
+    if np.isnan(row["difference_se"]):
         return "not tested: too few finished"
-    return "tested" if difference.error > 0 else "not tested: no spread"
+    return "tested" if row["difference_se"] > 0 else "not tested: no spread"
 
 
 def contrast_of(row: Any) -> Estimate:
@@ -350,36 +397,24 @@ def contrast_of(row: Any) -> Estimate:
 
 
 def _more_trials(table: pd.DataFrame) -> list[float]:
-    tests = max(1, int((table["test"] == "tested").sum()))
-    needed = best_fraction.min_trials(FRACTION)
+    alpha = alpha_of(table)
+    needed = best_fraction.min_trials(table["fraction"].iloc[0])
     found = []
     for _, row in table.iterrows():
         if row["test"] == "tested" and not row["significant"]:
-            found.append(best_fraction.more_to_show(contrast_of(row), 0.0, ALPHA / (2 * tests)))
+            found.append(best_fraction.more_to_show(contrast_of(row), 0.0, alpha))
         else:
             few = row["test"] == f"not tested: needs {needed} trials"
             found.append(float(needed - row["n_compared"]) if few else stats.NAN)
     return found
 
 
-def ranks(n_variants: int, differences: Sequence[Estimate]) -> tuple[stats.Floats, stats.Floats]:
-    """The lowest and the highest rank of each of V variants that tests of all pairs leave open, after Holm at 5 %.
+def alpha_of(table: pd.DataFrame) -> float:
+    """Of one side of each of the tests that were made, so that all of them together err in 5 % of studies."""
+    return ALPHA / (2 * max(1, int((table["test"] == "tested").sum())))
 
-    They hold for all variants at once with a probability of 95 % (Mogstad et al. 2024).
 
-    Args:
-        n_variants: V.
-        differences: of the first and the second of each pair, in the order of `itertools.combinations`.
-
-    Returns:
-        [V], [V]; NaN for a variant that no test is about.
-    """
-    low, high, tested = np.ones(n_variants), np.zeros(n_variants), np.zeros(n_variants, bool)
-    adjusted = stats.holm([difference.p for difference in differences])
-    for pair, difference, p in zip(combinations(range(n_variants), 2), differences, adjusted, strict=True):
-        tested[list(pair)] |= not np.isnan(p)
-        if p < ALPHA:
-            first, second = pair if difference.value < 0 else pair[::-1]
-            low[second] += 1
-            high[first] -= 1
-    return np.where(tested, low, np.nan), np.where(tested, high + tested.sum(), np.nan)
+def _differences(searches: Sequence[_Search], paired: bool) -> list[Estimate]:
+    """Of the first and the second of each pair, in the order of `itertools.combinations`."""
+    pairs = [_sides(a, b, paired) for a, b in combinations(searches, 2)]
+    return [best_fraction.difference(a, b, paired) for a, b in pairs]

@@ -41,7 +41,7 @@ from search.errors import expect
 from search.study.plan import Plan
 from search.study.space import REQUIRED, Dimension, parse
 
-Score = Literal["test_score", "valid_score", "train_seconds"]
+Score = Literal["test_score", "valid_score", "train_seconds", "diverged"]
 By = Literal["variant", "toggles"]
 Diverged = Literal["cutoff", "left out"]
 
@@ -362,7 +362,8 @@ def fit(
     Args:
         frame: as of `analysis.load`, with one task. Variants in it are pooled unless `by` tells them apart.
         plan: of the study, whose space says how each setting was sampled.
-        score: the column that is explained.
+        score: the column that is explained; ``diverged`` is whether a trial did, 1 or 0, so that what is explained is
+            the probability of it.
         by: ``variant`` adds the variant as one categorical dimension; ``toggles`` adds instead every toggle in which
             the cells of the variants differ. Toggles that always differ together cannot be told apart and make one
             dimension, such as ``peephole_i/f/o``. All combinations of toggles weigh the same, also those of which
@@ -383,8 +384,13 @@ def fit(
     tasks = frame["task"].nunique()
     expect(tasks <= 1, "frame", f"{tasks} tasks", "trials of one task")
 
-    finished = (frame["status"] == "finished") & np.isfinite(frame[score])
-    bad = (frame["status"] == "diverged") & (score != "train_seconds") & (diverged == "cutoff")
+    if score == "diverged":
+        finished = frame["status"].isin(["finished", "diverged"])
+        frame, cutoff = frame.assign(diverged=(frame["status"] == "diverged").astype(float)), 1.0
+        bad = pd.Series(False, frame.index)
+    else:
+        finished = (frame["status"] == "finished") & np.isfinite(frame[score])
+        bad = (frame["status"] == "diverged") & (score != "train_seconds") & (diverged == "cutoff")
     trials = frame[(finished | bad) & frame["variant"].isin(plan.variants)]
     _check_number(trials, score)
     variants = variants_of(trials)
@@ -408,7 +414,7 @@ def fit(
         cutoff, origin = _cutoff(scores)
     n_cut, n_diverged = int((scores > cutoff).sum()), int(scores.isna().sum())
     text = f"{n_cut} worse trials are set to it, {n_diverged} diverged count as it"
-    notes.append(f"Cutoff {cutoff:.6g} ({origin}): {text}.")
+    notes += [] if score == "diverged" else [f"Cutoff {cutoff:.6g} ({origin}): {text}."]
 
     dimensions = list(parse(plan.space, (*REQUIRED, *plan.space)))
     columns = {dimension.name: trials[dimension.name] for dimension in dimensions}

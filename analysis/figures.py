@@ -144,7 +144,7 @@ def draw_expected(expected: pd.DataFrame, label: str, baseline: str) -> Figure:
                     zorder=3 if first else 2,
                 )
             style.log_axis(axes, whole=column == "n")
-        left.set_ylim(*_with_margin(_lower_end(expected), expected["limit"].iloc[0]))
+        left.set_ylim(*limits_of_expected(expected))
         left.set_xlabel("trials")
         right.set_xlabel(f"training time [{unit}]")
         left.set_ylabel(style.lines(f"expected best {label}", 40))
@@ -280,6 +280,11 @@ def _handles(axes: Axes) -> dict[str, Any]:
 def _fence(values: pd.Series) -> float:
     q1, q3 = values.quantile([0.25, 0.75])
     return float(min(values.max(), q3 + 6 * (q3 - q1)))  # a learning curve begins high
+
+
+def limits_of_expected(expected: pd.DataFrame) -> tuple[float, float]:
+    """The score axis of the frame of `summaries.expected_best`."""
+    return _with_margin(_lower_end(expected), expected["limit"].iloc[0])
 
 
 def _lower_end(expected: pd.DataFrame) -> float:

@@ -7,7 +7,7 @@ offered from one; `Importance.needs` says what is missing.
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,7 @@ SCORES: tuple[fanova.Score, ...] = ("test_score", "train_seconds")
 PAIR = ("lr", "hidden_size")
 BY: tuple[fanova.By, ...] = ("variant", "toggles")
 MIN_EACH = 5  # trials of each variant that a forest over all variants takes
-Key = tuple[str] | tuple[str, str, str]  # over what; or the score, the variant, and what diverged trials count as
+Key = tuple[str, str] | tuple[str, str, str]  # of what, the score, and of one variant what diverged trials count as
 DEBIASED = ["debiased", "se", "debiased_finished", "se_finished", "differs", "noise", "noise_se"]
 
 
@@ -50,9 +50,9 @@ class Importance:
 
     def begin(self, note: Callable[[str], None]) -> None:
         """Grows the forests of all panels, as many at a time as there are cores; `note` is told of each."""
-        keys: list[Key] = [(score, variant, "cutoff") for score in SCORES for variant in self.variants]
-        keys += [("test_score", variant, "left out") for variant in self.variants if self._has_diverged(variant)]
-        keys = [key for key in (*keys, *((by,) for by in BY)) if key not in self._fits]
+        keys: list[Key] = [(variant, score, "cutoff") for score in SCORES for variant in self.variants]
+        keys += [(variant, "test_score", "left out") for variant in self.variants if self._has_diverged(variant)]
+        keys = [key for key in (*keys, *((by, "test_score") for by in BY)) if key not in self._fits]
         processes = min(len(keys), len(os.sched_getaffinity(0)))
         if processes < 2:
             return
@@ -76,21 +76,25 @@ class Importance:
         found = self._fitted(score, variant, "cutoff")
         return found if isinstance(found, str) else ""
 
-    def over(self, by: fanova.By) -> "fanova.Fanova | None":
+    def over(self, by: fanova.By, score: fanova.Score = "test_score") -> "fanova.Fanova | None":
         """Over the settings and the architecture, all variants together; None if `why_over` says why."""
-        found = self._over(by)
+        found = self._over(by, score)
         return found if isinstance(found, fanova.Fanova) else None
 
-    def why_over(self, by: fanova.By) -> str:
+    def why_over(self, by: fanova.By, score: fanova.Score = "test_score") -> str:
         """What keeps `over` from it, and what it needs; empty if nothing does."""
-        found = self._over(by)
+        found = self._over(by, score)
         return found if isinstance(found, str) else ""
 
     @cached_property
     def marginals(self) -> pd.DataFrame:
+        """`marginals_of` the test score and the training time."""
+        return self.marginals_of(*SCORES)
+
+    def marginals_of(self, *scores: fanova.Score) -> pd.DataFrame:
         """One row a score, variant, dimension and point: score, variant, dimension, value, mean, sd (over trees)."""
         frames = []
-        for score, variant, fitted in self._sound():
+        for score, variant, fitted in self._sound(scores):
             for name in fitted.dimensions:
                 curve = fitted.marginal(name).rename(columns={name: "value"}).astype({"value": object})
                 frames.append(curve.assign(score=score, variant=variant, dimension=name))
@@ -98,6 +102,10 @@ class Importance:
 
     @cached_property
     def shares(self) -> pd.DataFrame:
+        """`shares_of` the test score and the training time."""
+        return self.shares_of(*SCORES)
+
+    def shares_of(self, *scores: fanova.Score) -> pd.DataFrame:
         """One row a score, variant and set of dimensions.
 
         score, variant, n, r2, dimensions (``a x b``), order (1, 2; 3 for all higher ones together), mean, sd (over the
@@ -107,7 +115,7 @@ class Importance:
         of the variance of the scores that no setting explains, the same for all rows of a variant.
         """
         frames = []
-        for score, variant, fitted in self._sound():
+        for score, variant, fitted in self._sound(scores):
             noise, error = fitted.noise()
             own = fitted.shares().assign(score=score, variant=variant, n=fitted.n, r2=fitted.r2)
             own = own.assign(debiased_finished=np.nan, se_finished=np.nan, noise=noise, noise_se=error)
@@ -121,22 +129,32 @@ class Importance:
 
     @cached_property
     def architecture(self) -> pd.DataFrame:
+        """`architecture_of` the test score."""
+        return self.architecture_of("test_score")
+
+    def architecture_of(self, score: fanova.Score) -> pd.DataFrame:
         """One row a choice of architecture dimensions (``variant`` or ``toggles``) and set of dimensions: by, n, r2,
-        dimensions, order, mean, sd, debiased, se of its share of the variance of the test score over all variants."""
-        frames = [fitted.shares().assign(by=by, n=fitted.n, r2=fitted.r2) for by in BY if (fitted := self.over(by))]
+        dimensions, order, mean, sd, debiased, se of its share of the variance of a score over all variants."""
+        frames = [
+            fitted.shares().assign(by=by, n=fitted.n, r2=fitted.r2) for by in BY if (fitted := self.over(by, score))
+        ]
         return _stack(frames, ["by", "n", "r2", "dimensions", "order", "mean", "sd", "debiased", "se"])
 
     @cached_property
     def surface(self) -> pd.DataFrame:
         """The lr x hidden_size surface of the reference variant, one row a grid point: lr, hidden_size, mean, sd (the
         total marginal), interaction, interaction_sd. Empty unless both are dimensions."""
+        return self.surface_of(*PAIR)
+
+    def surface_of(self, name_a: str, name_b: str, points: int = 32) -> pd.DataFrame:
+        """The same of any two settings, by their names."""
         fitted = self.fit("test_score", self.reference)
-        if fitted is None or not set(PAIR) <= set(fitted.dimensions):
-            return pd.DataFrame(columns=[*PAIR, "mean", "sd", "interaction", "interaction_sd"])
-        total = fitted.marginal(*PAIR, points=32)
-        alone = fitted.interaction(*PAIR, points=32)
+        if fitted is None or not {name_a, name_b} <= set(fitted.dimensions):
+            return pd.DataFrame(columns=[name_a, name_b, "mean", "sd", "interaction", "interaction_sd"])
+        total = fitted.marginal(name_a, name_b, points=points)
+        alone = fitted.interaction(name_a, name_b, points=points)
         alone = alone.rename(columns={"mean": "interaction", "sd": "interaction_sd"})
-        return total.merge(alone, on=list(PAIR))
+        return total.merge(alone, on=[name_a, name_b])
 
     @cached_property
     def ped_anova(self) -> pd.DataFrame:
@@ -197,8 +215,8 @@ class Importance:
         found |= {"ped_anova": unpicked, "ablation": paths, "tunability": paths}
         return {panel: text for panel, text in found.items() if text}
 
-    def _sound(self) -> "Iterator[tuple[fanova.Score, str, fanova.Fanova]]":
-        for score in SCORES:
+    def _sound(self, scores: Sequence[fanova.Score]) -> "Iterator[tuple[fanova.Score, str, fanova.Fanova]]":
+        for score in scores:
             for variant in self.variants:
                 if fitted := self.fit(score, variant):
                     yield score, variant, fitted
@@ -206,26 +224,27 @@ class Importance:
     def _fitted(self, score: fanova.Score, variant: str, diverged: fanova.Diverged) -> "fanova.Fanova | str":
         if diverged == "left out" and not self._has_diverged(variant):
             diverged = "cutoff"  # is the same
-        return self._fit_of((score, variant, diverged))
+        return self._fit_of((variant, score, diverged))
 
-    def _over(self, by: fanova.By) -> "fanova.Fanova | str":
-        return self._fit_of((by,))
+    def _over(self, by: fanova.By, score: fanova.Score) -> "fanova.Fanova | str":
+        return self._fit_of((by, score))
 
     def _fit_of(self, key: Key) -> "fanova.Fanova | str":
         if key not in self._fits:
             self._fits[key] = self._grown(*key)
         return self._fits[key]
 
-    def _grown(self, what: str, variant: str = "", diverged: str = "") -> "fanova.Fanova | str":
-        """Of a score, a variant and what diverged trials count as; or of all variants, by their names or toggles."""
-        if variant:
-            trials = self.trials[self.trials["variant"] == variant]
-            return _attempt(trials, self.plan, score=what, diverged=diverged)
+    def _grown(self, of: str, score: str, diverged: str = "") -> "fanova.Fanova | str":
+        """Of a variant, a score and what diverged trials count as; or, without that, over all variants by their names
+        or toggles."""
+        if diverged:
+            trials = self.trials[self.trials["variant"] == of]
+            return _attempt(trials, self.plan, score=score, diverged=diverged)
         few = self.trials[self.trials["status"].isin(["finished", "diverged"])].groupby("variant", observed=True)
         counts = few.size().reindex(self.variants, fill_value=0)
         if counts.min() < MIN_EACH:
             return f"{counts.min()} trials of {counts.idxmin()} have ended: needs at least {MIN_EACH} of each variant."
-        return _attempt(self.trials, self.plan, score="test_score", by=what)
+        return _attempt(self.trials, self.plan, score=score, by=of)
 
     def _has_diverged(self, variant: str) -> bool:
         return bool(((self.trials["variant"] == variant) & (self.trials["status"] == "diverged")).any())
@@ -304,7 +323,7 @@ def _fit_inherited(key: Key) -> "fanova.Fanova | str":
     return _inherited._fit_of(key)
 
 
-_WORDS = {"test_score": "test score", "train_seconds": "training time"}
+_WORDS = {"test_score": "test score", "train_seconds": "training time", "diverged": "divergence"}
 
 
 def _attempt(trials: pd.DataFrame, plan: Plan, **options: Any) -> "fanova.Fanova | str":

@@ -1,6 +1,6 @@
 """Study folders to tidy frames. Nothing is computed here and nothing is written, the storage included."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,29 +79,33 @@ def load(study: Studies, runs: str | Path = "runs", storage: str | None = None) 
     Raises:
         UserError: no such study, or one given twice, or its plan or storage cannot be read.
     """
+    return tidy([(plan, _read_trials(folder, storage)) for folder, plan in find_all(study, runs)])
+
+
+def tidy(studies: Sequence[tuple[Plan, Mapping[tuple[str, str], Iterable[Record]]]]) -> pd.DataFrame:
+    """The frame of `load`, of studies given by their plans and their trials by task and variant."""
     tasks: dict[str, None] = {}
     variants: dict[str, None] = {}
-    rows: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     distributions: dict[str, Any] = {}
-    for folder, plan in find_all(study, runs):
+    for plan, trials in studies:
         distributions |= {name: spec.get("distribution") for name, spec in plan.space.items()}
-        trials = _read_trials(folder, storage)
         own_tasks = dict.fromkeys([plan.task["name"], *(task for task, _ in trials)])
         own_variants = dict.fromkeys([*plan.variants, *(variant for _, variant in trials)])
         tasks, variants = tasks | own_tasks, variants | own_variants
         for task in own_tasks:
             for variant in own_variants:
                 planned = range(plan.trials) if variant in plan.variants else range(0)
-                rows += _rows(plan.study, task, variant, planned, trials.get((task, variant), []))
+                listed += rows(plan.study, task, variant, planned, trials.get((task, variant), ()))
 
-    further = dict.fromkeys(name for row in rows for name in row)
+    further = dict.fromkeys(name for row in listed for name in row)
     versions = [name for name in further if name.endswith(VERSION)]
     known = (*KEYS, *OUTCOMES, *PROVENANCE, *ENDING, *versions)
     settings = [*distributions, *(name for name in further if name not in known and name not in distributions)]
     columns = [*KEYS, *settings, *OUTCOMES, *PROVENANCE, *versions, *ENDING]
-    frame = pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(listed, columns=columns)
     for name in INTEGERS:  # not by way of the frame, where a gap makes floats of them: seeds have 63 bits
-        frame[name] = pd.array([row.get(name) for row in rows], dtype="Int64")
+        frame[name] = pd.array([row.get(name) for row in listed], dtype="Int64")
     for name in (*FLOATS, *(name for name, kind in distributions.items() if kind in NUMERIC and "_int" not in kind)):
         frame[name] = pd.to_numeric(frame[name]).astype("float64")
     for name in TIMES:
@@ -185,7 +189,9 @@ def find_all(study: Studies, runs: str | Path = "runs") -> list[tuple[Path, Plan
     return list(found.values())
 
 
-def _rows(study: str, task: str, variant: str, planned: range, trials: list[Record]) -> Iterator[dict[str, Any]]:
+def rows(study: str, task: str, variant: str, planned: range, trials: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """The rows of `load` of one task and variant, of trials that are `planned` or in the storage, by number; what is
+    missing of one is not in its row."""
     found = {trial.number: trial for trial in trials}
     for number in sorted({*planned, *found}):
         trial = found.get(number)

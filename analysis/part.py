@@ -1,7 +1,6 @@
 """What a report has a chapter for."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -14,14 +13,12 @@ class Part:
     """One task of one study.
 
     Attributes:
-        folder: of the study.
         name: in file names; ``title``: in headings, with the study where there are several.
         trials: as of `load`; ``table``: its rows of `compare`.
         label: what the score is, with its unit.
         importance: functional ANOVAs of its trials.
     """
 
-    folder: Path
     study: str
     task: str
     name: str

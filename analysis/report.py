@@ -1,22 +1,16 @@
-"""The report of a study: every figure and table, the findings judged, and one self-contained page."""
+"""The report of a study: every figure and table, the findings judged, and the page with its data inside."""
 
 import re
-import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, page, replicates, report_figures, tables, words
+from analysis import figures, replicates, report_figures, tables, words
 from analysis import findings as judging
+from analysis.commands import with_commands
 from analysis.compare import (
     ADJUSTMENTS,
     ALPHA,
@@ -26,19 +20,20 @@ from analysis.compare import (
     compare,
     compare_studies,
     parts,
-    sampled,
 )
+from analysis.dashboard.digest import Ready, digest
+from analysis.dashboard.page import at_rest
+from analysis.dashboard.source import Source
+from analysis.dashboard.views import Views
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
 from analysis.part import Part
 from analysis.report_figures import Note
+from analysis.report_files import Contents
 from search.base import files
-from search.errors import UserError, expect, masked
+from search.errors import UserError, expect
 from search.run.composition import Composed, Composer
-from search.study import repeat
 from search.study.plan import Plan
-
-ANALYSED_WITH = ("odyssey", "numpy", "scipy", "pandas", "scikit-learn", "matplotlib")
 
 
 def report(
@@ -52,9 +47,9 @@ def report(
 ) -> Path:
     """Writes the report of a study, finished or not, into its folder ``report/`` and returns that folder.
 
-    ``index.html`` holds everything and needs no other file. Beside it stand every figure as ``.png``, ``.pdf`` and
-    ``.svg`` with the numbers it draws as ``.csv``, every table as ``.csv``, ``.md`` and ``.tex``, all trials with the
-    commands that repeat them as ``trials.csv``, and ``captions.md``.
+    ``index.html`` is the page of `analysis.dashboard`, with its data inside, and needs no other file. Beside it stand
+    figures for print as ``.png``, ``.pdf`` and ``.svg`` with the numbers they draw as ``.csv``, tables as ``.csv``,
+    ``.md`` and ``.tex``, all trials with the commands that repeat them as ``trials.csv``, and ``captions.md``.
     The report of several studies has all that of each, compares them, and is written to ``runs/A,B/report/``.
 
     Args:
@@ -74,67 +69,46 @@ def report(
     published = judging.read(judging.PUBLISHED if findings is None else findings)
     studies = find_all(study, runs)
     plans = {plan.study: plan for _, plan in studies}
+    folders = {plan.study: folder for folder, plan in studies}
     frame = load(study, runs, storage)
     for (folder, _), name in zip(studies, plans, strict=True):
         expect(bool((frame["study"] == name).any()), str(folder), "0 trials", "a plan of at least one trial")
     note("comparison of the variants")
     table = compare(frame, select, adjust)
-    every = _parts(frame, table, studies)
-    contents = page.Contents()
-    listed = _with_commands(frame, plans)
+    every = _parts(frame, table, plans)
+    contents = Contents()
+    listed = with_commands(frame, plans)
     contents.frame("trials", listed)
     note("learning curves")
     curves = load_curves(study, runs, storage, frame[best_trials(frame, select)])
-    shown: dict[str, list[tables.Table]] = {"importance": [], "tables": _between(contents, frame, select)}
-    repeated: list[str] = []
     report_figures.boxes(contents, frame, table, every)
     report_figures.ranks(contents, every, select)
     for part in every:
         report_figures.of_part(contents, part, curves, select)
-        again = replicates.of_best(part.folder, part.trials)
-        if len(again):
-            shown["tables"].append(_replicated(contents, part, again))
-            seeds = again.groupby("variant").size().max()
-            repeated.append(
-                shlex.join(["odyssey", "replicate", f"study={part.study}", f"runs={runs}", f"seeds={seeds}"])
-            )
+        _replicated(contents, part, folders[part.study])
         contents.begin()
         report_figures.importance(contents, part, note)
         contents.begin()
     note("findings")
     verdicts = _judged(published, every)
     tasks = list(dict.fromkeys(part.task for part in every))
-    found = contents.table(tables.judged(verdicts, "findings", "Findings", words.judging_note(every), tasks))
+    contents.table(tables.judged(verdicts, "findings", "Findings", words.judging_note(every), tasks))
     contents.frame("findings", verdicts)
     note("tables")
-    shown["importance"] += _importance_between(contents, every)
+    _between(contents, frame, select)
+    _importance_between(contents, every)
     for part in every:
-        shown["tables"] += _compared(contents, part)
-        shown["importance"] += _shares(contents, part)
-        shown["tables"].append(_trials(part, listed, select))
+        _compared(contents, part)
+        _shares(contents, part)
     contents.end(note)
-    command = {"study": ",".join(plans), "runs": runs, "select": select, "adjust": adjust}
-    command |= {} if findings is None else {"findings": findings}
-    contents.files["index.html"] = page.render(  # last, as it stands for the rest
-        contents,
-        title=", ".join(plans),
-        dates=[words.when(frame), f"Report made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."],
-        sentences=[" ".join(words.compared(every)), words.verdicts(verdicts, tasks), words.done(frame, every)],
-        architecture=words.architecture(every),
-        needs=words.needs(every),
-        found=found,
-        verdicts=list(verdicts["verdict"]),
-        shown=shown,
-        failures=words.failures(frame),
-        provenance=words.provenance(frame),
-        analysed={name: metadata.version(name) for name in ANALYSED_WITH},
-        commands=[
-            *(masked(repeat.sweep(plan)) for plan in plans.values()),
-            *repeated,
-            masked(shlex.join(["odyssey", "report", *(f"{key}={value}" for key, value in command.items())])),
-        ],
-        plans={name: masked(_yaml(plan)) for name, plan in plans.items()},
-    )
+    note("page")
+    digests = Ready({f"{part.study}/{part.task}": digest(part, published) for part in every})
+    source = Source(study, runs, storage)
+    try:
+        usual = {"select": select, "adjust": adjust}
+        contents.files["index.html"] = at_rest(Views(source, digests, live=False, usual=usual)).encode()
+    finally:
+        source.close()
     folder = (studies[0][0] if len(studies) == 1 else Path(runs) / ",".join(plans)) / "report"
     try:
         for name, content in contents.files.items():
@@ -157,36 +131,16 @@ def main(composed: Composed, composer: Composer) -> int:
     return 0
 
 
-def _with_commands(frame: pd.DataFrame, plans: dict[str, Plan]) -> pd.DataFrame:
-    """All trials, with a column ``command`` that repeats each; missing where a trial has no settings."""
-
-    def command(row: Mapping[Any, Any]) -> str | None:
-        own = {key: value for key, value in row.items() if value is not pd.NA and value == value}
-        plan = plans[row["study"]]
-        known = row["variant"] in plan.variants and row["task"] == plan.task["name"]
-        if not known or not {*plan.space, "seed", "engine"} <= own.keys():
-            return None
-        try:
-            return masked(repeat.train(plan, row["variant"], own))
-        except KeyError:  # code of the user's own would tell, which a report does not run
-            return None
-
-    errors = frame["error"].map(masked, na_action="ignore")
-    commands = pd.Series([command(row) for row in frame.to_dict("records")], frame.index, dtype="str")
-    return frame.assign(error=errors, command=commands)
-
-
-def _parts(frame: pd.DataFrame, table: pd.DataFrame, studies: list[tuple[Path, Plan]]) -> list[Part]:
-    several = len(studies) > 1
-    known = {plan.study: (folder, plan) for folder, plan in studies}
+def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan]) -> list[Part]:
+    several = len(plans) > 1
     found = []
     for (study, task), trials in parts(frame):
-        folder, plan = known[study]
+        plan = plans[study]
         name = re.sub(r"[^\w.+-]+", "_", f"{study}_{task}" if several else task)
         own = table[(table["study"] == study) & (table["task"] == task)]
         label = plan.score if task == plan.task["name"] else "score"
         title = figures.part_title(study, task) if several else task
-        found.append(Part(folder, study, task, name, title, plan, trials, own, label, Importance(trials, plan)))
+        found.append(Part(study, task, name, title, plan, trials, own, label, Importance(trials, plan)))
     return found
 
 
@@ -205,17 +159,17 @@ def _judged(published: list[judging.Finding], every: list[Part]) -> pd.DataFrame
     return pd.concat(frames, ignore_index=True)
 
 
-def _between(contents: page.Contents, frame: pd.DataFrame, select: Select) -> list[tables.Table]:
+def _between(contents: Contents, frame: pd.DataFrame, select: Select) -> None:
     """The comparison of studies with each other, if there are several."""
     if frame["study"].nunique() < 2:
-        return []
+        return
     between = compare_studies(frame, select)
     contents.frame("studies", between)
     note = f"Means of the best 10 % by {words.PICKED[select]}. p: Bonferroni for the tests on a task."
-    return [contents.table(tables.between_studies(between, "studies", "Between studies", note))]
+    contents.table(tables.between_studies(between, "studies", "Between studies", note))
 
 
-def _importance_between(contents: page.Contents, every: list[Part]) -> list[tables.Table]:
+def _importance_between(contents: Contents, every: list[Part]) -> None:
     """How much the settings matter in each study against the first of the same task, if there are several."""
     frames = []
     for place, part in enumerate(every):
@@ -225,15 +179,15 @@ def _importance_between(contents: page.Contents, every: list[Part]) -> list[tabl
             frames.append(found.assign(task=part.task, study=part.study, against_study=earlier[0].study))
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"share": []})
     if not len(table):
-        return []
+        return
     contents.frame("importance_between", table)
     note = f"{words.DEBIASED} In brackets the standard error. Of the test score; a dash where a study does not sample "
     note += "the setting. Differences with a 95 % interval, as of independent studies, in percent of the variance."
     title = "Between studies: shares of the variance"
-    return [contents.table(tables.between_shares(table, "importance_between", title, note))]
+    contents.table(tables.between_shares(table, "importance_between", title, note))
 
 
-def _compared(contents: page.Contents, part: Part) -> list[tables.Table]:
+def _compared(contents: Contents, part: Part) -> None:
     """The comparison of the variants, and the best trial of each."""
     name, select, adjust = part.name, part.table["select"].iloc[0], part.table["adjust"].iloc[0]
     contents.frame(f"comparison_{name}", part.table)
@@ -248,21 +202,24 @@ def _compared(contents: page.Contents, part: Part) -> list[tables.Table]:
     made.append(tables.settings(part.table, f"settings_{name}", f"{part.title}: best settings", note))
     columns = ["variant", "trial", "best_test_score", *tables.sampled_of(part.table)]
     contents.frame(f"settings_{name}", part.table[columns])
-    return [contents.table(table) for table in made]
+    for each in made:
+        contents.table(each)
 
 
-def _replicated(contents: page.Contents, part: Part, again: pd.DataFrame) -> tables.Table:
-    """The replicates of the best trials, as a figure and a table."""
+def _replicated(contents: Contents, part: Part, folder: Path) -> None:
+    """The replicates of the best trials, as a figure and a table, if there are any."""
+    again = replicates.of_best(folder, part.trials)
+    if not len(again):
+        return
     report_figures.replicated(contents, part, again)
-    found = replicates.summary(again)
-    contents.frame(f"replicates_summary_{part.name}", found)
+    found, name = replicates.summary(again), f"replicates_summary_{part.name}"
+    contents.frame(name, found)
     title = f"{part.title}: replicates of the best trials"
-    name = f"replicates_summary_{part.name}"
     note = "A description, and no test of variants: see the figure of the replicates."
-    return contents.table(tables.of_columns(found, replicates.COLUMNS, name, title, note))
+    contents.table(tables.of_columns(found, replicates.COLUMNS, name, title, note))
 
 
-def _shares(contents: page.Contents, part: Part) -> list[tables.Table]:
+def _shares(contents: Contents, part: Part) -> None:
     """The shares of the variance: of each variant, and over all."""
     fitted, name, made = part.importance, part.name, []
     if len(fitted.shares):
@@ -300,18 +257,5 @@ def _shares(contents: page.Contents, part: Part) -> list[tables.Table]:
         title = f"{part.title}: tunability"
         made.append(tables.of_columns(fitted.tunability, tables.TUNABILITY, f"tunability_{name}", title, note))
         contents.frame(f"tunability_{name}", fitted.tunability)
-    return [contents.table(table) for table in made]
-
-
-def _trials(part: Part, listed: pd.DataFrame, select: Select) -> tables.Table:
-    """The trials worth a look: the best of each variant, best first, and those that diverged or failed."""
-    own = listed.loc[part.trials.index]
-    best = own[best_trials(own, select)].sort_values(["variant", f"{select}_score"], kind="stable")
-    ended_otherwise = own[own["status"].isin(["diverged", "failed"])]
-    chosen = pd.concat([best, ended_otherwise])
-    note = f"The best 10 % by {words.PICKED[select]}, then those that diverged or failed. All others are in trials.csv."
-    return tables.trials(chosen, sampled(chosen), f"trials_{part.name}", f"{part.title}: trials", note)
-
-
-def _yaml(plan: Plan) -> str:
-    return yaml.safe_dump(asdict(plan), sort_keys=False, allow_unicode=True)
+    for each in made:
+        contents.table(each)

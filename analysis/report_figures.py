@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from analysis import figures, importance_figures, over_tasks, page, summaries, words
+from analysis import figures, importance_figures, over_tasks, summaries, words
 from analysis.compare import Select
 from analysis.part import Part
+from analysis.report_files import Contents
 
 Note = Callable[[str], None]
 
 
-def boxes(contents: page.Contents, frame: pd.DataFrame, table: pd.DataFrame, every: list[Part]) -> None:
+def boxes(contents: Contents, frame: pd.DataFrame, table: pd.DataFrame, every: list[Part]) -> None:
     drawn = summaries.boxes(frame, table)
     if drawn["n"].any():
         labels = {part.task: f"test {part.label}" for part in every}
@@ -19,10 +20,10 @@ def boxes(contents: page.Contents, frame: pd.DataFrame, table: pd.DataFrame, eve
         points = summaries.points(frame, table)
         contents.frame("boxes_points", points)
         figure = figures.draw_boxes(drawn, points, labels)
-        contents.figure("boxes", "Test scores by variant", text, drawn, figure, "lead")
+        contents.figure("boxes", "Test scores by variant", text, drawn, figure)
 
 
-def ranks(contents: page.Contents, every: list[Part], select: Select) -> None:
+def ranks(contents: Contents, every: list[Part], select: Select) -> None:
     """The critical-difference diagram, if there are several tasks, each once."""
     tables = {part.task: part.table for part in every}
     if len(tables) < 2 or len(tables) < len(every):
@@ -33,10 +34,10 @@ def ranks(contents: page.Contents, every: list[Part], select: Select) -> None:
         pairs = over_tasks.differences([part.trials for part in every], variants, select)
         contents.frame("ranks_pairs", pairs)
         figure = figures.draw_ranks(drawn, over_tasks.groups(variants, pairs))
-        contents.figure("ranks", "Ranks over tasks", words.ranks(drawn, pairs), drawn, figure, "lead")
+        contents.figure("ranks", "Ranks over tasks", words.ranks(drawn, pairs), drawn, figure)
 
 
-def of_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: Select) -> None:
+def of_part(contents: Contents, part: Part, curves: pd.DataFrame, select: Select) -> None:
     """The figures of the trials of one task of one study, as far as there is something to draw."""
     label, where, n = f"test {part.label}", part.title, part.name
     reference = part.importance.reference
@@ -50,13 +51,13 @@ def of_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: S
         text += f"Bands: 95 % jackknife intervals, up to half of the trials. From {finished} finished and {diverged} "
         text += "diverged trials, the latter counted as the worst finished one of their variant."
         figure = figures.draw_expected(expected, label, reference)
-        contents.figure(f"expected_{n}", f"{where}: expected best score", text, expected, figure, "figures")
+        contents.figure(f"expected_{n}", f"{where}: expected best score", text, expected, figure)
     best = summaries.best_curves(part.trials, curves, select)
     if len(best):
         text = f"Validation score by epoch of the best 10 % of trials {picked}: the best in colour with a dot at its "
         text += f"best epoch, the others in grey, and the best of {reference} dashed."
         figure = figures.draw_curves(best, part.label, reference)
-        contents.figure(f"curves_{n}", f"{where}: learning curves", text, best, figure, "figures")
+        contents.figure(f"curves_{n}", f"{where}: learning curves", text, best, figure)
     costs = {"n_parameters": ("parameters", "parameters"), "train_seconds": ("time", "training time")}
     for cost, (short, word) in costs.items():
         points = summaries.trade_off(part.trials, cost)
@@ -64,18 +65,18 @@ def of_part(contents: page.Contents, part: Part, curves: pd.DataFrame, select: S
             text = f"Test score against {word} of the {len(points)} finished trials. Line: Pareto front over all "
             text += "variants; no trial is better at no higher cost than one on it."
             figure = figures.draw_trade_off(points, cost, label, reference)
-            contents.figure(f"{short}_{n}", f"{where}: score against {word}", text, points, figure, "figures")
+            contents.figure(f"{short}_{n}", f"{where}: score against {word}", text, points, figure)
 
 
-def replicated(contents: page.Contents, part: Part, again: pd.DataFrame) -> None:
+def replicated(contents: Contents, part: Part, again: pd.DataFrame) -> None:
     """The replicates of the best trials of one task of one study, as of `replicates.of_best`."""
     text = "Dots: test scores of the replicates, n those that finished; line: their median; diamond: the trial of the "
     text += f"search; triangle: so many are above the axis. {words.replicates(again)}"
     figure = figures.draw_replicates(again, f"test {part.label}")
-    contents.figure(f"replicates_{part.name}", f"{part.title}: replicates", text, again, figure, "figures")
+    contents.figure(f"replicates_{part.name}", f"{part.title}: replicates", text, again, figure)
 
 
-def importance(contents: page.Contents, part: Part, note: Note) -> None:
+def importance(contents: Contents, part: Part, note: Note) -> None:
     """The figures of functional ANOVA of one task of one study, as far as there is something to draw."""
     label, where, n = f"test {part.label}", part.title, part.name
     fitted, reference, space, why = part.importance, part.importance.reference, part.plan.space, words.FANOVA
@@ -87,7 +88,7 @@ def importance(contents: page.Contents, part: Part, note: Note) -> None:
         text += f"deviations over the trees are in the table. {words.fits(fitted, fitted.variants)}"
         figure = importance_figures.draw_shares(fitted.shares)
         title = f"{where}: shares of the variance"
-        contents.figure(f"shares_{n}", title, text, fitted.shares, figure, "importance")
+        contents.figure(f"shares_{n}", title, text, fitted.shares, figure)
     marginals = fitted.marginals
     for name, rows, what in (
         (f"marginals_{n}", marginals[marginals["variant"] == reference], reference),
@@ -97,16 +98,16 @@ def importance(contents: page.Contents, part: Part, note: Note) -> None:
             text = f"{why}Predicted test score and training time of {what} against each setting, averaged over all "
             text += f"others. Bands: one standard deviation over the trees. {words.fits(fitted, rows['variant'])}"
             figure = importance_figures.draw_marginals(rows, space, label, reference)
-            contents.figure(name, f"{where}: marginals, {what}", text, rows, figure, "importance")
+            contents.figure(name, f"{where}: marginals, {what}", text, rows, figure)
     if len(fitted.architecture):
         text = f"{why}Largest shares of the variance of the test score over all variants, with one standard deviation "
         text += f"over the trees. Filled: single dimensions; open: interactions. {words.fits_over(fitted)}"
         figure = importance_figures.draw_architecture(fitted.architecture)
         title = f"{where}: architecture and settings"
-        contents.figure(f"architecture_{n}", title, text, fitted.architecture, figure, "importance")
+        contents.figure(f"architecture_{n}", title, text, fitted.architecture, figure)
     if len(fitted.surface):
         text = f"{why}Test score of {reference} over lr and hidden_size: the total marginal, and what the interaction "
         text += f"adds to the two main effects. {words.fits(fitted, [reference])}"
         figure = importance_figures.draw_surface(fitted.surface, space, label)
         title = f"{where}: lr and hidden_size, {reference}"
-        contents.figure(f"surface_{n}", title, text, fitted.surface, figure, "importance")
+        contents.figure(f"surface_{n}", title, text, fitted.surface, figure)

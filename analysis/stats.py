@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
+ALPHA = 0.05
 RUNAWAY = 10.0
 NAN = float("nan")
 

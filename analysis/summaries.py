@@ -1,9 +1,22 @@
 """The numbers that figures draw, as frames: what is drawn is what is in these frames."""
 
+import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
-from analysis import stats
-from analysis.compare import Select, best_trials, parts, scored, selecting, upper_limit, variants_of
+from analysis import best_fraction, stats
+from analysis.compare import (
+    FRACTION,
+    Select,
+    alpha_of,
+    best_trials,
+    contrast_of,
+    parts,
+    scored,
+    selecting,
+    upper_limit,
+    variants_of,
+)
 
 PANELS = ("all", "best")
 
@@ -21,7 +34,7 @@ def boxes(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         (scores above it), select.
     """
     select = table["select"].iloc[0]
-    best = best_trials(frame, select)
+    best = best_trials(frame, select, table["fraction"].iloc[0])
     significant = table.set_index(["study", "task", "variant"])["significant"]
     rows = []
     for (study, task), trials in parts(frame):
@@ -94,29 +107,92 @@ def trade_off(trials: pd.DataFrame, cost: str) -> pd.DataFrame:
     return drawn
 
 
-def best_curves(trials: pd.DataFrame, curves: pd.DataFrame, select: Select = "valid") -> pd.DataFrame:
+def best_curves(
+    trials: pd.DataFrame, curves: pd.DataFrame, select: Select = "valid", fraction: float = FRACTION
+) -> pd.DataFrame:
     """Learning curves of the best 10 % of trials of one study and task.
 
     Args:
         trials: of one study and task.
         curves: as of `analysis.load_curves`.
         select: the score that picks the best.
+        fraction: the share of the trials that takes the place of 10 %.
 
     Returns:
         One row a trial and epoch: variant, trial, place (1 for the best of the variant), best_epoch, epoch,
         train_loss, valid_score.
     """
-    best = trials[best_trials(trials, select)].copy()
-    by = best.groupby("variant", observed=True)[f"{select}_score"]
-    best["place"] = by.rank(method="first").astype("int64")
+    return ranked_curves(trials[best_trials(trials, select, fraction)], curves, select)
+
+
+def ranked_curves(chosen: pd.DataFrame, curves: pd.DataFrame, select: Select = "valid") -> pd.DataFrame:
+    """As `best_curves`, of these trials, whose places are by `select`; those without a score come last."""
+    chosen = chosen.copy()
+    by = chosen.groupby("variant", observed=True)[f"{select}_score"]
+    chosen["place"] = by.rank(method="first", na_option="bottom").astype("int64")
     keys = ["study", "task", "variant", "trial"]
     drawn = (
-        best[[*keys, "place", "best_epoch"]]
+        chosen[[*keys, "place", "best_epoch"]]
         .astype({"trial": "int64"})
-        .merge(curves.astype({"task": best["task"].dtype, "variant": best["variant"].dtype}), on=keys)
+        .merge(curves.astype({"task": chosen["task"].dtype, "variant": chosen["variant"].dtype}), on=keys)
     )
     drawn = drawn.sort_values(["variant", "place", "epoch"], ignore_index=True)
     return drawn[["variant", "trial", "place", "best_epoch", "epoch", "train_loss", "valid_score"]]
+
+
+def power(table: pd.DataFrame, points: int = 24) -> pd.DataFrame:
+    """The power of the test of each variant that was tested and does not differ significantly, by the trials it would
+    be of: if the difference is as observed, from the trials there are up to what the most needs.
+
+    Args:
+        table: the rows of `compare` of one study and task.
+        points: of each curve.
+
+    Returns:
+        One row a variant and number: variant, n (trials of each variant, or pairs), power.
+    """
+    open_ = table[(table["test"] == "tested") & ~table["significant"]]
+    alpha, rows = alpha_of(table), []
+    needed = (open_["n_compared"] + open_["more_trials"]).replace(np.inf, np.nan).max()
+    for _, row in open_.iterrows():
+        contrast = contrast_of(row)
+        end = max(2.0 * contrast.n, needed if needed == needed else 0.0)
+        for n in np.unique(np.geomspace(contrast.n, end, points).round()):
+            rows.append((row["variant"], int(n), best_fraction.expected_power(contrast, int(n), 0.0, alpha)))
+    return pd.DataFrame(rows, columns=["variant", "n", "power"])
+
+
+def rank_stability(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """How well the order of a variant's trials after each epoch foretells their final order.
+
+    Spearman's correlation between the best validation score up to an epoch and the best of all epochs, over the trials
+    that finished; a trial that has ended keeps its best. At the last epoch it is 1 by definition.
+
+    Args:
+        trials: of one study and task.
+        curves: as of `analysis.load_curves`, of these trials.
+
+    Returns:
+        One row a variant with at least three trials, and epoch: variant, n (trials), epoch, correlation.
+    """
+    finished = trials.loc[scored(trials), ["variant", "trial"]].astype({"trial": "int64"})
+    rows = []
+    for variant in variants_of(trials):
+        own = curves[curves["variant"] == variant]
+        own = own[own["trial"].isin(finished.loc[finished["variant"] == variant, "trial"])]
+        scores = own.pivot(index="epoch", columns="trial", values="valid_score").ffill().cummin()
+        if scores.shape[1] < 3:
+            continue
+        ranked = rankdata(scores.to_numpy(), axis=1)
+        centred = ranked - ranked.mean(axis=1, keepdims=True)
+        spread = (centred**2).sum(axis=1) ** 0.5
+        with np.errstate(invalid="ignore"):  # where all are equal
+            found = centred @ centred[-1] / (spread * spread[-1])
+        rows.append(
+            pd.DataFrame({"variant": variant, "n": scores.shape[1], "epoch": scores.index, "correlation": found})
+        )
+    columns = ["variant", "n", "epoch", "correlation"]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
 
 def axis_end(scores: pd.Series) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.compare import BASELINE, COLUMNS
+from analysis.compare import COLUMNS
 from analysis.findings import VERDICTS
 
 ABSENT = "\N{EN DASH}"
@@ -75,7 +75,7 @@ def more_trials(x: float) -> str:
     return f"{float(f'{math.ceil(x):.2g}'):,.0f}"
 
 
-BEST, CONTRAST = "best 10 %", f"difference from {BASELINE}"
+BEST, CONTRAST = "best {best} %", "difference from {baseline}"
 # What is shown of a comparison: first what it comes to, then the rest.
 COMPARISON = {
     "variant": Column("", "variant", str),
@@ -105,7 +105,7 @@ COMPARISON_MORE = {
         CONTRAST,
         "P(better) [95 %]",
         fixed(2),
-        f"P(better): probability that one of the best trials is better than one of {BASELINE}'s.",
+        "P(better): probability that one of the best trials is better than one of {baseline}'s.",
         interval=True,
     ),
     "equivalent_within": Column(
@@ -126,9 +126,7 @@ COMPARISON_MORE = {
         "In simulation it finds one of nine equal variants to differ in 22 to 41 % of studies of unpaired draws.",
     ),
     "divergence": Column("divergence", "rate [95 %]", fixed(2), interval=True),
-    "p_divergence": Column(
-        "divergence", "p, adjusted", p_value, f"Divergence is tested against {BASELINE}'s, exactly."
-    ),
+    "p_divergence": Column("divergence", "p, adjusted", p_value, "Divergence is tested against {baseline}'s, exactly."),
     "train_seconds": Column("cost", "train seconds", fixed(1), "Train seconds: mean over the finished trials."),
 }
 
@@ -161,16 +159,25 @@ def comparison(table: pd.DataFrame, columns: Mapping[str, Column], name: str, ti
     """Of the rows of `compare` of one study and task, these columns: of the baseline no difference from itself, and of
     what is not tested, why."""
     made = of_columns(table, columns, name, title, note, marks="significant")
+    baseline, fraction = table[["baseline", "fraction"]].iloc[0]
+    says = {"{best}": f"{100 * fraction:g}", "{baseline}": baseline}
     rows = []
     for cells, variant, test in zip(made.rows, table["variant"], table["test"], strict=True):
         own = dict(zip(columns, cells, strict=True))
         for key, column in columns.items():
-            if column.group == CONTRAST and variant == BASELINE:
+            if column.group == CONTRAST and variant == baseline:
                 own[key] = ABSENT
             elif key == "p_adjusted" and test != "tested":
                 own[key] = str(test)
         rows.append(list(own.values()))
-    return replace(made, rows=rows)
+    headings = [(_filled(group, says), heading) for group, heading in made.headings]
+    return replace(made, headings=headings, note=_filled(made.note, says), rows=rows)
+
+
+def _filled(text: str, says: Mapping[str, str]) -> str:
+    for name, value in says.items():
+        text = text.replace(name, value)
+    return text
 
 
 def ped_anova(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
@@ -294,22 +301,6 @@ def judged(table: pd.DataFrame, name: str, title: str, note: str, tasks: Sequenc
     ]
     titles = [*(["study"] if with_study else []), "finding", "task", "verdict", "statement", "evidence", "more trials"]
     return Table(name, title, [("", heading) for heading in titles], rows, note)
-
-
-def trials(table: pd.DataFrame, settings: Sequence[str], name: str, title: str, note: str) -> Table:
-    """Trials one by one.
-
-    Args:
-        table: rows of `analysis.load`, with a column ``command``.
-        settings: columns of what was sampled.
-    """
-    columns: dict[str, tuple[str, Write]] = {"variant": ("variant", str), "trial": ("trial", fixed(0))}
-    columns |= {"status": ("status", str), "valid_score": ("validation", fixed(3)), "test_score": ("test", fixed(3))}
-    columns |= {"best_epoch": ("best epoch", fixed(0)), "epochs": ("epochs", fixed(0))}
-    columns |= {setting: (setting, _setting(setting)) for setting in settings if table[setting].notna().any()}
-    columns |= {"command": ("command", str)}
-    rows = [[or_absent(row[key], write) for key, (_, write) in columns.items()] for row in table.to_dict("records")]
-    return Table(name, title, [("", heading) for heading, _ in columns.values()], rows, note)
 
 
 def between_studies(table: pd.DataFrame, name: str, title: str, note: str) -> Table:

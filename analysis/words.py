@@ -10,7 +10,7 @@ from analysis.compare import ALPHA, BASELINE
 from analysis.importance import BY, Importance
 from analysis.load import PROVENANCE
 from analysis.part import Part
-from search.errors import masked
+from search.study.plan import Plan
 
 PICKED = {"valid": "validation score", "test": "test score, which flatters them"}
 ADJUSTED = {"bonferroni": "Bonferroni", "holm": "Holm"}
@@ -34,7 +34,7 @@ PANELS = {
 }
 
 
-def done(frame: pd.DataFrame, every: Sequence[Part]) -> str:
+def done(frame: pd.DataFrame, plans: Iterable[Plan]) -> str:
     """How much of the plan is there, and how its trials were drawn."""
     counts = frame["status"].value_counts()
     others = [f"{counts[status]} {status}" for status in STATUSES if status in counts]
@@ -43,7 +43,7 @@ def done(frame: pd.DataFrame, every: Sequence[Part]) -> str:
     seconds = frame["train_seconds"].sum()
     if seconds:
         text += f" Their training took {_duration(seconds)}."
-    draws = dict.fromkeys(part.plan.draws for part in every)
+    draws = dict.fromkeys(plan.draws for plan in plans)
     text += f" The draws are {'; '.join(draws)}."
     values = frame.groupby(["study", "task"], observed=True)[list(provenance(frame))].nunique()
     differing = values.columns[(values > 1).any()]
@@ -52,23 +52,24 @@ def done(frame: pd.DataFrame, every: Sequence[Part]) -> str:
     return text
 
 
-def compared(every: Sequence[Part]) -> list[str]:
-    """Which variant came out best and worst, and which differ from the baseline: a text a part."""
-    if not any(part.table["best_mean"].notna().any() for part in every):
-        return ["No trial has finished, so there is nothing to compare yet."]
-    texts = []
-    for part in every:
-        ranked = part.table.dropna(subset=["best_mean"]).sort_values("best_mean")
-        if ranked.empty:
-            texts.append(f"{part.title}: no trial has finished.")
-            continue
-        first, last = ranked.iloc[0], ranked.iloc[-1]
-        lowest = f"lowest mean test {part.label}, {first['best_mean']:.3f}"
-        text = f"{part.title}: the best 10 % of {first['variant']} have the {lowest}"
-        if len(ranked) > 1:
-            text += f"; those of {last['variant']} the highest, {last['best_mean']:.3f}"
-        texts.append(f"{text}. {_against_baseline(part.table)}")
-    return texts
+def compared(table: pd.DataFrame, title: str, label: str) -> str:
+    """Which variant came out best and worst, and which differ from the baseline.
+
+    Args:
+        table: the rows of `compare` of one study and task.
+        title: what that is called.
+        label: what the score is, with its unit.
+    """
+    ranked = table.dropna(subset=["best_mean"]).sort_values("best_mean")
+    if ranked.empty:
+        return f"{title}: no trial has finished, so there is nothing to compare yet."
+    first, last, share = ranked.iloc[0], ranked.iloc[-1], f"{100 * table['fraction'].iloc[0]:g} %"
+    text = (
+        f"{title}: the best {share} of {first['variant']} have the lowest mean test {label}, {first['best_mean']:.3f}"
+    )
+    if len(ranked) > 1:
+        text += f"; those of {last['variant']} the highest, {last['best_mean']:.3f}"
+    return f"{text}. {_against_baseline(table)}"
 
 
 def verdicts(table: pd.DataFrame, tasks: Sequence[str]) -> str:
@@ -212,14 +213,6 @@ def provenance(frame: pd.DataFrame) -> Mapping[str, list[tuple[str, int]]]:
     return {name: [(str(value), int(n)) for value, n in count.items()] for name, count in counts.items()}
 
 
-def failures(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """Of each failed trial its name and what it said."""
-    failed = frame[frame["status"] == "failed"]
-    errors = [masked(" ".join(text.split())) if isinstance(text, str) else "no message" for text in failed["error"]]
-    names = [f"{task} {v} {n}" for task, v, n in zip(failed["task"], failed["variant"], failed["trial"], strict=True)]
-    return list(zip(names, errors, strict=True))
-
-
 def when(frame: pd.DataFrame) -> str:
     """The time in which the trials were trained; empty if none has begun."""
     first, last = frame["started"].min(), frame["finished"].max()
@@ -247,16 +240,18 @@ def _tests(table: pd.DataFrame) -> str:
 
 
 def _against_baseline(rows: pd.DataFrame) -> str:
+    """Which variants differ from the baseline; of the rows of `compare` of one study and task."""
+    baseline = rows["baseline"].iloc[0]
     tested = rows[rows["test"] == "tested"]
     if tested.empty:
-        return f"No variant could be tested against {BASELINE}."
+        return f"No variant could be tested against {baseline}."
     groups = {
         "significantly worse": tested[tested["significant"] & (tested["difference"] > 0)],
         "significantly better": tested[tested["significant"] & (tested["difference"] < 0)],
         "not significantly different": tested[~tested["significant"]],
     }
     parts = [f"{name}: {', '.join(group['variant'])}" for name, group in groups.items() if len(group)]
-    return f"Against {BASELINE}, {'; '.join(parts)}."
+    return f"Against {baseline}, {'; '.join(parts)}."
 
 
 def _duration(seconds: float) -> str:

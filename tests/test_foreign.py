@@ -100,7 +100,7 @@ def test_a_plan_that_is_none_is_one_line_that_names_the_file(
     whole = yaml.safe_load(path.read_text())
     path.write_text(wrong if isinstance(wrong, str) else yaml.safe_dump(whole | wrong))
     before = contents(tmp_path)
-    for command in ("status", "worker"):
+    for command in ("status", "dashboard", "worker"):
         assert cli.main([command, "study=s"]) == 2
         out, err = capfd.readouterr()
         assert out == "" and err.count("\n") == 1 and "runs/s/study.yaml: expected the plan of a study (" in err
@@ -117,7 +117,7 @@ def test_a_plan_opens_no_storage_that_the_user_did_not_name(
     path = tmp_path / "runs" / "s" / "study.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"storage": url}))
     before = contents(tmp_path)
-    for command in ("status", "report", "worker"):
+    for command in ("status", "report", "dashboard", "worker"):
         assert cli.main([command, "study=s"]) == 2
         said = capfd.readouterr().err.splitlines()[-1]
         assert "its plan says that it is kept in" in said and "hunter2" not in said

@@ -112,6 +112,12 @@ def is_name(value: Any) -> bool:
 NAME_EXPECTED = "a name of letters, digits, _ and, not first, . + = @ - or blanks"
 TRUTH = Kind(lambda v: isinstance(v, bool), "true or false", ("true", "false"))
 _STUDY = text("the name of a study, or the path of its folder")
+_STUDIES = Kind(
+    lambda v: _STUDY.legal(v) or (isinstance(v, list) and bool(v) and all(map(_STUDY.legal, v))),
+    "the name of a study or the path of its folder, or several as a,b",
+    text=True,
+    many=True,
+)
 _NAMES = Kind(
     lambda v: isinstance(v, list) and bool(v) and all(isinstance(each, str) for each in v),
     "a list of names, e.g. vanilla,cifg",
@@ -142,6 +148,8 @@ KINDS: Mapping[str, Kind] = {
     "tracebacks": TRUTH,
     "select": one_of(*SELECTIONS),
     "adjust": one_of(*ADJUSTMENTS),
+    "host": text("an address of this machine"),
+    "port": whole(1, 65535),
     "findings": text("the path of a YAML file of findings", "the paper's"),
     "engines": list_of(one_of(*ENGINES[1:])),
     "hidden_sizes": list_of(whole(1)),
@@ -150,12 +158,8 @@ KINDS: Mapping[str, Kind] = {
 }
 # Where a key means something else to one command.
 SPECIAL: Mapping[tuple[str, str], Kind] = {
-    ("report", "study"): Kind(
-        lambda v: _STUDY.legal(v) or (isinstance(v, list) and bool(v) and all(map(_STUDY.legal, v))),
-        "the name of a study or the path of its folder, or several as a,b",
-        text=True,
-        many=True,
-    ),
+    ("report", "study"): _STUDIES,
+    ("dashboard", "study"): _STUDIES,
     ("status", "study"): _STUDY,
     ("worker", "study"): _STUDY,
     ("replicate", "study"): _STUDY,

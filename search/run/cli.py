@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("search.run.commands:train", "train one trial and print its result as JSON"),
     "status": ("search.run.status:main", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
+    "dashboard": ("analysis.dashboard.command:main", "the same page, live, as a study is being trained"),
     "bench": ("search.run.commands:bench", "measure the engines on this machine"),
     "data": ("search.run.commands:data", "prepare the data of a task"),
 }

@@ -1,0 +1,118 @@
+// A figure: drawn by Vega-Lite in the colours of the theme, with its files, and what its points tell.
+"use strict";
+odyssey.figures = (() => {
+  const { el, ask, shown, said } = odyssey;
+  const theme = matchMedia("(prefers-color-scheme: dark)");
+  const drawn = new Set();
+  let dark = {}, tip = null, pending = 0;
+
+  const rows = (columns) => {
+    const names = Object.keys(columns);
+    return (columns[names[0]] ?? []).map((_, i) => Object.fromEntries(names.map((n) => [n, columns[n][i]])));
+  };
+
+  function coloured(spec) {
+    let text = JSON.stringify(spec);
+    if (theme.matches) text = text.replace(/#[0-9a-f]{6}/g, (colour) => dark[colour] ?? colour);
+    return JSON.parse(text);
+  }
+
+  async function draw(one) {
+    one.view?.finalize();
+    const datasets = Object.fromEntries(Object.entries(one.payload.data).map(([name, columns]) => [name, rows(columns)]));
+    // Expressions are interpreted, for the page's policy forbids to make code from text.
+    const options = { actions: false, ast: true, defaultStyle: false, renderer: "canvas", tooltip: false, mode: "vega-lite", logLevel: 1 };
+    one.place.replaceChildren();
+    const { view } = await vegaEmbed(one.place, { ...coloured(one.payload.spec), datasets }, options);
+    one.view = view;
+    await view.runAsync();
+    const graphic = one.place.querySelector("canvas");
+    graphic?.setAttribute("role", "img");
+    graphic?.setAttribute("aria-label", `${one.payload.title}. ${one.payload.caption}`);
+    one.place.removeAttribute("role");
+    for (const [name, act] of Object.entries(one.listens ?? {})) if (view.getState().signals[name] !== undefined) view.addSignalListener(name, (_, value) => act(value));
+    view.addEventListener("mousemove", (event, item) => point(one, event, item?.datum));
+    view.addEventListener("mouseout", () => point(one, null, null));
+    view.addEventListener("click", (event, item) => {
+      const datum = item?.datum;
+      if (datum?.trial !== undefined && one.open) one.open(datum.variant, datum.trial);
+    });
+  }
+
+  // The trial under the pointer: what the table knows of it at once, and its curve as soon as it is there.
+  function point(one, event, datum) {
+    const key = datum?.trial === undefined || !one.tell ? null : `${datum.variant}\n${datum.trial}`;
+    one.place.style.cursor = key ? "pointer" : "";
+    if (!key) {
+      tip?.remove();
+      tip = null;
+      return;
+    }
+    if (tip?.dataset.key !== key) {
+      tip?.remove();
+      tip = el("div", { class: "tip", role: "status" }, one.tell(datum.variant, datum.trial));
+      tip.dataset.key = key;
+      document.body.append(tip);
+      const mine = tip;
+      clearTimeout(pending);
+      pending = setTimeout(async () => {
+        const answer = await one.curve(datum.variant, datum.trial).catch(() => null);
+        const curve = answer?.figures?.[0]?.data.curve;
+        if (curve && mine === tip) mine.append(spark(curve));
+      }, 120);
+    }
+    const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 6);
+    const below = event.clientY + 14 + tip.offsetHeight < innerHeight;
+    tip.style.left = `${Math.max(4, left)}px`;
+    tip.style.top = `${below ? event.clientY + 14 : Math.max(4, event.clientY - tip.offsetHeight - 10)}px`;
+  }
+
+  function spark(curve) {
+    const points = curve.epoch.map((x, i) => [x, curve.y[i]]).filter(([, y], i) => curve.what[i] === "valid_score" && y !== null);
+    const [xs, ys] = [points.map((p) => p[0]), points.map((p) => p[1])];
+    const scale = (v, all, size) => ((v - Math.min(...all)) / (Math.max(...all) - Math.min(...all) || 1)) * size;
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+    line.setAttribute("points", points.map(([x, y]) => `${scale(x, xs, 200) + 2},${44 - scale(y, ys, 40)}`).join(" "));
+    svg.setAttribute("viewBox", "0 0 204 48");
+    svg.setAttribute("aria-label", "validation score by epoch");
+    svg.append(line);
+    return svg;
+  }
+
+  async function save(one, kind) {
+    const name = one.payload.name.replace(/[^\w.+-]+/g, "_");
+    if (kind === "png") odyssey.download(`${name}.png`, await one.view.toImageURL("png", 2));
+    else if (kind === "svg") odyssey.download(`${name}.svg`, await one.view.toSVG(), "image/svg+xml");
+    else {
+      const frames = Object.entries(one.payload.data);
+      const names = [...new Set(frames.flatMap(([, columns]) => Object.keys(columns)))];
+      const all = frames.flatMap(([frame, columns]) => rows(columns).map((row) => [frame, ...names.map((n) => row[n])]));
+      odyssey.download(`${name}.csv`, odyssey.csv(["data", ...names], all), "text/csv");
+    }
+  }
+
+  // The element of a figure. `of`: listens, open, tell and curve, as far as its points are trials.
+  function figure(payload, of = {}) {
+    const one = { payload, ...of, place: el("div", { class: "chart" }) };
+    const files = ["png", "svg", "csv"].map((kind) =>
+      el("button", { type: "button", "aria-label": `${payload.title}: download ${kind.toUpperCase()}`, on: { click: () => save(one, kind) } }, kind.toUpperCase()));
+    const made = el("figure", { "data-figure": payload.name },
+      el("div", { class: "head" }, el("h3", {}, said(payload.title)), el("div", { class: "files" }, files)),
+      one.place, el("figcaption", {}, said(payload.caption)));
+    one.made = made;
+    drawn.add(one);
+    made.ready = new Promise((done) => requestAnimationFrame(() => draw(one).catch((error) => one.place.append(el("p", { class: "bad" }, error.message))).then(done)));
+    made.one = one;
+    return made;
+  }
+
+  function forget() {
+    for (const one of drawn) if (!one.made.isConnected) { one.view?.finalize(); drawn.delete(one); }
+    tip?.remove();
+    tip = null;
+  }
+
+  theme.addEventListener("change", () => { for (const one of drawn) if (one.made.isConnected) draw(one); });
+  return { figure, forget, rows, set dark(colours) { dark = colours; } };
+})();

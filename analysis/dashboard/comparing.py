@@ -1,0 +1,164 @@
+"""The answers on scores and learning: figures, tables and sentences."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from analysis import summaries, tables, words
+from analysis.compare import compare, scored, variants_of
+from analysis.dashboard import charts, curve_charts
+from analysis.dashboard.figure import Figure
+from analysis.style import Dimension
+
+Curves = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def compared(trials: pd.DataFrame, table: pd.DataFrame, both: pd.DataFrame, label: str, title: str) -> dict[str, Any]:
+    """Of one study and task: how its variants compare.
+
+    Args:
+        trials: as of `analysis.load`.
+        table: as of `compare`, of these trials.
+        both: as of `summaries.boxes`.
+        label: what the score is, with its unit.
+        title: of the part.
+    """
+    baseline, select = table[["baseline", "select"]].iloc[0]
+    if not scored(trials).any():
+        return {"sentences": [words.compared(table, title, label)], "figures": [], "tables": []}
+    drawn = [charts.boxes(trials, table, label, "all", both), charts.boxes(trials, table, label, "best", both)]
+    drawn += [charts.differences(table, label)] if (table["variant"] != baseline).any() else []
+    powers = summaries.power(table)
+    drawn += [charts.power(table, powers)] if len(powers) else []
+    picked = words.PICKED[select]
+    note = f"Scores: test {label}; lower is better. The best were picked by {picked}. p: two-sided, "
+    note += f"{words.DESIGNS[table['design'].iloc[0]]}, adjusted after {words.ADJUSTED[table['adjust'].iloc[0]]}."
+    settings = tables.settings(table, "settings", "Best settings", f"The trial picked first by {picked}.")
+    made = [
+        tables.comparison(table, tables.COMPARISON, "comparison", "Variants", note),
+        tables.comparison(table, tables.COMPARISON_MORE, "comparison_more", "Variants, further columns", ""),
+        settings,
+    ]
+    reasons = table.loc[table["test"].str.startswith("not tested"), ["variant", "test"]].groupby("test", sort=False)
+    untested = [f"N{str(reason)[1:]} ({', '.join(own['variant'])})." for reason, own in reasons]
+    return {
+        "sentences": [words.compared(table, title, label), *untested],
+        "figures": _payloads(drawn),
+        "tables": [shown(each) for each in made],
+    }
+
+
+def costs(trials: pd.DataFrame, label: str, baseline: str) -> list[dict[str, Any]]:
+    """Scores against parameters and training time, of the trials of one study and task."""
+    return _payloads([charts.trade_off(trials, cost, label, baseline) for cost in ("n_parameters", "train_seconds")])
+
+
+def filtered(
+    trials: pd.DataFrame,
+    bounds: Mapping[str, tuple[float, float]],
+    space: Mapping[str, Mapping[str, Any]],
+    curves: Curves,
+    controls: Sequence[Any],
+    label: str,
+    title: str,
+) -> dict[str, Any]:
+    """The boxes and curves of the trials whose settings are in ranges, with how many these are.
+
+    Args:
+        trials: of one study and task.
+        bounds: of settings, as their axes show them.
+        space: of the plan, for scales.
+        curves: gives those of trials.
+        controls: as `compare` takes them: select, adjust, baseline, fraction.
+        label: what the score is, with its unit.
+        title: of the part.
+    """
+    inside = pd.Series(True, trials.index)
+    for name, (low, high) in bounds.items():
+        places = pd.Series(Dimension.of(name, space).places(trials[name].astype(float)), trials.index)
+        inside &= places.between(low, high)
+    own = trials[inside]
+    named = {name: Dimension.of(name, space).label.partition(" [")[0] for name in bounds}
+    where = ", ".join(f"{named[name]} {low:.3g} to {high:.3g}" for name, (low, high) in bounds.items())
+    n = int(scored(own).sum())
+    sentence = f"{n} of {int(scored(trials).sum())} finished trials of {title} with {where}." if bounds else ""
+    if not n:
+        return {"sentences": [sentence, "None of them finished."], "figures": [], "n": n}
+    select, adjust, baseline, fraction = controls
+    table = compare(own, select, adjust, baseline, fraction)
+    table["significant"] = False  # the range was chosen with the scores in sight, so that a test would mean nothing
+    drawn = [charts.boxes(own, table, label, "all")]
+    best = summaries.best_curves(own, curves(own[summaries.best_trials(own, select, fraction)]), select, fraction)
+    drawn += _panels(best, best, variants_of(own), baseline, label, f"best {100 * fraction:g} % of the range")
+    said = "The range was chosen with the scores in sight: nothing is tested in it."
+    return {"sentences": [sentence, said] if bounds else [], "figures": _payloads(drawn), "n": n}
+
+
+def learning_curves(
+    trials: pd.DataFrame, curves: Curves, state: str, select: Any, fraction: float, baseline: str, label: str
+) -> dict[str, Any]:
+    """Learning curves by variant, of the best, of all that finished, or of those that diverged."""
+    best = trials[summaries.best_trials(trials, select, fraction)]
+    if state == "best":
+        chosen, what = best, f"the best {100 * fraction:g} % by {select} score"
+    else:
+        chosen, what = (
+            trials[trials["status"] == state],
+            {"finished": "all that finished", "diverged": "that diverged"}[state],
+        )
+    if state != "best":  # of the rest no more are drawn
+        order = chosen.groupby("variant", observed=True)[f"{select}_score"].rank(method="first", na_option="bottom")
+        counted = chosen.groupby("variant", observed=True).size()
+        chosen = chosen[order <= curve_charts.MOST_CURVES]
+        what += (
+            f" ({', '.join(f'{variant} {n}' for variant, n in counted.items() if n > curve_charts.MOST_CURVES)} in all)"
+            if (counted > curve_charts.MOST_CURVES).any()
+            else ""
+        )
+    ranked = summaries.ranked_curves(chosen, curves(chosen), select) if len(chosen) else None
+    reference = summaries.best_curves(best, curves(best), select, 1.0) if len(best) else None
+    if ranked is None or ranked.empty:
+        return {"sentences": [f"There is no learning curve of trials of this kind: {what}."], "figures": []}
+    drawn = _panels(ranked, ranked if reference is None else reference, variants_of(trials), baseline, label, what)
+    return {"sentences": [], "figures": _payloads(drawn)}
+
+
+def learning(trials: pd.DataFrame, curves: Curves, select: Any, baseline: str, label: str) -> dict[str, Any]:
+    """What a search finds against what it costs, and how early the ranks are settled."""
+    if not scored(trials).any():
+        return {"sentences": ["No trial has finished."], "figures": []}
+    expected = summaries.expected_best(trials, select)
+    drawn = [
+        curve_charts.expected(expected, select, "n", label, baseline),
+        curve_charts.expected(expected, select, "seconds", label, baseline),
+    ]
+    ranks = summaries.rank_stability(trials, curves(trials[scored(trials)]))
+    drawn += [curve_charts.stability(ranks, baseline)] if len(ranks) else []
+    return {"sentences": [], "figures": _payloads(drawn)}
+
+
+def shown(table: tables.Table) -> dict[str, Any]:
+    """A table as JSON."""
+    found = asdict(table) | {"marked": sorted(table.marked), "groups": tables.groups(table.headings)}
+    return found | {"numbers": [[tables.number_of(cell) for cell in row] for row in table.rows]}
+
+
+def _panels(
+    ranked: pd.DataFrame, reference: pd.DataFrame, variants: Sequence[str], baseline: str, label: str, what: str
+) -> list[Figure]:
+    """A panel a variant, on one axis."""
+    first = reference[(reference["variant"] == baseline) & (reference["place"] == 1)]
+    ends = curve_charts.curve_ends(ranked)
+    panels = []
+    for variant in variants:
+        own = ranked[ranked["variant"] == variant]
+        if len(own):
+            other = first if variant != baseline else first.iloc[:0]
+            panels.append(curve_charts.curves(own, other, str(variant), label, what, ends))
+    return panels
+
+
+def _payloads(drawn: Sequence[Figure]) -> list[dict[str, Any]]:
+    return [figure.payload() for figure in drawn]

@@ -1,0 +1,238 @@
+"""Studies as they stand, read again by what is new in them, through connections that cannot write."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy
+from optuna.trial import TrialState
+
+from analysis.dashboard.figure import plain
+from analysis.load import CURVE, Studies, find_all, rows, tidy
+from search.errors import UserError, expect, masked, one_line
+from search.run.status import ENDED, ENOUGH, RECENT
+from search.study import curves
+from search.study.claims import Record
+from search.study.news import News
+from search.study.plan import PLAN_FILE, Plan, storage_url
+from search.study.storage import parsed
+from search.study.study import Study
+
+Key = tuple[str, str, str, int]  # study, task, variant, number
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One study, and what of it is known."""
+
+    folder: Path
+    study: Study
+    news: News
+    files: tuple[int, ...]
+
+    @property
+    def plan(self) -> Plan:
+        return self.study.plan
+
+
+class Source:
+    """One or more studies. Every method may be called from any thread.
+
+    Attributes:
+        version: rises with every look that finds something new.
+        trouble: what kept the last look from reading the storage; empty if nothing did.
+    """
+
+    def __init__(self, study: Studies, runs: str | Path = "runs", storage: str | None = None):
+        """Opens and reads them; raises UserError as `analysis.load` does."""
+        self._given, self._runs, self._storage = study, runs, storage
+        self._lock = threading.RLock()
+        self._opened: list[Opened] = []
+        self._curves: dict[Key, np.ndarray] = {}
+        self._frame: tuple[int, pd.DataFrame] | None = None
+        self.version, self.trouble = 0, ""
+        self._changed: dict[Key, int] = {}
+        self._open()
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """By the name of the study."""
+        return {one.plan.study: one.plan for one in self._opened}
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of the studies."""
+        return [one.folder for one in self._opened]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """As of `analysis.load`."""
+        with self._lock:
+            if self._frame is None or self._frame[0] != self.version:
+                studies = [(one.plan, _listed(one.news.trials)) for one in self._opened]
+                self._frame = self.version, tidy(studies)
+            return self._frame[1]
+
+    def look(self) -> int:
+        """Reads what is new; returns the version. One that cannot be read leaves all as it was, with `trouble`."""
+        with self._lock:
+            try:
+                if any(self._files(one.folder, one.plan) != one.files for one in self._opened):
+                    self._open()  # it has grown, or another storage was put in its place
+                changed = [(one.plan.study, *key) for one in self._opened for key in one.news.look()]
+                self.trouble = ""
+            except (UserError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+                self.trouble = one_line(error) if not isinstance(error, UserError) else str(error)
+                return self.version
+            if changed:
+                self.version += 1
+                self._changed |= dict.fromkeys(changed, self.version)
+            return self.version
+
+    def rows(self, since: int) -> list[dict[str, Any]]:
+        """The trials that are not as they were at a version, each as a row of `analysis.load`, in JSON; what is
+        missing of one is not in it."""
+        with self._lock:
+            found = []
+            for study, task, variant, number in (key for key, version in self._changed.items() if version > since):
+                one = next(each for each in self._opened if each.plan.study == study)
+                record = one.news.trials.get((task, variant), {}).get(number)
+                waits = range(number, number + 1) if record is None else range(0)
+                (row,) = rows(study, task, variant, waits, [record] if record else [])
+                found.append(
+                    {name: masked(value) if name == "error" and value else plain(value) for name, value in row.items()}
+                )
+            return found
+
+    def records(self) -> list[tuple[Plan, Mapping[tuple[str, str], Mapping[int, Record]]]]:
+        """Of each study its plan and its trials, as of `search.study.news.News`, to be read at once."""
+        with self._lock:
+            return [(one.plan, {key: dict(trials) for key, trials in one.news.trials.items()}) for one in self._opened]
+
+    def work(self) -> list[dict[str, Any]]:
+        """Of each study its pace, the time left, and its workers; nothing of one whose storage cannot be read."""
+        found = []
+        with self._lock:
+            for one in self._opened:
+                try:
+                    peers = one.study.leases.peers()
+                    recent, seconds = one.study.leases.pace(RECENT)
+                    ended = sum(
+                        row[s]
+                        for key, row in one.news.counts().items()
+                        for s in ENDED
+                        if key[0] == one.plan.task["name"]
+                    )
+                except (UserError, sqlalchemy.exc.SQLAlchemyError, OSError):
+                    continue
+                left = max(0, one.plan.total - ended)
+                per_hour = 3600 * recent / seconds if recent and peers and seconds >= ENOUGH else None
+                found.append(
+                    {
+                        "study": one.plan.study,
+                        "ended": ended,
+                        "planned": one.plan.total,
+                        "per_hour": per_hour,
+                        "seconds_left": 3600 * left / per_hour if per_hour and left else None,
+                        "workers": [
+                            {
+                                "worker": p.worker,
+                                "device": p.device,
+                                "running": p.held,
+                                "ended": p.ended,
+                                "seen": p.age,
+                                "joined": p.joined,
+                            }
+                            for p in peers
+                        ],
+                    }
+                )
+        return found
+
+    def curves(self, trials: pd.DataFrame) -> pd.DataFrame:
+        """As of `analysis.load_curves`, of these trials; those without a file are left out.
+
+        Raises:
+            UserError: a curve is not what its trial has recorded.
+        """
+        parts = []
+        for study, task, variant, number in zip(*(trials[name] for name in CURVE[:4]), strict=True):
+            curve = self.curve((str(study), str(task), str(variant), int(number)))
+            if curve is not None and len(curve):
+                parts.append((study, task, variant, int(number), curve))
+        if not parts:
+            return pd.DataFrame(columns=list(CURVE)).astype({"trial": "int64", "epoch": "int64", "valid_score": float})
+        lengths = [len(part[4]) for part in parts]
+        frame = pd.DataFrame(
+            {name: np.repeat([str(part[i]) for part in parts], lengths) for i, name in enumerate(CURVE[:3])}
+        )
+        frame["trial"] = np.repeat([part[3] for part in parts], lengths)
+        frame["epoch"] = np.concatenate([np.arange(1, length + 1) for length in lengths])
+        frame[["train_loss", "valid_score"]] = np.concatenate([part[4] for part in parts])
+        return frame.astype({name: trials[name].dtype for name in ("task", "variant")})
+
+    def curve(self, key: Key) -> np.ndarray | None:
+        """Training loss and validation score by epoch, [E, 2], of a trial that is finished or has diverged; None if it
+        has none.
+
+        Raises:
+            UserError: as `curves`.
+        """
+        if key in self._curves:
+            return self._curves[key]
+        study, task, variant, number = key
+        one = next((each for each in self._opened if each.plan.study == study), None)
+        record = one.news.trials.get((task, variant), {}).get(number) if one else None
+        if one is None or record is None or record.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            return None
+        table = curves.read(curves.path_of(one.folder, task, variant, number), record)
+        if table is None:
+            return None
+        self._curves[key] = np.stack([table.column(name).to_numpy() for name in ("train_loss", "valid_score")], axis=1)
+        return self._curves[key]
+
+    def close(self) -> None:
+        """Lets go of the storages."""
+        for one in self._opened:
+            one.study.close()
+
+    def _open(self) -> None:
+        opened = []
+        for folder, _ in find_all(self._given, self._runs):
+            study = Study.open(folder, storage=self._storage)
+            news = News(study)
+            try:
+                news.look()
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                text = f"storage of {folder}: expected a readable Optuna storage ({one_line(error)})"
+                raise UserError(text) from None
+            opened.append(Opened(folder, study, news, self._files(folder, study.plan)))
+        for one in opened:
+            trials = one.plan.total + sum(map(len, one.news.trials.values()))
+            expect(trials > 0, str(one.folder), "0 trials", "a plan of at least one trial")
+        self.close()
+        self._opened, self.version = opened, self.version + 1
+        self._curves = {}
+        self._changed = {
+            (one.plan.study, *key, n): self.version
+            for one in opened
+            for key, each in one.news.trials.items()
+            for n in each
+        }
+
+    def _files(self, folder: Path, plan: Plan) -> tuple[int, ...]:
+        """Which files the plan and, with SQLite, the storage are."""
+        written = (folder / PLAN_FILE).stat().st_mtime_ns
+        where = parsed(storage_url(folder, plan, self._storage))
+        if where.get_backend_name() != "sqlite":
+            return (written,)
+        found = Path(str(where.database)).stat()
+        return written, found.st_dev, found.st_ino
+
+
+def _listed(trials: Mapping[tuple[str, str], Mapping[int, Record]]) -> dict[tuple[str, str], list[Record]]:
+    return {key: list(each.values()) for key, each in trials.items()}

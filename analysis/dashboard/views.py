@@ -1,0 +1,355 @@
+"""What the page asks for, and the answers: all that is computed is computed by `analysis`, and goes out as JSON."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import pandas as pd
+import yaml
+
+from analysis import summaries, words
+from analysis.commands import command
+from analysis.compare import BASELINE, Searches, parts, variants_of
+from analysis.dashboard import comparing, standing, weighing
+from analysis.dashboard.cards import cards
+from analysis.dashboard.curve_charts import N_POINTS, trial_curve
+from analysis.dashboard.digest import SCORES, Digest
+from analysis.dashboard.figure import DARK, values
+from analysis.dashboard.source import Source
+from analysis.load import KEYS, sampled
+from analysis.style import Dimension
+from search.errors import UserError, expect, masked
+from search.study import repeat
+from search.study.plan import Plan
+
+Params = Mapping[str, str]
+SHARES, SELECTS, ADJUSTS = ("0.05", "0.1", "0.2"), ("valid", "test"), ("bonferroni", "holm")
+STATES = ("best", "finished", "diverged")
+# What a comparison needs of a frame; the rest is text, which takes its time to move.
+LEAN = (
+    "seed",
+    "n_parameters",
+    "valid_score",
+    "test_score",
+    "best_epoch",
+    "epochs",
+    "last_valid_score",
+    "train_seconds",
+)
+USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
+KEPT = 32  # shares and selections of parts
+FEW_POINTS, MOST_POINTS = 8, 40_000  # of the curves of trials in a page at rest: of each, and of all
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One task of one study, as it stands."""
+
+    study: str
+    task: str
+    title: str
+    plan: Plan
+    trials: pd.DataFrame
+    label: str
+
+    @property
+    def key(self) -> str:
+        """Its name in addresses."""
+        return f"{self.study}/{self.task}"
+
+    @property
+    def variants(self) -> list[str]:
+        """In planned order."""
+        return [str(variant) for variant in variants_of(self.trials)]
+
+    @property
+    def reference(self) -> str:
+        """Vanilla, or the first variant."""
+        return BASELINE if BASELINE in self.variants else self.variants[0]
+
+
+class Digests(Protocol):
+    """Where digests come from, which take long."""
+
+    def get(self, part: Chosen, renew: bool) -> Digest | str:
+        """Of the trials of a part, or of fewer from a while ago; or why there is none yet."""
+        ...
+
+
+class Views:
+    """The answers on some studies.
+
+    Args:
+        source: the studies.
+        digests: of their parts.
+        live: whether they are asked for again as studies go on.
+        usual: what controls are at, other than as `USUAL` has it.
+    """
+
+    def __init__(self, source: Source, digests: Digests, live: bool, usual: Params = USUAL):
+        self._source, self._digests, self._live = source, digests, live
+        self._usual = {**USUAL, **usual}
+        trials = len(source.frame)
+        self._points = N_POINTS if live else max(FEW_POINTS, min(N_POINTS, MOST_POINTS // trials))
+        self._searches: dict[tuple[Any, ...], tuple[Searches, pd.DataFrame]] = {}
+        self._drawn: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
+        self._parts: tuple[int, list[Chosen]] | None = None
+        self._answers: dict[str, Callable[[Params], dict[str, Any]]] = {
+            "boot": self._boot,
+            "overview": self._overview,
+            "news": self._news,
+            "trials": self._trials,
+            "trial": self._trial,
+            "cells": self._cells,
+            "compare": self._compare,
+            "filtered": self._filtered,
+            "curves": self._curves,
+            "learning": self._learning,
+            "importance": self._importance,
+            "findings": self._findings,
+        }
+
+    def answer(self, name: str, params: Params) -> dict[str, Any]:
+        """The answer to one request.
+
+        Raises:
+            UserError: there is no such request, or a parameter is not legal.
+        """
+        expect(name in self._answers, "request", name, f"one of {', '.join(self._answers)}")
+        return self._answers[name](params)
+
+    @property
+    def title(self) -> str:
+        """The names of the studies."""
+        return ", ".join(self._source.plans)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All trials, as of `analysis.load`."""
+        return self._source.frame
+
+    def parts(self) -> list[Chosen]:
+        """Every task of every study."""
+        version, frame = self._source.version, self._source.frame
+        if self._parts is None or self._parts[0] != version:
+            plans = self._source.plans
+            found = []
+            for (study, task), trials in parts(frame):
+                plan = plans[study]
+                title = task if len(plans) == 1 else study if study == task else f"{study}, {task}"
+                label = plan.score if task == plan.task["name"] else "score"
+                found.append(Chosen(study, task, title, plan, _lean(trials), label))
+            self._parts = version, found
+        return self._parts[1]
+
+    def _table(
+        self, part: Chosen, select: Any, adjust: Any, baseline: str, fraction: float
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """As of `compare`, and as of `summaries.boxes`."""
+        key = (self._source.version, part.key, select, fraction)
+        if key not in self._searches:
+            while len(self._searches) >= KEPT:
+                self._searches.pop(next(iter(self._searches)))
+            searches = Searches.of(part.trials, select, fraction)
+            self._searches[key] = searches, summaries.boxes(part.trials, searches.against(baseline, adjust))
+        searches, boxes = self._searches[key]
+        table = searches.against(baseline, adjust)
+        significant = table.set_index(table["variant"].astype(str))["significant"]
+        return table, boxes.assign(significant=boxes["variant"].map(significant))
+
+    def _costs(self, part: Chosen) -> list[dict[str, Any]]:
+        """The figures of scores against costs, which no control changes."""
+        key = (self._source.version, part.key)
+        if self._drawn is None or self._drawn[0] != key:
+            self._drawn = key, comparing.costs(part.trials, part.label, part.reference)
+        return self._drawn[1]
+
+    def _part(self, params: Params) -> Chosen:
+        found = {part.key: part for part in self.parts()}
+        key = params.get("part", "")
+        expect(key in found, "part", key, f"one of {', '.join(found)}")
+        return found[key]
+
+    def _boot(self, params: Params) -> dict[str, Any]:
+        """What the page is made from."""
+        frame, plans = self._source.frame, self._source.plans
+        every = self.parts()
+        counts = frame["status"].value_counts()
+        return {
+            "title": self.title,
+            "live": self._live,
+            "version": self._source.version,
+            "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "when": words.when(frame),
+            "ended": int(sum(counts.get(status, 0) for status in ("finished", "diverged", "failed"))),
+            "parts": [
+                {
+                    "key": part.key,
+                    "study": part.study,
+                    "task": part.task,
+                    "title": part.title,
+                    "label": part.label,
+                    "variants": part.variants,
+                    "reference": part.reference,
+                    "settings": sampled(part.trials),
+                    "complement": [
+                        name for name in sampled(part.trials) if Dimension.of(name, part.plan.space).complement
+                    ],
+                }
+                for part in every
+            ],
+            "controls": {
+                "share": [[share, f"{100 * float(share):g} %"] for share in SHARES],
+                "select": [[select, f"{select} score"] for select in SELECTS],
+                "adjust": [[adjust, adjust.title()] for adjust in ADJUSTS],
+                "state": [["best", "best"], ["finished", "all finished"], ["diverged", "diverged"]],
+                "score": [[score, weighing.NAMES[score]] for score in SCORES],
+            },
+            "usual": self._usual,
+            "done": "" if self._live else words.done(frame, list(plans.values())),
+            "dark": DARK,
+            "draws": list(dict.fromkeys(plan.draws for plan in plans.values())),
+            "provenance": {name: found for name, found in words.provenance(frame).items()},
+            "commands": [masked(repeat.sweep(plan)) for plan in plans.values()],
+            "plans": [
+                [name, masked(yaml.safe_dump(asdict(plan), sort_keys=False, allow_unicode=True))]
+                for name, plan in plans.items()
+            ],
+        }
+
+    def _overview(self, params: Params) -> dict[str, Any]:
+        """How the studies stand, without a look at the storage."""
+        records = self._source.records()
+        return {
+            "version": self._source.version,
+            "trouble": masked(self._source.trouble),
+            "rows": [row for plan, trials in records for row in standing.rows(plan, trials)],
+            "failures": [failure for plan, trials in records for failure in standing.failures(plan, trials)],
+            "work": self._source.work() if self._live else [],
+        }
+
+    def _news(self, params: Params) -> dict[str, Any]:
+        """A look at the storages: the overview, if anything has changed since a version."""
+        expect(params.get("since", "").isdigit(), "since", params.get("since", ""), "a version")
+        version = self._source.look()
+        since = int(params["since"])
+        if version == since:
+            return {"version": version, "trouble": masked(self._source.trouble)}
+        return self._overview(params) | ({"changed": self._source.rows(since)} if params.get("rows") == "1" else {})
+
+    def _trials(self, params: Params) -> dict[str, Any]:
+        """All trials by column; where all of a column are equal, it is given once."""
+        frame = self._source.frame
+        found: dict[str, Any] = {}
+        for name in frame.columns:
+            column = values(frame[name])
+            if name == "error":
+                column = [value and masked(value) for value in column]
+            same = len(column) > 1 and all(value == column[0] for value in column)
+            found[str(name)] = {"all": column[0]} if same else {"each": column}
+        kinds = {str(name): _kind(frame[name]) for name in frame.columns}
+        return {
+            "version": self._source.version,
+            "n": len(frame),
+            "columns": found,
+            "kinds": kinds,
+            "settings": sampled(frame),
+        }
+
+    def _trial(self, params: Params) -> dict[str, Any]:
+        """What the table of trials does not say of one: its curve, its command, the traceback of a failed one."""
+        number = params.get("trial", "")
+        expect(number.isdigit(), "trial", number, "a number")
+        key = (params.get("study", ""), params.get("task", ""), params.get("variant", ""), int(number))
+        frame = self._source.frame
+        same = (frame["study"] == key[0]) & (frame["task"] == key[1]) & (frame["variant"] == key[2])
+        own = frame[same & (frame["trial"] == key[3])]
+        expect(len(own) == 1, "trial", "/".join(map(str, key)), "a trial of the study")
+        plan = self._source.plans[key[0]]
+        record = next((trials.get(key[1:3], {}).get(key[3]) for p, trials in self._source.records() if p is plan), None)
+        traceback = record.attributes.get("traceback", "") if record else ""
+        label = plan.score if key[1] == plan.task["name"] else "score"
+        row = own.iloc[0]
+        trouble = ""
+        try:
+            curve = self._source.curve(key)
+        except UserError as error:
+            curve, trouble = None, masked(str(error))
+        drawn = [] if curve is None or not len(curve) else [trial_curve(curve, row["best_epoch"], label, self._points)]
+        return {
+            "command": command(row.to_dict(), plan),
+            "traceback": masked(str(traceback)),
+            "trouble": trouble,
+            "figures": [figure.payload() for figure in drawn],
+        }
+
+    def _cells(self, params: Params) -> dict[str, Any]:
+        return {"cards": [card for plan in self._source.plans.values() for card in cards(plan)]}
+
+    def _controls(self, params: Params) -> tuple[Chosen, Any, Any, str, float]:
+        """The part, and the controls of a comparison."""
+        part = self._part(params)
+        own = {**self._usual, "baseline": part.reference, **params}
+        legal = {"share": SHARES, "select": SELECTS, "adjust": ADJUSTS, "baseline": part.variants}
+        for name, values_ in legal.items():
+            expect(own[name] in values_, name, own[name], f"one of {', '.join(values_)}")
+        return part, own["select"], own["adjust"], own["baseline"], float(own["share"])
+
+    def _compare(self, params: Params) -> dict[str, Any]:
+        part, *controls = self._controls(params)
+        table, boxes = self._table(part, *controls)
+        answer = comparing.compared(part.trials, table, boxes, part.label, part.title)
+        return answer | {"figures": answer["figures"] + (self._costs(part) if answer["figures"] else [])}
+
+    def _filtered(self, params: Params) -> dict[str, Any]:
+        """Boxes and curves of the trials whose settings are in ranges, ``where={"lr": [low, high]}``."""
+        part, *controls = self._controls(params)
+        try:
+            ranges = json.loads(params.get("where", ""))
+            bounds = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+        except (ValueError, TypeError, AttributeError):
+            raise UserError(f"where={params.get('where', '')}: expected ranges of settings") from None
+        legal = [name for name in sampled(part.trials) if pd.api.types.is_numeric_dtype(part.trials[name])]
+        for name in bounds:
+            expect(name in legal, "where", name, f"one of {', '.join(legal)}")
+        curves, space = self._source.curves, part.plan.space
+        return comparing.filtered(part.trials, bounds, space, curves, controls, part.label, part.title)
+
+    def _curves(self, params: Params) -> dict[str, Any]:
+        part, select, _, baseline, fraction = self._controls(params)
+        state = params.get("state", "best")
+        expect(state in STATES, "state", state, f"one of {', '.join(STATES)}")
+        return comparing.learning_curves(
+            part.trials, self._source.curves, state, select, fraction, baseline, part.label
+        )
+
+    def _learning(self, params: Params) -> dict[str, Any]:
+        part, select, _, baseline, _ = self._controls(params)
+        return comparing.learning(part.trials, self._source.curves, select, baseline, part.label)
+
+    def _importance(self, params: Params) -> dict[str, Any]:
+        part = self._part(params)
+        found = self._digests.get(part, params.get("renew") == "1")
+        if isinstance(found, str):
+            return {"pending": found}
+        return weighing.weighed(found, part.trials, part.plan.space, part.label, part.variants, params)
+
+    def _findings(self, params: Params) -> dict[str, Any]:
+        part = self._part(params)
+        found = self._digests.get(part, False)
+        return {"pending": found} if isinstance(found, str) else weighing.judged(found, part.task)
+
+
+def _lean(trials: pd.DataFrame) -> pd.DataFrame:
+    """What a comparison needs of trials, in types that pandas is quick with."""
+    own = trials[[*KEYS, *sampled(trials), *LEAN]].astype({"study": "category", "status": "category"})
+    whole = {name: "int64" for name in own if str(own[name].dtype) == "Int64" and own[name].notna().all()}
+    return own.astype(whole)
+
+
+def _kind(column: pd.Series) -> str:
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return "time"
+    return "number" if pd.api.types.is_numeric_dtype(column) and column.dtype != bool else "text"
