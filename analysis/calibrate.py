@@ -4,7 +4,7 @@
 
 Studies of nine variants are drawn from three worlds of `analysis.simulation`: ``equal``, where all variants are the
 same; ``unlike``, where they differ in their best learning rates, their luck and how often they diverge, but not in the
-mean of their best 10 %; and ``spread``, which is ``unlike`` with means apart, of which also several tasks are made.
+mean of their best 10 %; and ``spread``, which is ``unlike`` with means apart, and of which several tasks are made too.
 What is tried are the functions that `analysis.compare`, `analysis.findings` and `analysis.over_tasks` call.
 """
 
