@@ -58,6 +58,11 @@ class Background:
 def _prepare() -> None:
     """Ctrl-C is for the server, with which this process ends however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_server, daemon=True).start()
+
+
+def _end_with_server() -> None:
     server = multiprocessing.parent_process()
     assert server
-    threading.Thread(target=lambda: (server.join(), os._exit(0)), daemon=True).start()
+    server.join()
+    os._exit(0)
