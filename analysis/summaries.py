@@ -140,7 +140,7 @@ def ranked_curves(chosen: pd.DataFrame, curves: pd.DataFrame, select: Select = "
     return drawn[["variant", "trial", "place", "best_epoch", "epoch", "train_loss", "valid_score"]]
 
 
-def power(table: pd.DataFrame, points: int = 24) -> pd.DataFrame:
+def power(table: pd.DataFrame, points: int = 16) -> pd.DataFrame:
     """The power of the test of each variant that was tested and does not differ significantly, by the trials it would
     be of: if the difference is as observed, from the trials there are up to what the most needs.
 

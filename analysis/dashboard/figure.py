@@ -109,6 +109,11 @@ def values(column: pd.Series) -> list[Any]:
         return [None if pd.isna(time) else time.isoformat(timespec="seconds") for time in column]
     if column.dtype.kind == "f":
         return [x if math.isfinite(x) else None for x in column.tolist()]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        known = [*map(plain, column.cat.categories), None]  # the last is of what is missing, whose code is -1
+        return [known[code] for code in column.cat.codes]
+    if column.dtype == np.int64 and (column.abs() <= EXACT).all():
+        return column.tolist()
     return [plain(value) for value in column.tolist()]
 
 

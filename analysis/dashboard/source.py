@@ -64,11 +64,6 @@ class Source:
         return {one.plan.study: one.plan for one in self._opened}
 
     @property
-    def folders(self) -> list[Path]:
-        """Of the studies."""
-        return [one.folder for one in self._opened]
-
-    @property
     def frame(self) -> pd.DataFrame:
         """As of `analysis.load`."""
         with self._lock:
