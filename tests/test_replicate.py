@@ -19,6 +19,7 @@ from search.study.replicate import FOLDER
 from search.study.study import Study
 from search.study.sweep import run
 from search.tasks import Task
+from tests.at_rest import answer
 from tests.test_study import ROOT, plan, same
 
 SPACE = {
@@ -126,5 +127,7 @@ def test_report_describes_them_by_the_measured_numbers(searched: Path) -> None:
     assert len(pd.read_csv(folder / "replicates_echo.csv")) == 4
     assert list(pd.read_csv(folder / "replicates_summary_echo.csv")["n_finished"]) == [2, 2]
     page = (folder / "index.html").read_text()
-    assert f"odyssey replicate study=s runs={searched} seeds=2" in page
-    assert "They are no test of variants" in page and "up to 2 new seeds" in page
+    assert f"odyssey replicate study=s runs={searched} seeds=2" in answer(page, "boot")["commands"]
+    (figure,) = (each for each in answer(page, "compare")["figures"] if each["name"] == "replicates")
+    assert "They are no test of variants" in figure["caption"] and "up to 2 new seeds" in figure["caption"]
+    assert len(figure["data"]["replicates"]["y"]) == 4 and figure["data"]["summary"]["says"] == ["2", "2"]

@@ -402,7 +402,10 @@ def test_studies_of_different_tasks_are_judged_together(tmp_path: Path, undrawn:
     verdicts = pd.read_csv(folder / "findings.csv")
     assert len(pd.read_csv(folder / "ranks.csv")) == 4  # which three trials each do not tell apart
     assert pd.read_csv(folder / "ranks_pairs.csv")["better"].isna().all()
-    assert "a sign test of two variants over 2 tasks has a p of 0.5 at least" in (folder / "index.html").read_text()
+    figures = answer((folder / "index.html").read_text(), "compare")["figures"]
+    (ranks,) = (each for each in figures if each["name"] == "ranks")
+    assert "a sign test of two variants over 2 tasks has a p of 0.5 at least" in ranks["caption"]
+    assert len(ranks["data"]["ranks"]["rank"]) == 4 and len(ranks["data"]["bars"]["x"]) == 1
     free = verdicts[verdicts["finding"] == "cifg-free"].set_index("task")["verdict"]
     assert dict(free) == {"timit": "inconclusive", "iamondb": "not testable here", "jsb": "inconclusive"}
     assert "study" not in verdicts

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import summaries, tables, words
-from analysis.compare import compare, scored, variants_of
-from analysis.dashboard import charts, curve_charts
+from analysis import over_tasks, summaries, tables, words
+from analysis.compare import Select, compare, scored, variants_of
+from analysis.dashboard import beside_charts, charts, curve_charts
 from analysis.dashboard.figure import Figure
 from analysis.style import Dimension
 
@@ -48,6 +48,27 @@ def compared(trials: pd.DataFrame, table: pd.DataFrame, both: pd.DataFrame, labe
         "figures": _payloads(drawn),
         "tables": [shown(each) for each in made],
     }
+
+
+def replicated(again: pd.DataFrame, label: str) -> list[dict[str, Any]]:
+    """The replicates of the best trials, as of `replicates.of_best`, if any has finished."""
+    return _payloads([beside_charts.replicates(again, label)]) if (again["status"] == "finished").any() else []
+
+
+def ranks(tables: Mapping[str, pd.DataFrame], frames: Sequence[pd.DataFrame], select: Select) -> list[dict[str, Any]]:
+    """The critical-difference diagram.
+
+    Args:
+        tables: rows of `compare` by task, of the best 10 %.
+        frames: the trials of each, in the same order.
+        select: as of `compare`.
+    """
+    drawn = over_tasks.ranks(tables)
+    variants = list(dict.fromkeys(drawn["variant"]))
+    if len(variants) < 2:
+        return []
+    pairs = over_tasks.differences(frames, variants, select)
+    return _payloads([beside_charts.ranks(drawn, pairs, over_tasks.groups(variants, pairs))])
 
 
 def costs(trials: pd.DataFrame, label: str, baseline: str) -> list[dict[str, Any]]:

@@ -64,6 +64,11 @@ class Source:
         return {one.plan.study: one.plan for one in self._opened}
 
     @property
+    def folders(self) -> dict[str, Path]:
+        """By the name of the study."""
+        return {one.plan.study: one.folder for one in self._opened}
+
+    @property
     def frame(self) -> pd.DataFrame:
         """As of `analysis.load`."""
         with self._lock:

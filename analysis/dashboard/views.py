@@ -1,6 +1,7 @@
 """What the page asks for, and the answers: all that is computed is computed by `analysis`, and goes out as JSON."""
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -9,9 +10,9 @@ from typing import Any, Protocol
 import pandas as pd
 import yaml
 
-from analysis import summaries, words
+from analysis import replicates, summaries, words
 from analysis.commands import command
-from analysis.compare import BASELINE, Searches, parts, variants_of
+from analysis.compare import BASELINE, FRACTION, Searches, parts, variants_of
 from analysis.dashboard import comparing, standing, weighing
 from analysis.dashboard.cards import cards
 from analysis.dashboard.curve_charts import N_POINTS, trial_curve
@@ -95,6 +96,7 @@ class Views:
         self._points = N_POINTS if live else max(FEW_POINTS, min(N_POINTS, MOST_POINTS // trials))
         self._searches: dict[tuple[Any, ...], tuple[Searches, pd.DataFrame]] = {}
         self._drawn: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
+        self._ranked: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._parts: tuple[int, list[Chosen]] | None = None
         self._answers: dict[str, Callable[[Params], dict[str, Any]]] = {
             "boot": self._boot,
@@ -212,12 +214,24 @@ class Views:
             "dark": DARK,
             "draws": list(dict.fromkeys(plan.draws for plan in plans.values())),
             "provenance": {name: found for name, found in words.provenance(frame).items()},
-            "commands": [masked(repeat.sweep(plan)) for plan in plans.values()],
+            "commands": [
+                *(masked(repeat.sweep(plan)) for plan in plans.values()),
+                *(command for part in every if (command := self._repeated(part))),
+            ],
             "plans": [
                 [name, masked(yaml.safe_dump(asdict(plan), sort_keys=False, allow_unicode=True))]
                 for name, plan in plans.items()
             ],
         }
+
+    def _repeated(self, part: Chosen) -> str:
+        """The command that made the replicates of a part; empty if there are none."""
+        folder = self._source.folders[part.study]
+        again = replicates.of_best(folder, part.trials)
+        if not len(again):
+            return ""
+        seeds = again.groupby("variant").size().max()
+        return shlex.join(["odyssey", "replicate", f"study={part.study}", f"runs={folder.parent}", f"seeds={seeds}"])
 
     def _overview(self, params: Params) -> dict[str, Any]:
         """How the studies stand, without a look at the storage."""
@@ -301,7 +315,22 @@ class Views:
         part, *controls = self._controls(params)
         table, boxes = self._table(part, *controls)
         answer = comparing.compared(part.trials, table, boxes, part.label, part.title)
-        return answer | {"figures": answer["figures"] + (self._costs(part) if answer["figures"] else [])}
+        if answer["figures"]:
+            again = replicates.of_best(self._source.folders[part.study], part.trials)
+            answer["figures"] += comparing.replicated(again, part.label)
+            answer["figures"] += self._costs(part) + self._ranks(*controls)
+        return answer
+
+    def _ranks(self, select: Any, adjust: Any, baseline: str, fraction: float) -> list[dict[str, Any]]:
+        """The critical-difference diagram, where there are several tasks, each once."""
+        every = self.parts()
+        if len(every) < 2 or len({part.task for part in every}) < len(every):
+            return []
+        key = (self._source.version, select)
+        if self._ranked is None or self._ranked[0] != key:
+            tables = {part.task: self._table(part, select, adjust, part.reference, FRACTION)[0] for part in every}
+            self._ranked = key, comparing.ranks(tables, [part.trials for part in every], select)
+        return self._ranked[1]
 
     def _filtered(self, params: Params) -> dict[str, Any]:
         """Boxes and curves of the trials whose settings are in ranges, ``where={"lr": [low, high]}``."""
