@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 import analysis
 from analysis import summaries
-from analysis.dashboard import charts, curve_charts, page, server
+from analysis.dashboard import charts, comparing, curve_charts, page, server
 from analysis.dashboard.background import Background
 from analysis.dashboard.digest import SCORES, Digest, Ready, digest
 from analysis.dashboard.figure import Figure, plain
@@ -131,8 +131,14 @@ def test_every_specification_is_vega_lite(views: Views, found: Digest, runs: Pat
     asked += [("importance", {"show": "pair", "pair": choices["pair"][0]})]
     asked += [("importance", {"show": "path", "to": choices["to"][0]})]
     names = set()
-    for name, params in asked:
-        for figure in ready.answer(name, own | params)["figures"]:
+    answers = [ready.answer(name, own | params)["figures"] for name, params in asked]
+    again = pd.DataFrame({"variant": ["vanilla", "np"], "replicate": [0, 0], "seed": [1, 2], "test_score": [8.0, 9.5]})
+    again = again.assign(status="finished", searched=8.5, limit=9.0)
+    frame = analysis.load("bach", runs)
+    table = analysis.compare(frame)
+    answers += [comparing.replicated(again, "loss"), comparing.ranks({"a": table, "b": table}, [frame, frame], "valid")]
+    for answered in answers:
+        for figure in answered:
             data = {name: pd.DataFrame(columns).to_dict("records") for name, columns in figure["data"].items()}
             altair.Chart.from_dict({**figure["spec"], "datasets": data}).to_dict()  # validates
             named = set(re.findall(r'"name": "(\w+)"', json.dumps(figure["spec"]))) - {"brush"}

@@ -58,7 +58,7 @@ def ranks(drawn: pd.DataFrame, pairs: pd.DataFrame, bars: Sequence[tuple[int, in
 
     Args:
         drawn: as of `analysis.over_tasks.ranks`.
-        pairs: as of `analysis.over_tasks.differences`, which the file of the figure's data has too.
+        pairs: as of `analysis.over_tasks.differences`.
         bars: as of `analysis.over_tasks.groups`, for the variants in the order of `drawn`.
     """
     variants, tasks = (list(dict.fromkeys(drawn[name].astype(str))) for name in ("variant", "task"))
@@ -103,6 +103,6 @@ def ranks(drawn: pd.DataFrame, pairs: pd.DataFrame, bars: Sequence[tuple[int, in
             x=number("x", title, domain=domain),
         ),
     ]
-    data = {"ranks": drawn, "spans": spans, "means": means, "bars": joined, "pairs": pairs}
+    data = {"ranks": drawn, "spans": spans, "means": means, "bars": joined}
     chart = {"layer": layers, "height": 28 * len(variants)}
     return Figure("ranks", "Ranks over tasks", words.ranks(drawn, pairs), chart, data)
