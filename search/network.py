@@ -1,7 +1,7 @@
 """A recurrent layer and the output layer over it: names, shapes and layout of all parameters."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -52,8 +52,8 @@ class Network:
     n_units: int
     n_outputs: int
     bidirectional: bool = False
-    n_layers: int = 1
-    skip: bool = False
+    n_layers: int = field(default=1, repr=False)  # checkpoints know a trial by this text, and by its settings
+    skip: bool = field(default=False, repr=False)
 
     @property
     def n_directions(self) -> int:

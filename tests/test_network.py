@@ -42,6 +42,13 @@ def test_initial_values_of_another_shape_are_refused_at_every_size() -> None:
         Network(FiveUnits(), 3, 6, 1).initial(0, "float32")
 
 
+def test_checkpoints_know_a_network_by_the_text_that_they_always_had() -> None:
+    text = "Network(cell=RNN(), n_inputs=3, n_units=5, n_outputs=2, bidirectional=False)"
+    assert repr(Network(get("rnn"), 3, 5, 2)) == text
+    deep = Network(get("rnn"), 3, 5, 2, n_layers=2)  # which its trial's settings say
+    assert repr(deep) == text and deep != Network(get("rnn"), 3, 5, 2)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_network_hears_what_its_layers_say(bidirectional: bool, skip: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from search.base import files
+from search.training.status import Status
 from search.training.trial import Trial
 
 _SCALARS = ("best_epoch", "train_seconds", "status")
@@ -83,6 +84,7 @@ def _restored(data: bytes, trial: Trial) -> Trial:
             raise ValueError("of another size")
     member = replace(trial.member, weights=weights, slots=slots, epoch=int(arrays["epoch"]))
     curve = tuple((float(loss), float(score)) for loss, score in arrays["curve"])
+    state["status"] = Status(state["status"])
     return replace(trial, member=member, best_weights=best, curve=curve, **state)
 
 
