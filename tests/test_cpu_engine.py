@@ -15,9 +15,9 @@ import pytest
 from search import engines
 from search.cells import get
 from search.engines import Engine, Interrupted
+from search.engines.code_cache import cache_folder
 from search.engines.cpu import kernels
 from search.engines.cpu.llvm import Target
-from search.engines.code_cache import cache_folder
 from search.engines.plan import make_plan
 from tests.conftest import make_member
 from tests.contract import CPU, TOLERANCE, assert_unrolls_like, make_engine
