@@ -78,7 +78,7 @@ def ranks(drawn: pd.DataFrame, pairs: pd.DataFrame, bars: Sequence[tuple[int, in
             "spans",
             {"type": "rule", "color": RULE},
             y=y,
-            x=number("low", title, domain=domain, axis={"values": list(range(1, len(variants) + 1))}),
+            x=number("low", title, domain=domain, axis={"values": list(range(1, len(variants) + 1)), "format": "d"}),
             x2={"field": "high"},
         ),
         drawn_from(
@@ -86,6 +86,7 @@ def ranks(drawn: pd.DataFrame, pairs: pd.DataFrame, bars: Sequence[tuple[int, in
             {"type": "point", "filled": True, "size": 50, "opacity": 1},
             y=y,
             x=number("rank", title, domain=domain),
+            yOffset={"field": "offset", "type": "quantitative", "scale": {"domain": [-0.9, 0.9]}, "title": None},
             color=text("task", scale=own),
             shape=text("task", scale=forms),
         ),
@@ -103,6 +104,8 @@ def ranks(drawn: pd.DataFrame, pairs: pd.DataFrame, bars: Sequence[tuple[int, in
             x=number("x", title, domain=domain),
         ),
     ]
-    data = {"ranks": drawn, "spans": spans, "means": means, "bars": joined}
+    places = drawn["task"].astype(str).map({task: k for k, task in enumerate(tasks)})
+    offset = 0.5 * (places / max(1, len(tasks) - 1) - 0.5)  # for equal ranks
+    data = {"ranks": drawn.assign(offset=offset), "spans": spans, "means": means, "bars": joined}
     chart = {"layer": layers, "height": 28 * len(variants)}
     return Figure("ranks", "Ranks over tasks", words.ranks(drawn, pairs), chart, data)
