@@ -181,8 +181,7 @@ def is_paired(trials: pd.DataFrame) -> bool:
     A setting that only some of them have, as a toggle of one variant, does not count. Derived from the trials, so that
     it holds of studies whose plan does not say, and not of those whose sampler learnt.
     """
-    ended = trials[trials["status"].isin(["finished", "diverged"])]
-    groups = ended.groupby("trial")
+    groups = trials[has_result(trials)].groupby("trial")
     if not (groups.size() > 1).any():
         return False
     return bool((groups[[*sampled(trials), "seed"]].nunique() <= 1).all(axis=None))
@@ -212,6 +211,17 @@ def selecting(frame: pd.DataFrame, select: Select) -> pd.Series:
 def scored(frame: pd.DataFrame) -> pd.Series:
     """Whether each trial finished with finite scores."""
     return (frame["status"] == "finished") & np.isfinite(frame["valid_score"]) & np.isfinite(frame["test_score"])
+
+
+def has_result(frame: pd.DataFrame) -> pd.Series:
+    """Whether each trial finished or diverged, which both are results."""
+    return frame["status"].isin(["finished", "diverged"])
+
+
+def reference_of(trials: pd.DataFrame) -> str:
+    """The variant that others are held against where nobody says which: `BASELINE`, or the first."""
+    variants = variants_of(trials)
+    return BASELINE if BASELINE in variants else variants[0]
 
 
 def variants_of(trials: pd.DataFrame) -> list[str]:

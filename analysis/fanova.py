@@ -35,7 +35,7 @@ from analysis import stats
 from analysis._axis import Axis
 from analysis._debiased import Basis, CrossFit, Half
 from analysis._forest import BoxForest, Floats, Ints
-from analysis.compare import variants_of
+from analysis.compare import has_result, variants_of
 from search import cells
 from search.errors import expect
 from search.study.plan import Plan
@@ -385,7 +385,7 @@ def fit(
     expect(tasks <= 1, "frame", f"{tasks} tasks", "trials of one task")
 
     if score == "diverged":
-        finished = frame["status"].isin(["finished", "diverged"])
+        finished = has_result(frame)
         frame, cutoff = frame.assign(diverged=(frame["status"] == "diverged").astype(float)), 1.0
         bad = pd.Series(False, frame.index)
     else:

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from analysis import ablation, fanova
-from analysis.compare import BASELINE, best_trials, scored, variants_of
+from analysis.compare import best_trials, has_result, reference_of, scored, variants_of
 from analysis.ped_anova import ped_anova
 from search.errors import UserError, expect
 from search.study.plan import Plan
@@ -25,6 +25,7 @@ from search.study.space import REQUIRED, Dimension, parse
 
 SCORES: tuple[fanova.Score, ...] = ("test_score", "train_seconds")
 PAIR = ("lr", "hidden_size")
+NAMES = {"test_score": "test score", "train_seconds": "training time", "diverged": "divergence"}
 BY: tuple[fanova.By, ...] = ("variant", "toggles")
 MIN_EACH = 5  # trials of each variant that a forest over all variants takes
 Key = tuple[str, str] | tuple[str, str, str]  # of what, the score, and of one variant what diverged trials count as
@@ -45,7 +46,7 @@ class Importance:
     def __init__(self, trials: pd.DataFrame, plan: Plan):
         self.trials, self.plan = trials, plan
         self.variants = variants_of(trials)
-        self.reference = BASELINE if BASELINE in self.variants else self.variants[0]
+        self.reference = reference_of(trials)
         self._fits: dict[Key, fanova.Fanova | str] = {}
 
     def begin(self, note: Callable[[str], None]) -> None:
@@ -202,7 +203,7 @@ class Importance:
         The panels are the names of the frames: marginals, shares, architecture, surface, ped_anova, ablation,
         tunability.
         """
-        of_fits = _joined({f"{v} ({_WORDS[s]})": self.why(s, v) for s in SCORES for v in self.variants})
+        of_fits = _joined({f"{v} ({NAMES[s]})": self.why(s, v) for s in SCORES for v in self.variants})
         over = _joined({f"over {by}": self.why_over(by) for by in BY})
         surface = self.why("test_score", self.reference)
         if not surface and self.surface.empty:
@@ -240,7 +241,7 @@ class Importance:
         if diverged:
             trials = self.trials[self.trials["variant"] == of]
             return _attempt(trials, self.plan, score=score, diverged=diverged)
-        few = self.trials[self.trials["status"].isin(["finished", "diverged"])].groupby("variant", observed=True)
+        few = self.trials[has_result(self.trials)].groupby("variant", observed=True)
         counts = few.size().reindex(self.variants, fill_value=0)
         if counts.min() < MIN_EACH:
             return f"{counts.min()} trials of {counts.idxmin()} have ended: needs at least {MIN_EACH} of each variant."
@@ -265,10 +266,9 @@ class Importance:
     def _divergences(self) -> "dict[str, pd.DataFrame | str]":
         """{variant: as of `ped_anova`, or what it needs}"""
         best = best_trials(self.trials, "valid")
-        ended = self.trials["status"].isin(["finished", "diverged"])
         found: dict[str, pd.DataFrame | str] = {}
         for variant in self.variants:
-            chosen = ended & (self.trials["variant"] == variant)
+            chosen = has_result(self.trials) & (self.trials["variant"] == variant)
             columns = [self.trials.loc[chosen, dimension.name] for dimension in self._dimensions]
             try:
                 expect(not self.plan.learns, "sampler", self.plan.sampler, "settings drawn whatever the scores")
@@ -321,9 +321,6 @@ def _inherit(importance: Importance) -> None:
 
 def _fit_inherited(key: Key) -> "fanova.Fanova | str":
     return _inherited._fit_of(key)
-
-
-_WORDS = {"test_score": "test score", "train_seconds": "training time", "diverged": "divergence"}
 
 
 def _attempt(trials: pd.DataFrame, plan: Plan, **options: Any) -> "fanova.Fanova | str":

@@ -189,11 +189,9 @@ def _importance_between(contents: Contents, every: list[Part]) -> None:
 
 def _compared(contents: Contents, part: Part) -> None:
     """The comparison of the variants, and the best trial of each."""
-    name, select, adjust = part.name, part.table["select"].iloc[0], part.table["adjust"].iloc[0]
+    name, select = part.name, part.table["select"].iloc[0]
     contents.frame(f"comparison_{name}", part.table)
-    note = f"Scores: test {part.label}; lower is better. The best were picked by {words.PICKED[select]}. p: two-sided, "
-    note += f"{words.DESIGNS[part.table['design'].iloc[0]]}, adjusted after {words.ADJUSTED[adjust]}; variants in blue "
-    note += f"differ significantly (p < {ALPHA})."
+    note = f"{words.comparison(part.table, part.label)}; variants in blue differ significantly (p < {ALPHA})."
     title = f"{part.title}: variants"
     made = [tables.comparison(part.table, tables.COMPARISON, f"comparison_{name}", title, note)]
     title = f"{part.title}: variants, further columns"
@@ -240,10 +238,8 @@ def _shares(contents: Contents, part: Part) -> None:
         made.append(tables.architecture(fitted.architecture, f"fanova_architecture_{name}", title, note))
         contents.frame(f"fanova_architecture_{name}", fitted.architecture)
     if len(fitted.ped_anova):
-        note = "How far the settings of the best 10 % by validation score are from those of all trials (PED-ANOVA, "
-        note += "Watanabe et al. 2023). *: further than chance would have it (5 %, Bonferroni over the settings)."
         title = f"{part.title}: what the best have in common"
-        made.append(tables.ped_anova(fitted.ped_anova, f"ped_anova_{name}", title, note))
+        made.append(tables.ped_anova(fitted.ped_anova, f"ped_anova_{name}", title, words.PED_ANOVA))
         contents.frame(f"ped_anova_{name}", fitted.ped_anova)
     reference = fitted.reference
     if len(fitted.ablation):
@@ -253,7 +249,7 @@ def _shares(contents: Contents, part: Part) -> None:
         made.append(tables.of_columns(fitted.ablation, tables.ABLATION, f"ablation_{name}", title, note))
         contents.frame(f"ablation_{name}", fitted.ablation)
     if len(fitted.tunability):
-        note = f"What tuning one setting gains over the best settings of {reference} (Probst et al. 2019)."
+        note = words.tunability(reference)
         title = f"{part.title}: tunability"
         made.append(tables.of_columns(fitted.tunability, tables.TUNABILITY, f"tunability_{name}", title, note))
         contents.frame(f"tunability_{name}", fitted.tunability)

@@ -11,6 +11,7 @@ from analysis.compare import (
     alpha_of,
     best_trials,
     contrast_of,
+    has_result,
     parts,
     scored,
     selecting,
@@ -83,7 +84,7 @@ def expected_best(trials: pd.DataFrame, select: Select = "valid") -> pd.DataFram
         own = trials[trials["variant"] == variant]
         curve = stats.expected_best(selecting(own, select), own["test_score"])
         drawn = pd.DataFrame(curve, columns=["n", "mean", "low", "high"]).astype({"n": "int64"})
-        seconds = stats.mean(own.loc[own["status"].isin(["finished", "diverged"]), "train_seconds"])
+        seconds = stats.mean(own.loc[has_result(own), "train_seconds"])
         drawn.insert(0, "variant", variant)
         drawn.insert(2, "seconds", drawn["n"] * seconds)
         frames.append(drawn)

@@ -168,6 +168,24 @@ def replicates(again: pd.DataFrame) -> str:
     return text + "after paired searches of 200 trials, and 47 % after unpaired ones."
 
 
+PED_ANOVA = (
+    "How far the settings of the best 10 % by validation score are from those of all trials (PED-ANOVA, "
+    "Watanabe et al. 2023). *: further than chance would have it (5 %, Bonferroni over the settings)."
+)
+
+
+def tunability(reference: str) -> str:
+    """What a table of tunability shows."""
+    return f"What tuning one setting gains over the best settings of {reference} (Probst et al. 2019)."
+
+
+def comparison(table: pd.DataFrame, label: str) -> str:
+    """How a table of the comparison of one study and task is to be read; `label`: what the score is, with its unit."""
+    select, design, adjust = table[["select", "design", "adjust"]].iloc[0]
+    text = f"Scores: test {label}; lower is better. The best were picked by {PICKED[select]}. p: two-sided, "
+    return text + f"{DESIGNS[design]}, adjusted after {ADJUSTED[adjust]}"
+
+
 def means(table: pd.DataFrame) -> str:
     """The mean of the best of each variant."""
     texts = []

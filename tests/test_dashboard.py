@@ -1,6 +1,7 @@
 """The page's answers, what it reads, and whom its server answers."""
 
 import json
+import os
 import re
 import sqlite3
 import threading
@@ -455,11 +456,15 @@ def test_answers_come_from_any_thread(views: Views) -> None:
 
 
 @pytest.mark.slow
-def test_importance_is_computed_beside_the_server(runs: Path) -> None:
+def test_importance_is_computed_beside_the_server(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
     from analysis import findings
 
+    for name in ("sklearn", "numpy"):  # files of others in the current folder, which are not Odyssey's to run
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    environment = dict(os.environ)
     background = Background(findings.PUBLISHED)
     views = Views(Source("large", runs), background, live=True)
     try:
@@ -471,6 +476,7 @@ def test_importance_is_computed_beside_the_server(runs: Path) -> None:
         assert views.answer("importance", part)["newer"] == 0
     finally:
         background.close()
+    assert not (tmp_path / "ran").exists() and os.environ == environment
 
 
 def test_bad_input_is_one_line(runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from analysis.dashboard.digest import Digest, of_trials
@@ -52,7 +54,23 @@ class Background:
     def _begin(self, part: Chosen) -> None:
         if self._pool is None:  # spawned, not forked, for the server has threads
             self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
-        self._running[part.key] = self._pool.submit(of_trials, part.trials, part.plan, self._findings, part.label)
+        with _safe_path():  # the first to be submitted starts the process
+            self._running[part.key] = self._pool.submit(of_trials, part.trials, part.plan, self._findings, part.label)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Within it, Python processes that are started import nothing from the current folder."""
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _prepare() -> None:

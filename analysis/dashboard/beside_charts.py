@@ -6,7 +6,22 @@ import pandas as pd
 
 from analysis import words
 from analysis.dashboard.charts import HEIGHT
-from analysis.dashboard.figure import GREY, INK, RULE, SERIES, SHAPES, Figure, drawn_from, margin, number, text
+from analysis.dashboard.figure import (
+    ABOVE,
+    BESIDE,
+    GREY,
+    INK,
+    RULE,
+    SERIES,
+    SHAPES,
+    Figure,
+    by_side,
+    drawn_from,
+    jitter,
+    margin,
+    number,
+    text,
+)
 
 
 def replicates(again: pd.DataFrame, label: str) -> Figure:
@@ -19,7 +34,7 @@ def replicates(again: pd.DataFrame, label: str) -> Figure:
     variants, limit = list(dict.fromkeys(again["variant"].astype(str))), float(again["limit"].iloc[0])
     finished = again[again["status"] == "finished"]
     points = finished[["variant", "replicate", "seed", "test_score"]].rename(columns={"test_score": "y"})
-    points["jitter"] = (points["replicate"].astype("int64") * 0.618034) % 1 - 0.5
+    points["jitter"] = jitter(points["replicate"])
     rows = []
     for variant in variants:
         own = points.loc[points["variant"] == variant, "y"]
@@ -30,13 +45,11 @@ def replicates(again: pd.DataFrame, label: str) -> Figure:
     summary = pd.DataFrame(rows)
     domain = margin(float(min(points["y"].min(), summary["searched"].min())), limit)
     title = f"test {label}"
-    x = text("variant", sort=variants, axis={"labelAngle": -40, "domain": False, "ticks": False})
-    place = {"field": "jitter", "type": "quantitative", "scale": {"domain": [-0.9, 0.9]}}
+    x = by_side(variants)
     circle = {"type": "circle", "size": 22, "opacity": 0.5, "color": GREY, "clip": True}
     diamond = {"type": "point", "shape": "diamond", "size": 70, "color": INK, "clip": True}
-    n = {"type": "text", "baseline": "bottom", "fontSize": 10, "color": GREY, "dy": -4}
     layers = [
-        drawn_from("replicates", circle, x=x, y=number("y", title, domain=domain), xOffset=place),
+        drawn_from("replicates", circle, x=x, y=number("y", title, domain=domain), xOffset=BESIDE),
         drawn_from(
             "summary",
             {"type": "tick", "size": 26, "thickness": 2, "color": INK, "clip": True},
@@ -44,7 +57,7 @@ def replicates(again: pd.DataFrame, label: str) -> Figure:
             y=number("median", title, domain=domain),
         ),
         drawn_from("summary", diamond, x=x, y=number("searched", title, domain=domain)),
-        drawn_from("summary", n, x=x, y={"value": 0}, text={"field": "says"}),
+        drawn_from("summary", ABOVE, x=x, y={"value": 0}, text={"field": "says"}),
     ]
     caption = "Dots: test scores of the replicates, n those that finished; line: their median; diamond: the trial of "
     caption += f"the search. {words.replicates(again)}"

@@ -7,7 +7,22 @@ import pandas as pd
 
 from analysis import summaries
 from analysis.compare import ALPHA, best_trials, scored, variants_of
-from analysis.dashboard.figure import BLUE, GREY, INK, Figure, by_variant, drawn_from, either, margin, number, text
+from analysis.dashboard.figure import (
+    ABOVE,
+    BESIDE,
+    BLUE,
+    GREY,
+    INK,
+    Figure,
+    by_side,
+    by_variant,
+    drawn_from,
+    either,
+    jitter,
+    margin,
+    number,
+    text,
+)
 from analysis.style import LABELS
 
 HEIGHT = 300
@@ -36,26 +51,23 @@ def boxes(
     select, fraction = table[["select", "fraction"]].iloc[0]
     chosen = scored(trials) if panel == "all" else best_trials(trials, select, fraction)
     points = trials.loc[chosen, ["variant", "trial", "test_score"]].rename(columns={"test_score": "y"})
-    # The same trial lies at the same place in every panel.
-    points["jitter"] = (points["trial"].astype("int64") * 0.618034) % 1 - 0.5
+    points["jitter"] = jitter(points["trial"])
     variants = [v for v in variants_of(trials) if v in set(drawn["variant"])]
-    x = text("variant", sort=variants, axis={"labelAngle": -40, "domain": False, "ticks": False})
+    x = by_side(variants)
     ends = margin(drawn["low"].min(), drawn["limit"].iloc[0]) if len(drawn) else [0.0, 1.0]
     title = f"test {label}"
     low, q1, median, mean = (number(name, title, domain=ends) for name in ("low", "q1", "median", "mean"))
-    place = {"field": "jitter", "type": "quantitative", "scale": {"domain": [-0.9, 0.9]}}
     circle = {"type": "circle", "size": 14, "opacity": 0.45, "color": GREY, "clip": True}
     bar = {"type": "bar", "size": 18, "fillOpacity": 0.15, "strokeWidth": 1.5, "clip": True}
     tick = {"type": "tick", "size": 18, "thickness": 2, "clip": True}
     dot = {"type": "point", "size": 34, "filled": True, "clip": True}
-    n = {"type": "text", "baseline": "bottom", "fontSize": 10, "color": GREY, "dy": -4}
     layers = [
-        drawn_from("points", circle, x=x, y=number("y", title, domain=ends), xOffset=place),
+        drawn_from("points", circle, x=x, y=number("y", title, domain=ends), xOffset=BESIDE),
         drawn_from("boxes", {"type": "rule", "clip": True}, x=x, y=low, y2={"field": "high"}, color=SIGNIFICANT),
         drawn_from("boxes", bar, x=x, y=q1, y2={"field": "q3"}, color=SIGNIFICANT, stroke=SIGNIFICANT),
         drawn_from("boxes", tick, x=x, y=median, color=SIGNIFICANT),
         drawn_from("boxes", dot, x=x, y=mean, color=SIGNIFICANT),
-        drawn_from("boxes", n, x=x, y={"value": 0}, text={"field": "says"}),
+        drawn_from("boxes", ABOVE, x=x, y={"value": 0}, text={"field": "says"}),
     ]
     beyond = drawn["n_beyond"] > 0
     above = (", " + drawn["n_beyond"].astype(str) + "\N{UPWARDS ARROW}").where(beyond, "")

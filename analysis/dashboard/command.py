@@ -1,6 +1,5 @@
 """The command ``odyssey dashboard``."""
 
-import os
 import sys
 
 from analysis import findings as judging
@@ -17,7 +16,6 @@ def main(composed: Composed, composer: Composer) -> int:
     findings = judging.PUBLISHED if settings["findings"] is None else settings["findings"]
     judging.read(findings)  # so that what is wrong with it is said now
     source = Source(settings["study"], settings["runs"], settings["storage"])
-    os.environ["PYTHONSAFEPATH"] = "1"  # the process that computes importance imports nothing from the current folder
     digests = Background(findings)
     try:
         serve(Views(source, digests, live=True), settings["host"], settings["port"], _say)

@@ -33,8 +33,7 @@ def compared(trials: pd.DataFrame, table: pd.DataFrame, both: pd.DataFrame, labe
     powers = summaries.power(table)
     drawn += [charts.power(table, powers)] if len(powers) else []
     picked = words.PICKED[select]
-    note = f"Scores: test {label}; lower is better. The best were picked by {picked}. p: two-sided, "
-    note += f"{words.DESIGNS[table['design'].iloc[0]]}, adjusted after {words.ADJUSTED[table['adjust'].iloc[0]]}."
+    note = f"{words.comparison(table, label)}."
     settings = tables.settings(table, "settings", "Best settings", f"The trial picked first by {picked}.")
     made = [
         tables.comparison(table, tables.COMPARISON, "comparison", "Variants", note),

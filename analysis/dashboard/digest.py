@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis import fanova, words
 from analysis import findings as judging
-from analysis.compare import compare
+from analysis.compare import compare, has_result
 from analysis.importance import Importance
 from analysis.part import Part
 from search.study.plan import Plan
@@ -71,7 +71,7 @@ def digest(part: Part, findings: Sequence[judging.Finding]) -> Digest:
     architecture = [fitted.architecture_of(score).assign(score=score) for score in SCORES]
     surfaces = {pair: fitted.surface_of(*pair, points=POINTS) for pair in combinations(fitted.settings, 2)}
     return Digest(
-        n=int(part.trials["status"].isin(["finished", "diverged"]).sum()),
+        n=int(has_result(part.trials).sum()),
         reference=fitted.reference,
         settings=fitted.settings,
         shares=_joined([fitted.shares, fitted.shares_of("diverged")]),

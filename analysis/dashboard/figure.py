@@ -154,6 +154,20 @@ def text(field: str, title: str | None = None, sort: Sequence[Any] | None = None
     return {"field": field, "type": "nominal", "title": title, "sort": None if sort is None else list(sort), **more}
 
 
+def by_side(variants: Sequence[str]) -> Any:
+    """The encoding of the variant along the axis below."""
+    return text("variant", sort=variants, axis={"labelAngle": -40, "domain": False, "ticks": False})
+
+
+def jitter(numbers: pd.Series) -> pd.Series:
+    """Places from -0.5 to 0.5 for points beside each other: of the same number always the same."""
+    return (numbers.astype("int64") * 0.618034) % 1 - 0.5
+
+
+BESIDE = {"field": "jitter", "type": "quantitative", "scale": {"domain": [-0.9, 0.9]}}  # the encoding of such places
+ABOVE = {"type": "text", "baseline": "bottom", "fontSize": 10, "color": GREY, "dy": -4}  # the mark of a text up there
+
+
 def either(test: str, yes: str, no: str) -> Any:
     """The encoding of one of two colours."""
     return {"condition": {"test": test, "value": yes}, "value": no}

@@ -20,11 +20,11 @@ from analysis.dashboard.figure import (
     number,
     text,
 )
+from analysis.importance import NAMES
 from analysis.style import Dimension
 
 Space = Mapping[str, Mapping[str, Any]]
 MOST = 12  # shares of an architecture
-NAMES = {"test_score": "test score", "train_seconds": "training time", "diverged": "divergence"}
 POINT = {"type": "point", "filled": True, "size": 60, "opacity": 1, "clip": True}
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.dashboard.digest import SCORES
-from analysis.dashboard.views import ADJUSTS, SELECTS, SHARES, STATES, Chosen, Params, Views
+from analysis.dashboard.views import SHARES, STATES, Chosen, Params, Views
+from search.base.keys import ADJUSTMENTS, SELECTIONS
 
 ASSETS = Path(__file__).parent / "assets"
 DIGITS = 6
@@ -85,12 +86,12 @@ def _asked(views: Views, findings: bool) -> Iterator[tuple[str, Params]]:
     for part in views.parts():
         own = {"part": part.key}
         for share in SHARES:
-            for select in SELECTS:
+            for select in SELECTIONS:
                 for baseline in part.variants:
-                    for adjust in ADJUSTS:
+                    for adjust in ADJUSTMENTS:
                         controls = {"share": share, "select": select, "baseline": baseline, "adjust": adjust}
                         yield "compare", own | controls
-        for select in SELECTS:
+        for select in SELECTIONS:
             yield "learning", own | {"select": select, "baseline": part.reference}
             for share, state in [*((share, "best") for share in SHARES), *((SHARES[1], state) for state in STATES[1:])]:
                 yield "curves", own | {"select": select, "share": share, "state": state, "baseline": part.reference}

@@ -12,33 +12,23 @@ import yaml
 
 from analysis import replicates, summaries, words
 from analysis.commands import command
-from analysis.compare import BASELINE, FRACTION, Searches, parts, variants_of
+from analysis.compare import FRACTION, Searches, parts, reference_of, variants_of
 from analysis.dashboard import comparing, standing, weighing
 from analysis.dashboard.cards import cards
 from analysis.dashboard.curve_charts import N_POINTS, trial_curve
 from analysis.dashboard.digest import SCORES, Digest
 from analysis.dashboard.figure import DARK, values
 from analysis.dashboard.source import Source
-from analysis.load import KEYS, sampled
+from analysis.load import KEYS, OUTCOMES, sampled
 from analysis.style import Dimension
+from search.base.keys import ADJUSTMENTS, SELECTIONS
 from search.errors import UserError, expect, masked
 from search.study import repeat
 from search.study.plan import Plan
 
 Params = Mapping[str, str]
-SHARES, SELECTS, ADJUSTS = ("0.05", "0.1", "0.2"), ("valid", "test"), ("bonferroni", "holm")
+SHARES = ("0.05", "0.1", "0.2")
 STATES = ("best", "finished", "diverged")
-# What a comparison needs of a frame; the rest is text, which takes its time to move.
-LEAN = (
-    "seed",
-    "n_parameters",
-    "valid_score",
-    "test_score",
-    "best_epoch",
-    "epochs",
-    "last_valid_score",
-    "train_seconds",
-)
 USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
 KEPT = 32  # shares and selections of parts
 FEW_POINTS, MOST_POINTS = 8, 40_000  # of the curves of trials in a page at rest: of each, and of all
@@ -68,7 +58,7 @@ class Chosen:
     @property
     def reference(self) -> str:
         """Vanilla, or the first variant."""
-        return BASELINE if BASELINE in self.variants else self.variants[0]
+        return reference_of(self.trials)
 
 
 class Digests(Protocol):
@@ -98,6 +88,7 @@ class Views:
         self._drawn: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._ranked: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._parts: tuple[int, list[Chosen]] | None = None
+        self._again: dict[str, pd.DataFrame] = {}
         self._answers: dict[str, Callable[[Params], dict[str, Any]]] = {
             "boot": self._boot,
             "overview": self._overview,
@@ -178,6 +169,7 @@ class Views:
         """What the page is made from."""
         frame, plans = self._source.frame, self._source.plans
         every = self.parts()
+        self._again = {}
         counts = frame["status"].value_counts()
         return {
             "title": self.title,
@@ -204,8 +196,8 @@ class Views:
             ],
             "controls": {
                 "share": [[share, f"{100 * float(share):g} %"] for share in SHARES],
-                "select": [[select, f"{select} score"] for select in SELECTS],
-                "adjust": [[adjust, adjust.title()] for adjust in ADJUSTS],
+                "select": [[select, f"{select} score"] for select in SELECTIONS],
+                "adjust": [[adjust, adjust.title()] for adjust in ADJUSTMENTS],
                 "state": [["best", "best"], ["finished", "all finished"], ["diverged", "diverged"]],
                 "score": [[score, weighing.NAMES[score]] for score in SCORES],
             },
@@ -226,12 +218,17 @@ class Views:
 
     def _repeated(self, part: Chosen) -> str:
         """The command that made the replicates of a part; empty if there are none."""
-        folder = self._source.folders[part.study]
-        again = replicates.of_best(folder, part.trials)
+        again, runs = self._replicates(part), self._source.folders[part.study].parent
         if not len(again):
             return ""
         seeds = again.groupby("variant").size().max()
-        return shlex.join(["odyssey", "replicate", f"study={part.study}", f"runs={folder.parent}", f"seeds={seeds}"])
+        return shlex.join(["odyssey", "replicate", f"study={part.study}", f"runs={runs}", f"seeds={seeds}"])
+
+    def _replicates(self, part: Chosen) -> pd.DataFrame:
+        """The replicates of a part, read once for each time that the page is opened."""
+        if part.key not in self._again:
+            self._again[part.key] = replicates.of_best(self._source.folders[part.study], part.trials)
+        return self._again[part.key]
 
     def _overview(self, params: Params) -> dict[str, Any]:
         """How the studies stand, without a look at the storage."""
@@ -306,7 +303,7 @@ class Views:
         """The part, and the controls of a comparison."""
         part = self._part(params)
         own = {**self._usual, "baseline": part.reference, **params}
-        legal = {"share": SHARES, "select": SELECTS, "adjust": ADJUSTS, "baseline": part.variants}
+        legal = {"share": SHARES, "select": SELECTIONS, "adjust": ADJUSTMENTS, "baseline": part.variants}
         for name, values_ in legal.items():
             expect(own[name] in values_, name, own[name], f"one of {', '.join(values_)}")
         return part, own["select"], own["adjust"], own["baseline"], float(own["share"])
@@ -316,8 +313,7 @@ class Views:
         table, boxes = self._table(part, *controls)
         answer = comparing.compared(part.trials, table, boxes, part.label, part.title)
         if answer["figures"]:
-            again = replicates.of_best(self._source.folders[part.study], part.trials)
-            answer["figures"] += comparing.replicated(again, part.label)
+            answer["figures"] += comparing.replicated(self._replicates(part), part.label)
             answer["figures"] += self._costs(part) + self._ranks(*controls)
         return answer
 
@@ -373,7 +369,7 @@ class Views:
 
 def _lean(trials: pd.DataFrame) -> pd.DataFrame:
     """What a comparison needs of trials, in types that pandas is quick with."""
-    own = trials[[*KEYS, *sampled(trials), *LEAN]].astype({"study": "category", "status": "category"})
+    own = trials[[*KEYS, *sampled(trials), *OUTCOMES]].astype({"study": "category", "status": "category"})
     whole = {name: "int64" for name in own if str(own[name].dtype) == "Int64" and own[name].notna().all()}
     return own.astype(whole)
 

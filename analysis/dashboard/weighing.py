@@ -6,11 +6,12 @@ from typing import Any
 import pandas as pd
 
 from analysis import tables, words
+from analysis.compare import has_result
 from analysis.dashboard import importance_charts
 from analysis.dashboard.comparing import shown
 from analysis.dashboard.digest import SCORES, Digest
 from analysis.dashboard.figure import Figure
-from analysis.dashboard.importance_charts import NAMES
+from analysis.importance import NAMES
 from search.errors import expect
 
 ALL = "all variants"
@@ -65,7 +66,7 @@ def weighed(
         path = found.ablation[found.ablation["variant"] == given["to"]]
         drawn.append(importance_charts.ablation(path, given["to"], found.reference, label))
     else:
-        n = int(trials["status"].isin(["finished", "diverged"]).sum())
+        n = int(has_result(trials).sum())
         newer = [f"Of the {found.n} trials that had ended; {n - found.n} have ended since."] if n != found.n else []
         choices = {"choices": {"pair": pairs, "to": paths}, "newer": n - found.n}
         return {"sentences": [*newer, *found.sentences], "figures": [], "tables": _tables(found), **choices}
@@ -91,14 +92,13 @@ def _shares(found: Digest, score: str, variant: str) -> list[Figure]:
 def _marginals(found: Digest, trials: pd.DataFrame, space: Space, score: str, variant: str, label: str) -> list[Figure]:
     every = found.marginals[found.marginals["score"] == score]
     every = every[every["variant"] == variant] if variant else every
-    column = {"test_score": "test_score", "train_seconds": "train_seconds", "diverged": "diverged"}[score]
-    ended = trials[trials["status"].isin(["finished", "diverged"])]
+    ended = trials[has_result(trials)]
     ended = ended.assign(diverged=(ended["status"] == "diverged").astype(float))
     ended = ended[ended["variant"] == variant] if variant else ended
     ended = ended if score == "diverged" else ended[ended["status"] == "finished"]
     drawn = []
     for name in dict.fromkeys(every["dimension"]):
-        points = ended[["variant", "trial"]].assign(value=ended[name], y=ended[column].astype(float))
+        points = ended[["variant", "trial"]].assign(value=ended[name], y=ended[score].astype(float))
         own = every[every["dimension"] == name]
         drawn.append(importance_charts.marginal(own, every, points, space, score, label, found.reference))
     return drawn
@@ -107,11 +107,9 @@ def _marginals(found: Digest, trials: pd.DataFrame, space: Space, score: str, va
 def _tables(found: Digest) -> list[dict[str, Any]]:
     made = []
     if len(found.ped_anova):
-        note = "How far the settings of the best 10 % by validation score are from those of all trials (PED-ANOVA, "
-        note += "Watanabe et al. 2023). *: further than chance would have it (5 %, Bonferroni over the settings)."
-        made.append(tables.ped_anova(found.ped_anova, "ped_anova", "What the best have in common", note))
+        made.append(tables.ped_anova(found.ped_anova, "ped_anova", "What the best have in common", words.PED_ANOVA))
     if len(found.tunability):
-        note = f"What tuning one setting gains over the best settings of {found.reference} (Probst et al. 2019)."
+        note = words.tunability(found.reference)
         made.append(tables.of_columns(found.tunability, tables.TUNABILITY, "tunability", "Tunability", note))
     by_toggles = found.architecture[
         (found.architecture["by"] == "toggles") & (found.architecture["score"] == "test_score")

@@ -14,13 +14,12 @@ from typing import Any
 from search import cells, engines, rules, tasks
 from search.base import files
 from search.base.keys import NAME_EXPECTED, is_name, shown
-from search.engines.engine import Engine
 from search.errors import FAILED, INTERRUPTED, expect, visible
 from search.run import launchers
 from search.run.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
 from search.run.composition import Composed, Composer
 from search.run.launchers import Job, local
-from search.run.launchers.job import with_cache, work
+from search.run.launchers.job import train_here, with_cache, work
 from search.run.launchers.watch import watch
 from search.study import progress
 from search.study import replicate as replicates
@@ -29,8 +28,6 @@ from search.study.record import result_of
 from search.study.space import LAYERS, REQUIRED, check_setting
 from search.study.storage import kept
 from search.study.study import Study
-from search.study.sweep import run
-from search.tasks.task import Task
 from search.training.status import Status
 from search.training.trial import Trial, listed
 from search.training.trial import train as train_population
@@ -69,29 +66,13 @@ def sweep(composed: Composed, composer: Composer) -> int:
     study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
     launcher = settings["launcher"]
     if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
-        complete = _run_here(study, task, engine, settings, composer)
+        complete = train_here(study, task, engine, settings, composer.line)
     else:
         workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
         with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
             display.note(f"study {folder}, {workers.described}")
             complete = watch(study, workers, display)
     return _ended(study, settings) if complete else INTERRUPTED
-
-
-def _run_here(study: Study, task: Task, engine: Engine, settings: Mapping[str, Any], composer: Composer) -> bool:
-    """Trains what a study lacks in this process; returns whether it is complete."""
-    with progress.Progress(study.counts(), study.plan.epochs, study.plan.score, composer.line) as display:
-        display.note(f"study {study.folder}, engine {engine.name} on {engine.device}")
-        return run(
-            study,
-            task,
-            engine,
-            population=settings["population"],
-            threads=settings["threads"] or engines.n_cores(),
-            progress=display,
-            lease=settings["lease"],
-            trial_timeout=settings["trial_timeout"],
-        )
 
 
 def _ended(study: Study, settings: dict[str, Any]) -> int:
@@ -129,7 +110,7 @@ def replicate(composed: Composed, composer: Composer) -> int:
     failed = 0
     for path, own in planned:
         study = Study.create(path, own)
-        if not _run_here(study, task, engine, settings, composer):
+        if not train_here(study, task, engine, settings, composer.line):
             return INTERRUPTED
         failed += len(study.failures())
         study.close()

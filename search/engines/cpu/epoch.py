@@ -182,17 +182,12 @@ class Pass:
         return record
 
     def _job_record(self, member: Member, train: bool) -> Record:
-        layout, network, data = self._layouts[0], self._network, self._data
+        layout, network = self._layouts[0], self._network
         record = Record(JOB)
         record.set(
             **self._shared,
             layers=self._records,
-            inputs=data.inputs,
-            starts=data.starts,
-            lengths=data.lengths,
-            targets=data.targets,
-            target_starts=data.target_starts,
-            target_lengths=data.target_lengths,
+            **vars(self._data),  # whose names they have
             best=self.best,
             n_inputs=network.n_inputs,
             n_outputs=network.n_outputs,

@@ -5,15 +5,18 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search import engines, tasks
+from search.engines.engine import Engine
 from search.errors import INTERRUPTED, expect
 from search.study.progress import Progress
 from search.study.study import Study
 from search.study.sweep import run
+from search.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,35 @@ def work(job: Job, again: str = "") -> int:
     engine = engines.choose(job.engine, job.device)
     task = tasks.load(with_cache(plan.task, job.cache))
     expect(task.hash == plan.data_hash, "data_hash", task.hash, f"that of the study's data, {plan.data_hash}")
-    threads = job.threads or engines.n_cores()
-    with Progress(study.counts(), plan.epochs, plan.score) as display:
+    complete = train_here(study, task, engine, dataclasses.asdict(job), again)
+    return 0 if complete else INTERRUPTED
+
+
+def train_here(study: Study, task: Task, engine: Engine, settings: Mapping[str, Any], again: str) -> bool:
+    """Trains what a study lacks in this process, and shows how far it is; returns whether it is complete.
+
+    Args:
+        study: opened for writing.
+        task: the study's.
+        engine: computes.
+        settings: ``population``, ``threads`` (None: all cores), ``lease`` and ``trial_timeout``, as commands take them.
+        again: the command line that goes on with it, for people; empty if nobody typed one.
+
+    Raises:
+        UserError: see `search.study.sweep.run`.
+    """
+    with Progress(study.counts(), study.plan.epochs, study.plan.score, again) as display:
         display.note(f"study {study.folder}, engine {engine.name} on {engine.device}")
-        complete = run(
+        return run(
             study,
             task,
             engine,
-            population=job.population,
-            threads=threads,
+            population=settings["population"],
+            threads=settings["threads"] or engines.n_cores(),
             progress=display,
-            lease=job.lease,
-            trial_timeout=job.trial_timeout,
+            lease=settings["lease"],
+            trial_timeout=settings["trial_timeout"],
         )
-    return 0 if complete else INTERRUPTED
 
 
 def with_cache(task: dict[str, Any], cache: str | None) -> dict[str, Any]:
