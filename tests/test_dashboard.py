@@ -461,7 +461,7 @@ def test_importance_is_computed_beside_the_server(runs: Path, tmp_path: Path, mo
 
     from analysis import findings
 
-    for name in ("sklearn", "numpy"):  # files of others in the current folder, which are not Odyssey's to run
+    for name in ("pickle", "sklearn"):  # files of others in the current folder, which are not Odyssey's to run
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
     environment = dict(os.environ)

@@ -52,9 +52,9 @@ class Background:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, part: Chosen) -> None:
-        if self._pool is None:  # spawned, not forked, for the server has threads
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
-        with _safe_path():  # the first to be submitted starts the process
+        with _safe_path():  # for the pool's process, and the one that multiprocessing starts to keep count of locks
+            if self._pool is None:  # spawned, not forked, for the server has threads
+                self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare)
             self._running[part.key] = self._pool.submit(of_trials, part.trials, part.plan, self._findings, part.label)
 
 
