@@ -511,6 +511,9 @@ def _parse_test(path: str | Path, key: str, entry: Any) -> NamedTest:
     if kind.optional:
         given = [parameter for parameter in kind.optional if parameter in parameters]
         _expect(len(given) == 1, path, key, ", ".join(given) or "neither", f"one of {' and '.join(kind.optional)}")
+    low, high = parameters.get("at_least"), parameters.get("at_most")
+    if low is not None and high is not None:
+        _expect(low < high, path, f"{key}.at_least", low, f"a number below at_most, {high}")
     return NamedTest(name, tuple(entry["tasks"]), parameters)
 
 

@@ -235,6 +235,7 @@ def test_published_findings_are_those_of_the_protocol() -> None:
     assert table.loc[table["verdict"] != "inconclusive", "more_trials"].isna().all()
 
 
+BASIN = {"test": "basin", "tasks": ["jsb"], "of": "lr", "within": 0.1}
 SOUND: dict[str, Any] = {
     "id": "mine",
     "statement": "NFG is worse.",
@@ -277,6 +278,10 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
         (
             [SOUND | {"tests": [{"test": "share", "tasks": ["jsb"], "of": "lr", "score": "test_score"}]}],
             "mine.tests[0]=neither: expected one of above and below",
+        ),
+        (
+            [SOUND | {"tests": [BASIN | {"at_least": 2, "at_most": 1}]}],
+            "mine.tests[0].at_least=2: expected a number below at_most, 1",
         ),
     ],
 )

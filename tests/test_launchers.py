@@ -13,7 +13,7 @@ import yaml
 
 from analysis import load
 from search.errors import UserError
-from search.run.launchers import Job, start
+from search.run.launchers import Job, ready
 from search.run.launchers.local import n_workers
 from search.study.claims import Peer
 from tests import faults
@@ -108,7 +108,7 @@ def test_what_slurm_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     settings = yaml.safe_load((ROOT / "configs" / "launcher" / "slurm.yaml").read_text())
     settings |= {"workers": 8, "gpus_per_node": 1, "slurm_partition": "gpu", "slurm_account": "mine"}
-    workers = start(Job(str(tmp_path / "s"), str(tmp_path), "cuda", "cuda", 1, 1, 60.0, 600.0, None), settings)
+    workers = ready(settings)(Job(str(tmp_path / "s"), str(tmp_path), "cuda", "cuda", 1, 1, 60.0, 600.0, None))
     assert "8 workers, job 17" in workers.described and "scancel 17" in workers.stopped
     asked = (tmp_path / "s" / "slurm" / "17_submission.sh").read_text()
     for line in ("--array=0-7", "--partition=gpu", "--account=mine", "--cpus-per-task=4", "--time=240"):
@@ -148,13 +148,12 @@ def test_a_trial_that_kills_its_process_fails_on_ray_too(tmp_path: Path, cluster
 
 SLEEPER = """
 import os, sys, time
-from search.run.launchers import Job, start
-from search.run.launchers import ray
+from search.run.launchers import Job, ray, ready
 
 ray.RESTARTS = 1
 ray.work_on_ray = lambda job: time.sleep(1000)
 settings = {"name": "ray", "address": sys.argv[1], "num_cpus": 1, "num_gpus": 0, "workers": 1}
-workers = start(Job("s", os.getcwd(), "cpu", "cpu", 1, 1, 60.0, 600.0, None), settings)
+workers = ready(settings)(Job("s", os.getcwd(), "cpu", "cpu", 1, 1, 60.0, 600.0, None))
 while workers.alive():
     time.sleep(0.1)
 print(*workers.last_words())
@@ -191,10 +190,9 @@ def test_ray_does_not_start_a_worker_without_end_for_which_there_is_no_memory() 
         ({"name": "slurm", "cluster": "slurm", "workers": 1, "requeues": 1}, "launcher=slurm: .*"),
     ],
 )
-def test_bad_settings_of_a_launcher_are_named(settings: dict[str, Any], expected: str, tmp_path: Path) -> None:
-    job = Job(str(tmp_path), str(tmp_path), "cpu", "cpu", 1, 1, 60.0, 600.0, None)
+def test_bad_settings_of_a_launcher_are_named(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=expected) as caught:
-        start(job, settings)
+        ready(settings)
     assert "\n" not in str(caught.value)
 
 

@@ -62,13 +62,14 @@ def sweep(composed: Composed, composer: Composer) -> int:
     plan = Plan(study=settings["study"], task=definition, score="", data_hash="", **given).with_fingerprints()
     if old:  # before the data are prepared, which may take long
         refuse_unless_grown(old, replace(plan, score=old.score, data_hash=old.data_hash))
+    launcher = settings["launcher"]
+    start = launchers.ready(launcher)
     task = tasks.load(with_cache(definition, cache))
     study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
-    launcher = settings["launcher"]
     if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
         complete = train_here(study, task, engine, settings, composer.line)
     else:
-        workers = launchers.start(_job(settings, folder, cache, plan.storage), launcher)
+        workers = start(_job(settings, folder, cache, plan.storage))
         with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
             display.note(f"study {folder}, {workers.described}")
             complete = watch(study, workers, display)

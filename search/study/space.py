@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from search.base.keys import TRUTH, is_number
 from search.base.randomness import derive_seed
 from search.errors import expect
+from search.own import MOST
 
 REQUIRED = ("hidden_size", "input_noise")  # of every trial, besides what its update rule and its cell need
 LAYERS = ("n_layers", "skip")  # of a trial that does not have what `search.network.Network` has by default
@@ -152,7 +153,7 @@ def check_setting(key: str, name: str, value: Any) -> None:
         whole = is_number(value) and value == int(value) and value >= 1
         expect(whole, key, value, "a whole number of at least 1")
     elif name == "input_noise":
-        expect(is_number(value) and value >= 0, key, value, "a number of at least 0")
+        expect(is_number(value) and 0 <= value <= MOST, key, value, f"a number from 0 to {MOST:.3g}")
     elif name == "n_layers":
         whole = is_number(value) and value == int(value) and 1 <= value <= MOST_LAYERS
         expect(whole, key, value, f"a whole number from 1 to {MOST_LAYERS}")

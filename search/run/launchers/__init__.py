@@ -1,17 +1,17 @@
 """Launchers: how the workers of a study are started, here or elsewhere. Each is a thin module over what schedules.
 
-A launcher is a module of this package with a function ``start(job, settings) -> Workers``; its settings are those of
-the file of the same name in the config group ``launcher``.
+A launcher is a module of this package with a function ``ready(settings) -> Start``; its settings are those of the file
+of the same name in the config group ``launcher``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
 from search.errors import expect
 from search.run.launchers.job import Job
 
-__all__ = ["LAUNCHERS", "RESTARTS", "Job", "Workers", "start"]
+__all__ = ["LAUNCHERS", "RESTARTS", "Job", "Start", "Workers", "ready"]
 
 LAUNCHERS = ("local", "slurm", "ray")
 # How often a worker that died is started again, by launchers that do so: every three deaths end one trial at least.
@@ -49,11 +49,13 @@ class Workers(Protocol):
         ...
 
 
-def start(job: Job, settings: Mapping[str, Any]) -> Workers:
-    """Starts workers.
+Start = Callable[[Job], Workers]  # starts workers, each of which is to do the job
+
+
+def ready(settings: Mapping[str, Any]) -> Start:
+    """What starts workers; all that it needs is there, so that nothing of a study is made in vain.
 
     Args:
-        job: what each is to do.
         settings: of the config group ``launcher``.
 
     Raises:
@@ -61,4 +63,4 @@ def start(job: Job, settings: Mapping[str, Any]) -> Workers:
     """
     expect(settings.get("name") in LAUNCHERS, "launcher", settings.get("name"), f"one of {', '.join(LAUNCHERS)}")
     module = import_module(f"{__name__}.{settings['name']}")
-    return module.start(job, {key: value for key, value in settings.items() if key != "name"})
+    return module.ready({key: value for key, value in settings.items() if key != "name"})

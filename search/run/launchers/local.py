@@ -11,7 +11,7 @@ from typing import Any
 
 from search import engines
 from search.errors import FAILED, INTERRUPTED, USER_ERROR, expect_whole
-from search.run import launchers
+from search.run.launchers import RESTARTS, Start
 from search.run.launchers import job as jobs
 from search.run.launchers.job import Job
 
@@ -53,7 +53,7 @@ class LocalWorkers:
     def revive(self) -> dict[int, str]:
         causes = {}
         for k, code in self._ended.items():
-            if code not in _REASONED and self._restarts[k] < launchers.RESTARTS:
+            if code not in _REASONED and self._restarts[k] < RESTARTS:
                 causes[self._processes[k].pid] = _cause(code)
                 self._processes[k] = self._starts[k]()
                 self._restarts[k] += 1
@@ -65,7 +65,12 @@ class LocalWorkers:
             process.terminate()
 
 
-def start(job: Job, settings: Mapping[str, Any]) -> LocalWorkers:
+def ready(settings: Mapping[str, Any]) -> Start:
+    n_workers(settings, "cpu")  # is as it should be, whatever the engine
+    return partial(_start, settings)
+
+
+def _start(settings: Mapping[str, Any], job: Job) -> LocalWorkers:
     engine = engines.choose(job.engine, job.device).name
     n = n_workers(settings, engine)
     gpus = _gpus() if engine == "cuda" else []

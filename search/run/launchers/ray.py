@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search.errors import UserError, expect, expect_whole
-from search.run.launchers import RESTARTS
+from search.run.launchers import RESTARTS, Start
 from search.run.launchers.job import Job, work
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def work_on_ray(job: Job) -> int:
     return work(job)
 
 
-def start(job: Job, settings: Mapping[str, Any]) -> RayWorkers:
+def ready(settings: Mapping[str, Any]) -> Start:
     # Those that Ray itself ends for want of memory it would start again without end. It reads this when it is loaded.
     os.environ.setdefault("RAY_task_oom_retries", str(RESTARTS))
     try:
@@ -86,9 +86,13 @@ def start(job: Job, settings: Mapping[str, Any]) -> RayWorkers:
         expect(bool(room) and min(room) >= 1, "launcher.workers", workers, f"room for one on the cluster, {there}")
         workers = min(room)
     expect_whole("launcher.workers", workers, 1, ", or null")
-    share = replace(job, threads=job.threads or max(1, int(cpus)))
-    # A worker that dies, or its node, is started again; one that raises has its reasons.
-    path = os.pathsep.join(filter(None, [job.directory, os.environ.get("PYTHONPATH")]))
-    environment = {"env_vars": {"PYTHONPATH": path}}
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RESTARTS, runtime_env=environment)(work_on_ray)
-    return RayWorkers([task.remote(share) for _ in range(workers)])
+
+    def start(job: Job) -> RayWorkers:
+        share = replace(job, threads=job.threads or max(1, int(cpus)))
+        # A worker that dies, or its node, is started again; one that raises has its reasons.
+        path = os.pathsep.join(filter(None, [job.directory, os.environ.get("PYTHONPATH")]))
+        environment = {"env_vars": {"PYTHONPATH": path}}
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RESTARTS, runtime_env=environment)(work_on_ray)
+        return RayWorkers([task.remote(share) for _ in range(workers)])
+
+    return start

@@ -1,10 +1,12 @@
 """``launcher=slurm``: workers as a job array, by submitit, which puts a job that is pre-empted back into the queue."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.errors import UserError, expect, expect_whole
+from search.run.launchers import Start
 from search.run.launchers.job import Job, work
 
 if TYPE_CHECKING:
@@ -60,25 +62,43 @@ class SlurmWorkers:
         pass  # that the terminal has gone is no reason to give up nodes that were waited for
 
 
-def start(job: Job, settings: Mapping[str, Any]) -> SlurmWorkers:
-    try:
-        import submitit
-    except ImportError:
-        raise UserError("launcher=slurm: expected the package submitit; pip install 'odyssey[slurm]'") from None
+def ready(settings: Mapping[str, Any]) -> Start:
     options = dict(settings)
     cluster, workers = options.pop("cluster"), options.pop("workers")
     expect(cluster in CLUSTERS, "launcher.cluster", cluster, f"one of {', '.join(CLUSTERS)}")
     expect_whole("launcher.workers", workers, 1)
     requeues = options.pop("requeues")
-    folder = Path(job.folder) / "slurm"
-    named = {key: value for key, value in options.items() if value is not None}
+    asked = partial(_executor, cluster, requeues, {key: value for key, value in options.items() if value is not None})
+    asked(Path())
+
+    def start(job: Job) -> SlurmWorkers:
+        folder = Path(job.folder) / "slurm"
+        executor = asked(folder)
+        try:
+            with executor.batch():
+                jobs = [executor.submit(Requeued(job)) for _ in range(workers)]
+        except RuntimeError as error:
+            raise _refused(error) from error
+        return SlurmWorkers(jobs, folder)
+
+    return start
+
+
+def _executor(cluster: str, requeues: int, options: Mapping[str, Any], folder: Path) -> "submitit.AutoExecutor":
+    """What submits jobs, and writes to a folder when it does."""
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("launcher=slurm: expected the package submitit; pip install 'odyssey[slurm]'") from None
     try:
         # An array of workers may wait in the queue for days, each job with its time limit; the study goes on from
         # its checkpoints, so that a job may be requeued as often as need be.
         executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=requeues)
-        executor.update_parameters(name="odyssey", **named)
-        with executor.batch():
-            jobs = [executor.submit(Requeued(job)) for _ in range(workers)]
+        executor.update_parameters(name="odyssey", **options)
     except (NameError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"launcher=slurm: {' '.join(str(error).split())}") from error
-    return SlurmWorkers(jobs, folder)
+        raise _refused(error) from error
+    return executor
+
+
+def _refused(error: Exception) -> UserError:
+    return UserError(f"launcher=slurm: {' '.join(str(error).split())}")
