@@ -1,7 +1,7 @@
 """Variants compared with a baseline, and studies with each other: frames of trials to frames of statistics."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal
@@ -89,7 +89,7 @@ def compare(
         best_se               standard error of best_mean, as an estimate of what the search finds
         rank                  by best_mean among the variants, 1 is the lowest
         rank_low, rank_high   the ranks that tests of all pairs of variants leave open (Holm, 5 %)
-        p_first               how probable it is that the true mean is the lowest of all
+        p_first               how probable it is that the true mean is the lowest of all; from 20 best trials on
         design                paired or unpaired
         n_compared            pairs; of an unpaired design the ended trials of the variant that has fewer
         difference            mean of the best 10 % less that of vanilla; above 0 is worse
@@ -99,7 +99,7 @@ def compare(
                               its standard error and degrees of freedom
         equivalent_within     the smallest margin within which it is shown to be (two one-sided tests at 5 %)
         effect_size, effect_size_low, effect_size_high
-                              the difference over the pooled standard deviation of the best 10 % (Cohen's d)
+                              the difference over the pooled standard deviation of the best 10 % (Hedges' g)
         improvement, improvement_low, improvement_high
                               probability that one of the best 10 % is better than one of vanilla's
         p                     two-sided, of a difference of 0; NaN if not tested
@@ -285,6 +285,7 @@ class Searches:
     own: "dict[str, _Search]"
     described: list[dict[str, Any]]
     ranked: pd.DataFrame
+    _held: "dict[str, pd.DataFrame]" = field(default_factory=dict)
 
     @staticmethod
     def of(trials: pd.DataFrame, select: Select, fraction: float) -> "Searches":
@@ -302,15 +303,21 @@ class Searches:
 
     def against(self, baseline: str, adjust: Adjust) -> pd.DataFrame:
         """The rows of `compare`."""
+        if baseline not in self._held:
+            self._held[baseline] = self._contrasts(baseline)
+        table = self._held[baseline].assign(adjust=adjust)
+        for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
+            table[name] = ADJUSTMENTS[by](table["p" if name == "p_adjusted" else name])
+        table["significant"] = table["p_adjusted"] < ALPHA
+        table["more_trials"] = _more_trials(table)
+        return table[[*COLUMNS, *sampled(self.trials)]]
+
+    def _contrasts(self, baseline: str) -> pd.DataFrame:
+        """The rows of `compare`, without what depends on how p is adjusted."""
         rows = []
         for (variant, own), described in zip(self.own.items(), self.described, strict=True):
             row = {name: self.trials[name].iloc[0] for name in ("study", "task")} | {"variant": variant}
-            row |= {
-                "select": self.select,
-                "adjust": adjust,
-                "baseline": baseline,
-                "fraction": self.fraction,
-            } | described
+            row |= {"select": self.select, "baseline": baseline, "fraction": self.fraction} | described
             other = self.own.get(baseline) if variant != baseline else None
             row |= _divergence(own, other, self.paired) | _contrast(own, other, self.paired)
             rows.append(row | {"test": _test(other, row, baseline, self.fraction)})
@@ -318,17 +325,13 @@ class Searches:
         is_baseline = table["variant"] == baseline
         table.loc[is_baseline, "difference"] = 0.0
         table["test"] = table["test"].where(~is_baseline, "baseline")
-        for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
-            table[name] = ADJUSTMENTS[by](table["p" if name == "p_adjusted" else name])
-        table["significant"] = table["p_adjusted"] < ALPHA
-        table["more_trials"] = _more_trials(table)
         table["rank"] = table["best_mean"].rank(method="min")
         table[self.ranked.columns] = self.ranked
         settings = sampled(self.trials)
         types: dict[str, Any] = dict.fromkeys(("rank", "trial", "hidden_size"), "Int64")
         types |= {name: "float64" for name in settings if self.trials[name].dtype == "float64"}
         types |= {name: self.trials[name].dtype for name in ("task", "variant")}
-        return table[[*COLUMNS, *settings]].astype(types)
+        return table.astype(types)
 
 
 def _described(trials: pd.DataFrame, own: _Search) -> dict[str, Any]:
@@ -410,7 +413,7 @@ def _more_trials(table: pd.DataFrame) -> list[float]:
     alpha = alpha_of(table)
     needed = best_fraction.min_trials(table["fraction"].iloc[0])
     found = []
-    for _, row in table.iterrows():
+    for row in table.to_dict("records"):
         if row["test"] == "tested" and not row["significant"]:
             found.append(best_fraction.more_to_show(contrast_of(row), 0.0, alpha))
         else:

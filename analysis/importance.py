@@ -50,10 +50,11 @@ class Importance:
         self._fits: dict[Key, fanova.Fanova | str] = {}
 
     def begin(self, note: Callable[[str], None]) -> None:
-        """Grows the forests of all panels, as many at a time as there are cores; `note` is told of each."""
-        keys: list[Key] = [(variant, score, "cutoff") for score in SCORES for variant in self.variants]
+        """Grows the forests of all figures and of the page, as many at a time as there are cores; `note` is told of
+        each."""
+        keys: list[Key] = [(variant, score, "cutoff") for score in NAMES for variant in self.variants]
         keys += [(variant, "test_score", "left out") for variant in self.variants if self._has_diverged(variant)]
-        keys = [key for key in (*keys, *((by, "test_score") for by in BY)) if key not in self._fits]
+        keys = [key for key in (*keys, *((by, score) for by in BY for score in NAMES)) if key not in self._fits]
         processes = min(len(keys), len(os.sched_getaffinity(0)))
         if processes < 2:
             return

@@ -155,7 +155,7 @@ def power(table: pd.DataFrame, points: int = 16) -> pd.DataFrame:
     open_ = table[(table["test"] == "tested") & ~table["significant"]]
     alpha, rows = alpha_of(table), []
     needed = (open_["n_compared"] + open_["more_trials"]).replace(np.inf, np.nan).max()
-    for _, row in open_.iterrows():
+    for row in open_.to_dict("records"):
         contrast = contrast_of(row)
         end = max(2.0 * contrast.n, needed if needed == needed else 0.0)
         for n in np.unique(np.geomspace(contrast.n, end, points).round()):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.best_fraction import MIN_FIRST
 from analysis.compare import COLUMNS
 from analysis.findings import VERDICTS
 
@@ -85,7 +86,12 @@ COMPARISON = {
     "rank": Column(
         BEST, "rank", fixed(0), "Rank: in brackets those that tests of all pairs leave open.", interval=True
     ),
-    "p_first": Column(BEST, "P(first)", fixed(2), "P(first): how probable it is that the true mean is the lowest."),
+    "p_first": Column(
+        BEST,
+        "P(first)",
+        fixed(2),
+        f"P(first): how probable it is that the true mean is the lowest; from {MIN_FIRST} best trials on.",
+    ),
     "difference": Column(CONTRAST, "[95 %]", signed(3), interval=True),
     "p_adjusted": Column(CONTRAST, "p, adjusted", p_value),
     "n_diverged": Column("cost", "diverged", fixed(0), "Diverged: trials that did."),

@@ -104,7 +104,7 @@ def test_pairs_make_the_error_as_small_as_several_times_the_trials_would() -> No
 def test_effect_size_and_probability_of_improvement_by_hand() -> None:
     scores = np.arange(50.0)
     a, b = best_fraction.best(scores, scores), best_fraction.best(scores, scores + 2)  # best: 0 ... 4 and 2 ... 6
-    assert best_fraction.effect_size(a, b, True).estimate == pytest.approx(-2 / np.sqrt(2.5))
+    assert best_fraction.effect_size(a, b, True).estimate == pytest.approx(-2 / np.sqrt(2.5) * (1 - 3 / 31))
     assert best_fraction.probability_of_improvement(a, b, True).estimate == pytest.approx((22 - 3 / 2) / 25)
     reverse = best_fraction.probability_of_improvement(b, a, True)
     forth = best_fraction.probability_of_improvement(a, b, True)
@@ -155,15 +155,15 @@ def test_power_is_that_of_simulation() -> None:
 
 
 def test_probability_of_being_first_takes_what_pairs_share_into_account() -> None:
-    numbers = np.arange(100)
-    scores = np.random.default_rng(0).normal(size=100)
+    numbers = np.arange(200)
+    scores = np.random.default_rng(0).normal(size=200)
     a, b = (best_fraction.best(scores, scores + shift) for shift in (0.0, 0.001))
     together = best_fraction.first_probabilities([a, b], [numbers, numbers])
-    apart = best_fraction.first_probabilities([a, b], [numbers, numbers + 100])
+    apart = best_fraction.first_probabilities([a, b], [numbers, numbers + 200])
     assert together[0] == 1 and apart[0] == pytest.approx(0.5, abs=0.02)
-    few = best_fraction.best(scores[:20], scores[:20])
-    assert np.isnan(best_fraction.first_probabilities([a, few], [numbers, numbers[:20]])).all()
-    assert np.isnan(best_fraction.first_probabilities([a, few, b], [numbers, numbers[:20], numbers])).tolist() == [
+    few = best_fraction.best(scores[:190], scores[:190])
+    assert np.isnan(best_fraction.first_probabilities([a, few], [numbers, numbers[:190]])).all()
+    assert np.isnan(best_fraction.first_probabilities([a, few, b], [numbers, numbers[:190], numbers])).tolist() == [
         0,
         1,
         0,

@@ -15,21 +15,29 @@ from analysis.style import Dimension
 Curves = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-def compared(trials: pd.DataFrame, table: pd.DataFrame, both: pd.DataFrame, label: str, title: str) -> dict[str, Any]:
+def boxed(trials: pd.DataFrame, table: pd.DataFrame, both: pd.DataFrame, label: str) -> list[dict[str, Any]]:
+    """The box plots of all trials and of the best, from the rows of `compare` and of `summaries.boxes`."""
+    return _payloads(
+        [charts.boxes(trials, table, label, "all", both), charts.boxes(trials, table, label, "best", both)]
+    )
+
+
+def compared(
+    trials: pd.DataFrame, table: pd.DataFrame, boxes: Sequence[dict[str, Any]], label: str, title: str
+) -> dict[str, Any]:
     """Of one study and task: how its variants compare.
 
     Args:
         trials: as of `analysis.load`.
         table: as of `compare`, of these trials.
-        both: as of `summaries.boxes`.
+        boxes: as of `boxed`.
         label: what the score is, with its unit.
         title: of the part.
     """
     baseline, select = table[["baseline", "select"]].iloc[0]
     if not scored(trials).any():
         return {"sentences": [words.compared(table, title, label)], "figures": [], "tables": []}
-    drawn = [charts.boxes(trials, table, label, "all", both), charts.boxes(trials, table, label, "best", both)]
-    drawn += [charts.differences(table, label)] if (table["variant"] != baseline).any() else []
+    drawn = [charts.differences(table, label)] if (table["variant"] != baseline).any() else []
     powers = summaries.power(table)
     drawn += [charts.power(table, powers)] if len(powers) else []
     picked = words.PICKED[select]
@@ -44,7 +52,7 @@ def compared(trials: pd.DataFrame, table: pd.DataFrame, both: pd.DataFrame, labe
     untested = [f"N{str(reason)[1:]} ({', '.join(own['variant'])})." for reason, own in reasons]
     return {
         "sentences": [words.compared(table, title, label), *untested],
-        "figures": _payloads(drawn),
+        "figures": [*boxes, *_payloads(drawn)],
         "tables": [shown(each) for each in made],
     }
 

@@ -116,11 +116,16 @@ def trial_curve(curve: np.ndarray, best_epoch: Any, label: str, points: int = N_
         points: at which a long curve is drawn.
     """
     kinds = ["train_loss", "valid_score"]
-    drawn = pd.DataFrame(curve, columns=kinds)
-    drawn.insert(0, "epoch", np.arange(1, len(drawn) + 1))
-    best = drawn[drawn["epoch"] == (-1 if pd.isna(best_epoch) else int(best_epoch))]
-    drawn = thinned(drawn.assign(all=0), "all", drawn["epoch"].isin(best["epoch"]), points).drop(columns="all")
-    long = drawn.melt("epoch", var_name="what", value_name="y")
+    best = np.array([] if pd.isna(best_epoch) else [int(best_epoch) - 1], dtype=int)
+    best = best[best < len(curve)]
+    places = np.union1d(_places(len(curve), points), best)
+    long = pd.DataFrame(
+        {
+            "epoch": np.tile(places + 1, 2),
+            "what": np.repeat(np.array(kinds, dtype=object), len(places)),
+            "y": curve[places].T.ravel(),
+        }
+    )
     y = number("y", label)
     colour = {**text("what", sort=kinds), "scale": {"domain": kinds, "range": [GREY, BLUE]}}
     dash = {**text("what", sort=kinds), "scale": {"domain": kinds, "range": [[4, 3], [1, 0]]}}
@@ -129,7 +134,7 @@ def trial_curve(curve: np.ndarray, best_epoch: Any, label: str, points: int = N_
         drawn_from("dot", DOT, x=EPOCH, y=y),
     ]
     caption = "Training loss and validation score by epoch; dot: the epoch whose weights were tested."
-    data = {"curve": long, "dot": best[["epoch", "valid_score"]].rename(columns={"valid_score": "y"})}
+    data = {"curve": long, "dot": pd.DataFrame({"epoch": best + 1, "y": curve[best, 1]})}
     return Figure("curve", "Learning curve", caption, {"layer": layers, "height": HEIGHT - 60}, data)
 
 
@@ -148,7 +153,11 @@ def thinned(drawn: pd.DataFrame, by: str, keep: pd.Series | None = None, points:
     length = int(place.max()) + 1 if len(drawn) else 0
     if length <= points:
         return drawn
-    chosen = np.unique(np.geomspace(1, length, points).round().astype(int) - 1)
     last = ~drawn.duplicated(by, keep="last")
-    kept = place.isin(chosen) | last
+    kept = place.isin(_places(length, points)) | last
     return drawn[kept if keep is None else kept | keep.reindex(drawn.index, fill_value=False)]
+
+
+def _places(length: int, points: int) -> np.ndarray:
+    """Which epochs, counted from 0, of so many are drawn; the first and the last are."""
+    return np.arange(length) if length <= points else np.unique(np.geomspace(1, length, points).round().astype(int) - 1)

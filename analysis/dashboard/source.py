@@ -153,6 +153,12 @@ class Source:
                 )
         return found
 
+    def record(self, key: Key) -> Record | None:
+        """What the storage has of a trial; None of one that has not begun."""
+        study, task, variant, number = key
+        news = next((each.news for each in self._opened if each.plan.study == study), None)
+        return news.trials.get((task, variant), {}).get(number) if news else None
+
     def curves(self, trials: pd.DataFrame) -> pd.DataFrame:
         """As of `analysis.load_curves`, of these trials; those without a file are left out.
 
@@ -185,11 +191,10 @@ class Source:
         if key in self._curves:
             return self._curves[key]
         study, task, variant, number = key
-        one = next((each for each in self._opened if each.plan.study == study), None)
-        record = one.news.trials.get((task, variant), {}).get(number) if one else None
-        if one is None or record is None or record.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+        record = self.record(key)
+        if record is None or record.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return None
-        table = curves.read(curves.path_of(one.folder, task, variant, number), record)
+        table = curves.read(curves.path_of(self.folders[study], task, variant, number), record)
         if table is None:
             return None
         self._curves[key] = np.stack([table.column(name).to_numpy() for name in ("train_loss", "valid_score")], axis=1)

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 import yaml
@@ -18,7 +18,7 @@ from analysis.dashboard.cards import cards
 from analysis.dashboard.curve_charts import N_POINTS, trial_curve
 from analysis.dashboard.digest import SCORES, Digest
 from analysis.dashboard.figure import DARK, values
-from analysis.dashboard.source import Source
+from analysis.dashboard.source import Key, Source
 from analysis.load import KEYS, OUTCOMES, sampled
 from analysis.style import Dimension
 from search.base.keys import ADJUSTMENTS, SELECTIONS
@@ -27,6 +27,7 @@ from search.study import repeat
 from search.study.plan import Plan
 
 Params = Mapping[str, str]
+Value = TypeVar("Value")
 SHARES = ("0.05", "0.1", "0.2")
 STATES = ("best", "finished", "diverged")
 USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
@@ -85,10 +86,12 @@ class Views:
         trials = len(source.frame)
         self._points = N_POINTS if live else max(FEW_POINTS, min(N_POINTS, MOST_POINTS // trials))
         self._searches: dict[tuple[Any, ...], tuple[Searches, pd.DataFrame]] = {}
+        self._boxed: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._drawn: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._ranked: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._parts: tuple[int, list[Chosen]] | None = None
         self._again: dict[str, pd.DataFrame] = {}
+        self._places: tuple[int, dict[Key, int]] | None = None
         self._answers: dict[str, Callable[[Params], dict[str, Any]]] = {
             "boot": self._boot,
             "overview": self._overview,
@@ -137,20 +140,29 @@ class Views:
             self._parts = version, found
         return self._parts[1]
 
-    def _table(
-        self, part: Chosen, select: Any, adjust: Any, baseline: str, fraction: float
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """As of `compare`, and as of `summaries.boxes`."""
+    def _searched(self, part: Chosen, select: Any, fraction: float) -> tuple[Searches, pd.DataFrame]:
+        """What of a comparison no other control changes: with the numbers of the box plots, as of `summaries.boxes`,
+        whose significances are to be those of the comparison."""
         key = (self._source.version, part.key, select, fraction)
-        if key not in self._searches:
-            while len(self._searches) >= KEPT:
-                self._searches.pop(next(iter(self._searches)))
+
+        def make() -> tuple[Searches, pd.DataFrame]:
             searches = Searches.of(part.trials, select, fraction)
-            self._searches[key] = searches, summaries.boxes(part.trials, searches.against(baseline, adjust))
-        searches, boxes = self._searches[key]
-        table = searches.against(baseline, adjust)
-        significant = table.set_index(table["variant"].astype(str))["significant"]
-        return table, boxes.assign(significant=boxes["variant"].map(significant))
+            return searches, summaries.boxes(part.trials, searches.against(part.reference, "bonferroni"))
+
+        return _kept(self._searches, key, make)
+
+    def _boxes(self, part: Chosen, table: pd.DataFrame) -> list[dict[str, Any]]:
+        """The box plots, in which baseline and adjustment change only what differs significantly."""
+        select, fraction = table[["select", "fraction"]].iloc[0]
+        key = (self._source.version, part.key, select, fraction, *table["significant"])
+
+        def make() -> list[dict[str, Any]]:
+            _, boxes = self._searched(part, select, fraction)
+            significant = dict(zip(table["variant"].astype(str), table["significant"], strict=True))
+            own = boxes.assign(significant=boxes["variant"].astype(str).map(significant))
+            return comparing.boxed(part.trials, table, own, part.label)
+
+        return _kept(self._boxed, key, make)
 
     def _costs(self, part: Chosen) -> list[dict[str, Any]]:
         """The figures of scores against costs, which no control changes."""
@@ -274,15 +286,11 @@ class Views:
         number = params.get("trial", "")
         expect(number.isdigit(), "trial", number, "a number")
         key = (params.get("study", ""), params.get("task", ""), params.get("variant", ""), int(number))
-        frame = self._source.frame
-        same = (frame["study"] == key[0]) & (frame["task"] == key[1]) & (frame["variant"] == key[2])
-        own = frame[same & (frame["trial"] == key[3])]
-        expect(len(own) == 1, "trial", "/".join(map(str, key)), "a trial of the study")
+        row = self._row(key)
         plan = self._source.plans[key[0]]
-        record = next((trials.get(key[1:3], {}).get(key[3]) for p, trials in self._source.records() if p is plan), None)
+        record = self._source.record(key)
         traceback = record.attributes.get("traceback", "") if record else ""
         label = plan.score if key[1] == plan.task["name"] else "score"
-        row = own.iloc[0]
         trouble = ""
         try:
             curve = self._source.curve(key)
@@ -290,11 +298,20 @@ class Views:
             curve, trouble = None, masked(str(error))
         drawn = [] if curve is None or not len(curve) else [trial_curve(curve, row["best_epoch"], label, self._points)]
         return {
-            "command": command(row.to_dict(), plan),
+            "command": command(row, plan),
             "traceback": masked(str(traceback)),
             "trouble": trouble,
             "figures": [figure.payload() for figure in drawn],
         }
+
+    def _row(self, key: Key) -> dict[Any, Any]:
+        """A trial, as of `analysis.load`."""
+        version, frame = self._source.version, self._source.frame
+        if self._places is None or self._places[0] != version:
+            keys = zip(*(frame[name] for name in ("study", "task", "variant", "trial")), strict=True)
+            self._places = version, {known: place for place, known in enumerate(keys)}
+        expect(key in self._places[1], "trial", "/".join(map(str, key)), "a trial of the study")
+        return frame.iloc[self._places[1][key]].to_dict()
 
     def _cells(self, params: Params) -> dict[str, Any]:
         return {"cards": [card for plan in self._source.plans.values() for card in cards(plan)]}
@@ -309,22 +326,22 @@ class Views:
         return part, own["select"], own["adjust"], own["baseline"], float(own["share"])
 
     def _compare(self, params: Params) -> dict[str, Any]:
-        part, *controls = self._controls(params)
-        table, boxes = self._table(part, *controls)
-        answer = comparing.compared(part.trials, table, boxes, part.label, part.title)
+        part, select, adjust, baseline, fraction = self._controls(params)
+        table = self._searched(part, select, fraction)[0].against(baseline, adjust)
+        answer = comparing.compared(part.trials, table, self._boxes(part, table), part.label, part.title)
         if answer["figures"]:
             answer["figures"] += comparing.replicated(self._replicates(part), part.label)
-            answer["figures"] += self._costs(part) + self._ranks(*controls)
+            answer["figures"] += self._costs(part) + self._ranks(select, adjust)
         return answer
 
-    def _ranks(self, select: Any, adjust: Any, baseline: str, fraction: float) -> list[dict[str, Any]]:
+    def _ranks(self, select: Any, adjust: Any) -> list[dict[str, Any]]:
         """The critical-difference diagram, where there are several tasks, each once."""
         every = self.parts()
         if len(every) < 2 or len({part.task for part in every}) < len(every):
             return []
         key = (self._source.version, select)
         if self._ranked is None or self._ranked[0] != key:
-            tables = {part.task: self._table(part, select, adjust, part.reference, FRACTION)[0] for part in every}
+            tables = {p.task: self._searched(p, select, FRACTION)[0].against(p.reference, adjust) for p in every}
             self._ranked = key, comparing.ranks(tables, [part.trials for part in every], select)
         return self._ranked[1]
 
@@ -365,6 +382,15 @@ class Views:
         part = self._part(params)
         found = self._digests.get(part, False)
         return {"pending": found} if isinstance(found, str) else weighing.judged(found, part.task)
+
+
+def _kept(held: dict[tuple[Any, ...], Value], key: tuple[Any, ...], make: Callable[[], Value]) -> Value:
+    """What is held for a key, made if it is not; of what was held longest is let go."""
+    if key not in held:
+        while len(held) >= KEPT:
+            held.pop(next(iter(held)))
+        held[key] = make()
+    return held[key]
 
 
 def _lean(trials: pd.DataFrame) -> pd.DataFrame:
