@@ -153,18 +153,23 @@ def learning_curves(
     return {"sentences": [], "figures": _payloads(drawn)}
 
 
-def learning(trials: pd.DataFrame, curves: Curves, select: Any, baseline: str, label: str) -> dict[str, Any]:
-    """What a search finds against what it costs, and how early the ranks are settled."""
+def learning(trials: pd.DataFrame, select: Any, baseline: str, label: str) -> list[dict[str, Any]]:
+    """What a search finds against what it costs; nothing if no trial has finished."""
     if not scored(trials).any():
-        return {"sentences": ["No trial has finished."], "figures": []}
+        return []
     expected = summaries.expected_best(trials, select)
     drawn = [
         curve_charts.expected(expected, select, "n", label, baseline),
         curve_charts.expected(expected, select, "seconds", label, baseline),
     ]
-    ranks = summaries.rank_stability(trials, curves(trials[scored(trials)]))
-    drawn += [curve_charts.stability(ranks, baseline)] if len(ranks) else []
-    return {"sentences": [], "figures": _payloads(drawn)}
+    return _payloads(drawn)
+
+
+def stability(trials: pd.DataFrame, curves: Curves, baseline: str) -> list[dict[str, Any]]:
+    """How early the ranks are settled; nothing if no trial that finished has a curve."""
+    finished = trials[scored(trials)]
+    ranks = summaries.rank_stability(trials, curves(finished)) if len(finished) else finished
+    return _payloads([curve_charts.stability(ranks, baseline)]) if len(ranks) else []
 
 
 def shown(table: tables.Table) -> dict[str, Any]:

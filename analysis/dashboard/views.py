@@ -87,6 +87,7 @@ class Views:
         self._points = N_POINTS if live else max(FEW_POINTS, min(N_POINTS, MOST_POINTS // trials))
         self._searches: dict[tuple[Any, ...], tuple[Searches, pd.DataFrame]] = {}
         self._boxed: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        self._stable: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._drawn: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._ranked: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._parts: tuple[int, list[Chosen]] | None = None
@@ -369,7 +370,10 @@ class Views:
 
     def _learning(self, params: Params) -> dict[str, Any]:
         part, select, _, baseline, _ = self._controls(params)
-        return comparing.learning(part.trials, self._source.curves, select, baseline, part.label)
+        key = (self._source.version, part.key, baseline)
+        stable = _kept(self._stable, key, lambda: comparing.stability(part.trials, self._source.curves, baseline))
+        drawn = comparing.learning(part.trials, select, baseline, part.label) + stable
+        return {"sentences": [] if drawn else ["No trial has finished."], "figures": drawn}
 
     def _importance(self, params: Params) -> dict[str, Any]:
         part = self._part(params)

@@ -17,6 +17,7 @@ odyssey.tabs = (() => {
 
   // The figures whose points are trials, of a part.
   const of = (page, part, listens) => ({
+    key: part.key,
     listens,
     tell: (variant, trial) => page.tell(part, variant, trial),
     curve: (variant, trial) => ask("trial", { study: part.study, task: part.task, variant, trial }),
