@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from analysis import figures, importance_figures, over_tasks, summaries, words
-from analysis.compare import Select
+from analysis.frames import Select
 from analysis.part import Part
 from analysis.report_files import Contents
 

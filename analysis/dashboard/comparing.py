@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import over_tasks, summaries, tables, words
-from analysis.compare import Select, compare, scored, variants_of
+from analysis import over_tasks, summaries, table_text, tables, words
+from analysis.compare import compare
 from analysis.dashboard import beside_charts, charts, curve_charts
 from analysis.dashboard.figure import Figure
+from analysis.frames import Select, scored, variants_of
 from analysis.style import Dimension
 
 Curves = Callable[[pd.DataFrame], pd.DataFrame]
@@ -172,10 +173,10 @@ def stability(trials: pd.DataFrame, curves: Curves, baseline: str) -> list[dict[
     return _payloads([curve_charts.stability(ranks, baseline)]) if len(ranks) else []
 
 
-def shown(table: tables.Table) -> dict[str, Any]:
+def shown(table: table_text.Table) -> dict[str, Any]:
     """A table as JSON."""
-    found = asdict(table) | {"marked": sorted(table.marked), "groups": tables.groups(table.headings)}
-    return found | {"numbers": [[tables.number_of(cell) for cell in row] for row in table.rows]}
+    found = asdict(table) | {"marked": sorted(table.marked), "groups": table_text.groups(table.headings)}
+    return found | {"numbers": [[table_text.number_of(cell) for cell in row] for row in table.rows]}
 
 
 def _panels(
