@@ -14,7 +14,7 @@ from optuna.importance import FanovaImportanceEvaluator
 from scipy.stats import qmc
 from sklearn.ensemble import RandomForestRegressor
 
-from analysis import _growing, fanova
+from analysis import _growing
 from analysis.fanova import Fanova, fit, from_arrays
 from search import cells
 from search.errors import UserError
