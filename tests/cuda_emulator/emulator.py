@@ -91,9 +91,6 @@ class _Argument(ctypes.Structure):
     _fields_ = (("memory", _Memory), ("word", ctypes.c_int64))
 
 
-_SHADOW_BYTES = 24
-
-
 class EmulatedCode:
     """Kernels in a shared library."""
 
@@ -122,22 +119,19 @@ class EmulatedCode:
 
     def launch(self, kernel: str, grid: int, shared_bytes: int, arguments: Sequence[Argument]) -> None:
         """Raises Finding."""
-        given, kept = (_Argument * len(arguments))(), []
+        given = (_Argument * len(arguments))()
         sizes = {"real": self._word, "int": 4, "int64": 8, "double": 8}
         for slot, (name, kind), value in zip(given, self._signatures[kernel].items(), arguments, strict=True):
             if isinstance(value, torch.Tensor):
                 item = sizes.get(kind.partition("<")[2][:-1]) or _record_bytes(kind)
-                size = value.numel() * value.itemsize // item
-                shadow = torch.zeros(size * _SHADOW_BYTES if self._device.checked else 0, dtype=torch.uint8)
-                kept += [value, shadow]
-                slot.memory = _Memory(name.encode(), value.data_ptr(), size, shadow.data_ptr())
+                slot.memory = _Memory(name.encode(), value.data_ptr(), value.numel() * value.itemsize // item)
             else:
                 slot.word = value
         turns = ctypes.c_int64()
         entry = getattr(self._library, f"enter_{kernel}")
-        shape = (ctypes.c_int(grid), ctypes.c_int(self._threads), ctypes.c_int64(shared_bytes), ctypes.c_int(self._word))
+        shape = (len(given), int(self._device.checked), grid, self._threads, ctypes.c_int64(shared_bytes), self._word)
         with self._one_at_a_time:
-            found = self._runtime.emulator_launch(entry, given, *shape, ctypes.c_int(self._device.order), ctypes.byref(turns))
+            found = self._runtime.emulator_launch(entry, given, *shape, self._device.order, ctypes.byref(turns))
             self._device.turns += turns.value
         if found:
             raise Finding(self._told(found.decode()))

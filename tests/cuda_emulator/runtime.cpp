@@ -27,6 +27,7 @@ struct Block {
     std::vector<char> shared;
     std::vector<Shadow> shared_shadow, words_shadow;
     std::vector<int> words;
+    std::vector<double> record;
     Memory shared_memory, words_memory;
     bool ended = false;
 };
@@ -89,6 +90,7 @@ void start(Block &block, int number, int threads, long long shared_bytes, int wo
     for (size_t k = 0; k + 8 <= block.shared.size(); k += 4) __builtin_memcpy(&block.shared[k], &POISON, 8);
     block.shared_shadow.assign(shared_bytes / word, Shadow{});
     block.words.assign(64, int(POISON));
+    block.record.resize(64);
     block.words_shadow.assign(64, Shadow{});
     block.shared_memory = {"shared memory", block.shared.data(), shared_bytes / word, block.shared_shadow.data()};
     block.words_memory = {"shared words", block.words.data(), 64, block.words_shadow.data()};
@@ -101,6 +103,7 @@ void turn(Block &block, int number, const std::vector<int> &order) {
     now.block = number;
     now.shared = &block.shared_memory;
     now.words = &block.words_memory;
+    now.record = block.record.data();
     ++now.turn;
     for (int t : order) {
         now.thread = t;
@@ -132,17 +135,19 @@ void emulator_stop(const char *what, const Memory *memory, long long at, int lin
 
 void emulator_race(const Memory *memory, long long at, bool writes, int line) {
     const Shadow &s = memory->shadow[at];
-    const bool write = other(s.written, s.writer, s.write_block);
-    snprintf(message, sizeof message, "a race on %s[%lld]: %s by thread %d of block %d, and %s by %d of %d|%d|%d",
-             memory->name, at, writes ? "written" : "read", now.thread, now.block, write ? "written" : "read",
-             write ? s.writer : s.reader, write ? s.write_block : s.read_block, line,
-             write ? s.write_line : s.read_line);
+    const char *how = wrote(s) ? "written" : added(s) ? "added to" : "read";
+    const int thread = wrote(s) ? s.writer : added(s) ? s.adder : s.reader;
+    const int block = wrote(s) ? s.write_block : added(s) ? s.add_block : s.read_block;
+    snprintf(message, sizeof message, "a race on %s[%lld]: %s by thread %d of block %d, %s by thread %d of block %d|%d|%d",
+             memory->name, at, writes ? "written" : "read", now.thread, now.block, how, thread, block, line,
+             wrote(s) ? s.write_line : added(s) ? s.add_line : s.read_line);
     longjmp(stopped, 1);
 }
 
 // Runs a kernel; returns an empty text, or what was found: a sentence and one or two lines of the source, after bars.
-extern "C" const char *emulator_launch(void (*kernel)(Argument *), Argument *arguments, int grid, int threads,
-                                       long long shared_bytes, int word, int order, long long *turns) {
+extern "C" const char *emulator_launch(void (*kernel)(Argument *), Argument *arguments, int n_arguments, int checked,
+                                       int grid, int threads, long long shared_bytes, int word, int order,
+                                       long long *turns) {
     std::vector<Block> blocks(grid);
     std::vector<int> threads_in_order(threads);
     std::mt19937 random(order);
@@ -152,6 +157,8 @@ extern "C" const char *emulator_launch(void (*kernel)(Argument *), Argument *arg
     now = Now{};
     message[0] = 0;
     barriers = 0;
+    for (int k = 0; k < n_arguments * checked; ++k)
+        arguments[k].memory.shadow = static_cast<Shadow *>(calloc(arguments[k].memory.size + 1, sizeof(Shadow)));
     for (int b = 0; b < grid; ++b) start(blocks[b], b, threads, shared_bytes, word);
     if (!setjmp(stopped))
         for (int running = grid; running;) {
@@ -165,6 +172,7 @@ extern "C" const char *emulator_launch(void (*kernel)(Argument *), Argument *arg
                 running += !blocks[b].ended;
             }
         }
+    for (int k = 0; k < n_arguments * checked; ++k) free(arguments[k].memory.shadow);
     *turns = barriers;
     return message;
 }

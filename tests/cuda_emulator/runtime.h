@@ -3,9 +3,9 @@
 
 // What was last done to a number: at which turn of a block, by which of its threads, at which line of the source.
 struct Shadow {
-    unsigned written, read;  // turns, from 1 on; 0 if never
-    unsigned short writer, write_block, write_line, reader, read_block, read_line;
-    bool atomic, readers, read_blocks;  // the write was one of an atomic; several threads, several blocks read it
+    unsigned written, read, added;  // turns, from 1 on; 0 if never; the last by an atomic
+    unsigned short writer, write_block, write_line, reader, read_block, read_line, adder, add_block, add_line;
+    bool readers, read_blocks, adders;  // several threads read it in that turn, several blocks ever; several added
 };
 
 struct Memory {
@@ -25,6 +25,7 @@ struct Now {
     int thread, block;
     unsigned turn;
     const Memory *shared, *words;
+    void *record;
 };
 
 extern Now now;
@@ -43,9 +44,18 @@ static inline Shadow &checked(const Memory *memory, long long at, int line) {
     return memory->shadow[at];
 }
 
+// Whether others did something to a number that its owner may not do without a barrier between.
+static inline bool wrote(const Shadow &s) { return other(s.written, s.writer, s.write_block); }
+static inline bool read(const Shadow &s) {
+    return other(s.read, s.reader, s.read_block) || (s.read == now.turn && s.readers) || s.read_blocks;
+}
+static inline bool added(const Shadow &s) {
+    return other(s.added, s.adder, s.add_block) || (s.added == now.turn && s.adders);
+}
+
 static inline void check_read(const Memory *memory, long long at, int line) {
     Shadow &s = checked(memory, at, line);
-    if (other(s.written, s.writer, s.write_block)) emulator_race(memory, at, false, line);
+    if (wrote(s) || added(s)) emulator_race(memory, at, false, line);
     if (s.read && s.read_block != now.block) s.read_blocks = true;
     s.readers = s.read == now.turn && (s.readers || s.reader != now.thread);
     s.read = now.turn;
@@ -56,19 +66,19 @@ static inline void check_read(const Memory *memory, long long at, int line) {
 
 static inline void check_write(const Memory *memory, long long at, int line) {
     Shadow &s = checked(memory, at, line);
-    const bool read = other(s.read, s.reader, s.read_block) || (s.read == now.turn && s.readers) || s.read_blocks;
-    if (read || other(s.written, s.writer, s.write_block)) emulator_race(memory, at, true, line);
+    if (read(s) || wrote(s) || added(s)) emulator_race(memory, at, true, line);
     s.written = now.turn;
     s.writer = now.thread;
     s.write_block = now.block;
     s.write_line = line;
-    s.atomic = false;
 }
 
 static inline void check_atomic(const Memory *memory, long long at, int line) {
     Shadow &s = checked(memory, at, line);
-    if (s.atomic) return;
-    check_read(memory, at, line);
-    check_write(memory, at, line);
-    s.atomic = true;
+    if (read(s) || wrote(s)) emulator_race(memory, at, true, line);
+    s.adders = s.added == now.turn && (s.adders || s.adder != now.thread);
+    s.added = now.turn;
+    s.adder = now.thread;
+    s.add_block = now.block;
+    s.add_line = line;
 }

@@ -11,6 +11,7 @@ from search.engines.cuda.layout import operands, passed, recurrent
 from search.engines.cuda.printer import Printer
 from search.engines.plan import Plan, Product, Stage
 
+_LOADS = 8  # from matrices, in one turn of an unrolled loop
 ARGUMENTS = (
     "const Layer &layer, int n, int chip, int work, int n_steps, Pointer<real> sm, Pointer<const real> w, "
     "Pointer<real> g"
@@ -49,6 +50,11 @@ class _Recurrence:
 
     def _stride(self, product: Product) -> str:
         return f"({len(product.preactivations)} * n | 1)"
+
+    def _unrolled(self, products: Sequence[Product]) -> None:
+        """Before a loop over sums: so many turns at once that some loads are under way, and all find a register."""
+        terms = sum(len(product.preactivations) for product in products)
+        self._p.text_line(f"#pragma unroll {max(1, _LOADS // terms)}")
 
     # Forward
 
@@ -110,6 +116,7 @@ class _Recurrence:
                 p.put(f"const int stride_{k} = {len(product.preactivations)} * n")
                 start = f"layer.recurrent + {self._before[product]} * n * n"
             p.put(f"int w_{k} = {start} + shares.{where}_from * stride_{k} + j")
+        self._unrolled(products)
         with p.strided("q", f"shares.{where}_from", f"shares.{where}_to", "1"):
             for k, product in enumerate(products):
                 p.put(f"const real a_{k} = sm[h_{k}]")
@@ -218,6 +225,7 @@ class _Recurrence:
     def _sums_back(self, products: Sequence[Product], memory: str, step: str, ahead: str) -> None:
         p = self._p
         names = [name for name in self._order if any(name in product.preactivations for product in products)]
+        self._unrolled(products)
         with p.strided("q", "shares.all_from", "shares.all_to", "1"):
             for name in names:
                 place = self._order.index(name)

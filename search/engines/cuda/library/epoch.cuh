@@ -1,11 +1,5 @@
 // The kernel of an epoch: one block trains a member, or evaluates it, sequence by sequence, then takes the next.
 
-// A sequence, as the kernel is at it.
-struct Sequence {
-    int index, n_steps;
-    int64 first;
-};
-
 // A member's parameters, from its vector to the slot or back.
 DEVICE void copy_parameters(const Pass &pass, const Job &job, Pointer<real> g, bool store) {
     for (int e = job.first_copy; e < job.first_copy + job.n_copies; ++e) {
@@ -36,7 +30,7 @@ DEVICE void start_layer(const Job &job, const Layer &layer, Pointer<real> sm, Po
 }
 
 // Trains on a sequence, or evaluates it; returns what this thread finds of its loss.
-DEVICE double run_sequence(const Pass &pass, const Job &job, int taken, const Sequence &sequence, const Rule &rule,
+DEVICE double run_sequence(const Pass &pass, const Job &job, int taken, const Sequence &sequence,
                            Pointer<real> sm, Pointer<real> g) {
     const int n_steps = sequence.n_steps;
     load_input(pass, job, g, sequence.index, n_steps);
@@ -52,7 +46,8 @@ DEVICE double run_sequence(const Pass &pass, const Job &job, int taken, const Se
     if (pass.train) {
 #pragma unroll 1
         for (int l = job.n_layers - 1; l >= 0; --l)
-            layer_backward(job, pass.layers[job.first_layer + l], rule, n_steps, sm, g);
+            layer_backward(pass, job, pass.layers[job.first_layer + l], sequence, sm, g);
+        const Rule rule = rule_of(pass.shared, sequence.rule);
         for (int c = thread(); c < job.n_outputs; c += THREADS) {
             real gradient = 0;
             for (int t = 0; t < n_steps; ++t) gradient += g[job.logits + t * job.n_outputs + c];
@@ -63,8 +58,7 @@ DEVICE double run_sequence(const Pass &pass, const Job &job, int taken, const Se
 }
 
 // A member's epoch, from its parameter vector into the slot and back; false if it was told to stop.
-DEVICE bool run_member(const Pass &pass, int taken, Pointer<int> words, Pointer<real> sm, Pointer<real> g) {
-    const Job job = pass.jobs[taken];
+DEVICE bool run_member(const Pass &pass, const Job &job, int taken, Pointer<int> words, Pointer<real> sm, Pointer<real> g) {
     for (int u = thread(); u < N_CONSTANTS * job.n_units; u += THREADS) sm[u] = pass.constants[job.constants + u];
     copy_parameters(pass, job, g, false);
     for (int l = 0; l < job.n_layers; ++l) start_layer(job, pass.layers[job.first_layer + l], sm, g);
@@ -77,9 +71,8 @@ DEVICE bool run_member(const Pass &pass, int taken, Pointer<int> words, Pointer<
         barrier();  // the stop flag is there for all, and the last sequence is done with
         if (words[1]) return false;
         const int at = taken * pass.n_sequences + i, index = pass.orders[at];
-        const Rule rule = rule_of(pass.shared, int64(at) * N_SHARED);
-        const Sequence sequence = {index, int(pass.lengths[index]), pass.starts[index]};
-        losses += run_sequence(pass, job, taken, sequence, rule, sm, g);
+        const Sequence sequence = {index, int(pass.lengths[index]), pass.starts[index], int64(at) * N_SHARED};
+        losses += run_sequence(pass, job, taken, sequence, sm, g);
     }
     barrier();  // the last update is there for all
     pass.losses[taken * THREADS + thread()] = losses;
@@ -90,12 +83,17 @@ DEVICE bool run_member(const Pass &pass, int taken, Pointer<int> words, Pointer<
 KERNEL epoch(EPOCH_ARGUMENTS) {
     SHARED(sm);
     SHARED_INTS(words, 2);
+    SHARED_RECORD(Job, job);  // not in registers, which products need
     const Pass pass = {EPOCH_NAMES};
     const Pointer<real> g = pass.places + int64(block()) * pass.slot_size;
     while (true) {
-        if (thread() == 0) words[0] = fetch_and_add(pass.control, pass.queue, 1);
-        barrier();  // the number of the next member is there for all
+        if (thread() == 0) {
+            const int next = fetch_and_add(pass.control, pass.queue, 1);
+            if (next < pass.n_members) job = pass.jobs[next];
+            words[0] = next;
+        }
+        barrier();  // the next member is there for all
         const int taken = words[0];
-        if (taken >= pass.n_members || !run_member(pass, taken, words, sm, g)) return;
+        if (taken >= pass.n_members || !run_member(pass, job, taken, words, sm, g)) return;
     }
 }

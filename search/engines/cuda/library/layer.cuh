@@ -4,6 +4,12 @@
 // where it read. A barrier is never in a branch that threads of a block take differently: what such branches depend on
 // (sizes, the member and the sequence under way) is the same for all.
 
+// A sequence, as the kernel is at it.
+struct Sequence {
+    int index, n_steps;
+    int64 first, rule;  // its first step among all, and where what its update shares begins
+};
+
 // Rows of a matrix, in a layer's order of time.
 struct Rows {
     int start, step;
@@ -126,11 +132,12 @@ DEVICE void update_matrices(const Job &job, const Layer &layer, const Rule &rule
 }
 
 // A layer backward, with the update of its parameters.
-DEVICE void layer_backward(const Job &job, const Layer &layer, const Rule &rule, int n_steps, Pointer<real> sm,
-                           Pointer<real> g) {
-    const int n = job.n_units;
+DEVICE void layer_backward(const Pass &pass, const Job &job, const Layer &layer, const Sequence &sequence,
+                           Pointer<real> sm, Pointer<real> g) {
+    const int n = job.n_units, n_steps = sequence.n_steps;
     output_adjoint(job, layer, n_steps, sm, g);
     backward(layer, n, job.chip, job.work, n_steps, sm, g, g);
+    const Rule rule = rule_of(pass.shared, sequence.rule);
     for (int u = thread(); u < N_VECTORS * n; u += THREADS)
         sm[layer.vec + u] = update(g, layer.vectors + u, job.n_parameters, sm[job.work + VECTOR_GRADIENTS * n + u], rule);
     barrier();  // the gradients of vectors have been read; the work area is free

@@ -10,6 +10,7 @@ typedef unsigned long long uint64;
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, THREADS < 512 ? 512 / THREADS : 1)
 #define SHARED(name) extern __shared__ __align__(16) real name[]
 #define SHARED_INTS(name, count) __shared__ int name[count]
+#define SHARED_RECORD(type, name) __shared__ type name
 
 template <class T> using Pointer = T *;
 template <class T> using Read = const T *__restrict__;  // an argument that the kernel does not write
