@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from search import rules
 from search.cells import get
-from search.engines.cuda import kernels
 from search.engines.cuda.engine import CudaEngine
-from search.engines.cuda.layout import Tiles
+from search.engines.cuda.layout import HARDWARE
 from search.engines.cuda.source import epoch_source, unroll_source
 from search.engines.plan import make_plan
+from search.rules import SGD
 from tests.conftest import make_member
-from tests.contract import CUDA, Odd
+from tests.contract import CUDA, Scale, unrolled
 from tests.cuda_emulator import Emulator, Finding, installed
 from tests.cuda_emulator.emulator import EmulatedCode
 
@@ -85,3 +84,59 @@ def test_the_order_of_threads_changes_nothing(order: int) -> None:
         rows.append(np.concatenate([member.weights for member in members]))
     np.testing.assert_array_equal(rows[0], rows[1])
     np.testing.assert_allclose(rows[0], rows[2], rtol=1e-4, atol=1e-4)
+
+
+BARRIER = re.compile(r"^ *barrier\(\);  // (.*)$", re.MULTILINE)
+# With a product in the middle of its step; with CTC, whose own barriers are not in the other.
+SOURCES = {
+    "bernoulli": epoch_source(make_plan(get("gru")), "bernoulli", HARDWARE, SGD().program),
+    "ctc": epoch_source(make_plan(get("rnn")), "ctc", HARDWARE, SGD().program),
+    "unroll": unroll_source(make_plan(get("gru"))),
+}
+
+
+class Without(Emulator):
+    """An emulator that leaves a barrier of each source out."""
+
+    def __init__(self, number: int, order: int):
+        super().__init__(order=order)
+        self.number = number
+
+    def code(self, source: str, kernels: Sequence[str], dtype: str, threads: int) -> EmulatedCode:
+        found = list(BARRIER.finditer(source))[self.number]
+        return super().code(source[: found.start()] + source[found.end() :], kernels, dtype, threads)
+
+
+def exercise(engine: CudaEngine, kind: str) -> None:
+    """Comes to every barrier of a source, in every way that matters."""
+    if kind == "unroll":
+        params = {name: torch.randn(*shape).requires_grad_() for name, shape in get("gru").parameters(3, 40).items()}
+        unrolled(engine, get("gru"), params, torch.randn(3, 2, 3, requires_grad=True))
+        return
+    scale = Scale((), (1, 18), 20, (35,), (), 1)
+    task = scale.task(bidirectional=True, loss=kind)
+    cell = "rnn" if kind == "ctc" else "gru"
+    members = [make_member(task, cell, 12, 0, "float32", n_layers=2, skip=skip) for skip in (True, False)]
+    members += [make_member(task, cell, n, n, "float32") for n in (1, 40, 10)]
+    scale.curves(engine, task, members, "float32")
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_the_kernels_run_without_a_finding(kind: str) -> None:
+    exercise(CudaEngine(Emulator(order=1)), kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind, number",
+    [
+        pytest.param(kind, number, id=f"{kind}: {found[1]}")
+        for kind, source in SOURCES.items()
+        for number, found in enumerate(BARRIER.finditer(source))
+        if kind == "bernoulli" or not SOURCES["bernoulli"].count(found[1])
+    ],
+)
+def test_every_barrier_is_needed(kind: str, number: int) -> None:
+    with pytest.raises(Finding):
+        for order in range(3):
+            exercise(CudaEngine(Without(number, order)), kind)

@@ -1,10 +1,10 @@
 """The losses as source: ``loss_of`` returns what a thread finds of the loss of a sequence, and replaces the logits by the
-derivatives. Losses that are no sums over elements are in ``library/losses.cuh``."""
+derivatives; where the score is one of errors, an evaluation reads the best path instead. Losses that are no sums over elements are in ``library/losses.cuh``."""
 
 from search import losses
 from search.engines.cuda.printer import Printer
 
-ARGUMENTS = "const Pass &pass, Pointer<real> g, int logits, int n_outputs, int index, int n_steps"
+ARGUMENTS = "const Pass &pass, Pointer<real> g, int logits, int n_outputs, int index, int n_steps, int64 best"
 
 
 def print_loss(p: Printer, name: str) -> None:
@@ -14,6 +14,9 @@ def print_loss(p: Printer, name: str) -> None:
         if isinstance(loss, losses.Elementwise):
             _elementwise(p, loss.program, loss.targets.gaps)
         else:
+            if loss.counts_errors:
+                with p.inside("if (!pass.train)"):
+                    p.put("best_path(pass, g, logits, n_outputs, best, n_steps)", "return 0")
             p.put(f"return {name}(pass, g, logits, n_outputs, index, n_steps)")
 
 

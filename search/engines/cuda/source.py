@@ -85,7 +85,6 @@ def epoch_source(plan: Plan, loss: str, tiles: Tiles, program: Program) -> str:
         "STOP": STOP,
         "N_SLOTS": len(program.slots),
         "N_SHARED": len(program.shared),
-        "COUNTS_ERRORS": int(losses.find(loss).counts_errors),
         "PHILOX_ROUNDS": PHILOX_ROUNDS,
         **{f"PHILOX_MULTIPLIER_{k}": f"{value}u" for k, value in enumerate(PHILOX_MULTIPLIERS)},
         **{f"PHILOX_WEYL_{k}": f"{value}u" for k, value in enumerate(PHILOX_WEYL)},
@@ -96,7 +95,7 @@ def epoch_source(plan: Plan, loss: str, tiles: Tiles, program: Program) -> str:
             *(_record(name, kind) for name, kind in (("Job", JOB), ("Layer", LAYER), ("Copy", COPY))),
             _arguments("Pass", "EPOCH", EPOCH),
             _blocks(plan),
-            *(library(name) for name in ("shares", "product", "input", "losses")),
+            *(library(name) for name in ("shares", "product", "input")),
             _loss(loss),
             _rule(program),
             _recurrence(plan),
@@ -178,7 +177,7 @@ def _blocks(plan: Plan) -> str:
 def _loss(loss: str) -> str:
     printer = Printer()
     print_loss(printer, loss)
-    return printer.text
+    return printer.text if isinstance(losses.find(loss), losses.Elementwise) else library("losses") + printer.text
 
 
 def _rule(program: Program) -> str:

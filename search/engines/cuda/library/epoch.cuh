@@ -37,11 +37,8 @@ DEVICE double run_sequence(const Pass &pass, const Job &job, int taken, const Se
     barrier();  // the input is there for all
 #pragma unroll 1
     for (int l = 0; l < job.n_layers; ++l) layer_forward(job, pass.layers[job.first_layer + l], n_steps, sm, g);
-    double loss = 0;
-    if (COUNTS_ERRORS && !pass.train)
-        best_path(pass, g, job.logits, job.n_outputs, int64(taken) * pass.n_total + sequence.first, n_steps);
-    else
-        loss = loss_of(pass, g, job.logits, job.n_outputs, sequence.index, n_steps);
+    const int64 best = int64(taken) * pass.n_total + sequence.first;
+    const double loss = loss_of(pass, g, job.logits, job.n_outputs, sequence.index, n_steps, best);
     barrier();  // the derivatives by the logits are there for all
     if (pass.train) {
 #pragma unroll 1
@@ -62,13 +59,13 @@ DEVICE bool run_member(const Pass &pass, const Job &job, int taken, Pointer<int>
     for (int u = thread(); u < N_CONSTANTS * job.n_units; u += THREADS) sm[u] = pass.constants[job.constants + u];
     copy_parameters(pass, job, g, false);
     for (int l = 0; l < job.n_layers; ++l) start_layer(job, pass.layers[job.first_layer + l], sm, g);
-    barrier();  // the parameters are where the recurrence reads them
     double losses = 0;
 #pragma unroll 1
     for (int i = 0; i < pass.n_sequences; ++i) {
         // By an atomic, because it sees what the host writes while the kernel runs.
         if (thread() == 0) words[1] = fetch_and_add(pass.control, STOP, 0);
-        barrier();  // the stop flag is there for all, and the last sequence is done with
+        // And the parameters are where the recurrence reads them, after the start or the last update.
+        barrier();  // the stop flag is there for all
         if (words[1]) return false;
         const int at = taken * pass.n_sequences + i, index = pass.orders[at];
         const Sequence sequence = {index, int(pass.lengths[index]), pass.starts[index], int64(at) * N_SHARED};

@@ -1,8 +1,9 @@
 // What surrounds the recurrence of a layer: the products over all steps of a sequence, forward and backward.
 //
-// Barriers. Every function here ends with one, or says why it need not: what follows may read what it wrote, and write
-// where it read. A barrier is never in a branch that threads of a block take differently: what such branches depend on
-// (sizes, the member and the sequence under way) is the same for all.
+// Barriers. `multiply` leaves the work area free, and has a barrier between what came before it and its results;
+// `forward` and `backward` have one after they have set the work area to zero, and one at their end. The others stand
+// where these do not suffice; the comment says for what. None is in a branch that threads of a block take differently:
+// what such branches depend on (sizes, the member and the sequence under way) is the same for all.
 
 // A sequence, as the kernel is at it.
 struct Sequence {
@@ -33,7 +34,6 @@ DEVICE void layer_forward(const Job &job, const Layer &layer, int n_steps, Point
                               {layer.weights + b.start * m * n, 1, b.width * n}, {n_steps, m, b.width * n},
                               [&](int r, int c, real total) { g[column + r * (N_COLUMNS * n) + c] = total; });
     }
-    barrier();  // the columns are there for the recurrence, and the work area is free
     forward(layer, n, job.chip, job.work, n_steps, sm, g, g);
     const int y = layer.tape + (N_TAPE + Y_SLOT) * n;
     if (layer.above >= 0) {
@@ -61,14 +61,14 @@ DEVICE void output_adjoint(const Job &job, const Layer &layer, int n_steps, Poin
         const Rows logits = walk(job.logits, out, layer.back, n_steps);
         multiply<true, true>(sm + job.work, g, {logits.start, logits.step, 1}, {layer.out, out, 1}, {n_steps, out, n},
                              [&](int r, int c, real total) {
-                                 if (layer.above >= 0) total += g[above.start + r * above.step + c];
+                                 if (layer.above >= 0 && N_INPUT) total += g[above.start + r * above.step + c];
                                  g[layer.dy + r * n + c] = total;
                              });
     } else {
         for (int t = 0; t < n_steps; ++t)
-            for (int u = thread(); u < n; u += THREADS) g[layer.dy + t * n + u] = g[above.start + t * above.step + u];
+            for (int u = thread(); u < n; u += THREADS)
+                g[layer.dy + t * n + u] = N_INPUT ? real(g[above.start + t * above.step + u]) : real(0);
     }
-    barrier();  // d loss / d y is there for all, and the work area is free
 }
 
 // d loss / d what a layer hears, to which both directions add, the backward one first.
@@ -87,9 +87,6 @@ DEVICE void input_adjoint(const Job &job, const Layer &layer, int n_steps, Point
                                  g[at] = p > 0 || layer.adds ? g[at] + total : total;
                              });
     }
-    if (N_INPUT == 0 && !layer.adds)
-        for (int e = thread(); e < n_steps * m; e += THREADS) g[layer.d_hears + e] = 0;
-    barrier();  // the weights have been read before they are updated
 }
 
 // Updates each matrix with its gradient, the sum over time of operand^T * d loss / d column, which is never in memory.
@@ -128,7 +125,6 @@ DEVICE void update_matrices(const Job &job, const Layer &layer, const Rule &rule
             if (recurrent) keep(kept, n, job.chip, sm, g, r, c, value);
         });
     }
-    barrier();  // the weights are there for the next sequence
 }
 
 // A layer backward, with the update of its parameters.

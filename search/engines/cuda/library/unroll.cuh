@@ -5,7 +5,6 @@ DEVICE void start_unroll(const Batch &batch, const Layer &layer, Pointer<real> s
     const int n = batch.n_units;
     for (int u = thread(); u < N_CONSTANTS * n; u += THREADS) sm[u] = batch.constants[u];
     load_layer(layer, n, batch.chip, sm, batch.weights, g);
-    barrier();  // the parameters are where the recurrence reads them
 }
 
 KERNEL unroll_forward(UNROLL_ARGUMENTS) {
