@@ -43,7 +43,10 @@ def test_a_kernel_runs_with_all_its_threads() -> None:
 @pytest.mark.parametrize(
     "body, found",
     [
-        ("sm[thread()] = 0; barrier(); sm[thread()] = 1; g[thread()] = sm[(thread() + 1) % THREADS];", "race on shared"),
+        (
+            "sm[thread()] = 0; barrier(); sm[thread()] = 1; g[thread()] = sm[(thread() + 1) % THREADS];",
+            "race on shared",
+        ),
         ("g[thread()] = given[0]; g[(thread() + 1) % THREADS] = 2;", "race on g"),
         ("sm[0] = thread();", "race on shared memory"),
         ("sm[thread()] = 0; barrier(); if (sm[3] == 0) sm[3] = 1;", "race on shared memory"),
@@ -64,10 +67,13 @@ def test_what_a_kernel_must_not_do_is_found(body: str, found: str, order: int) -
 
 
 def test_blocks_that_meet_in_memory_are_found() -> None:
-    with pytest.raises(Finding, match="race on g.0.: written by thread 0 of block 1, written by thread 0 of block 0"):
+    with pytest.raises(Finding, match=r"race on g.0.: written by thread 0 of block 1, written by thread 0 of block 0"):
         run("if (thread() == 0) g[0] = 1;", grid=2)
-    with pytest.raises(Finding, match="race on g.0.: read by thread 0 of block 1"):
-        run("if (block() == 0 && thread() == 0) g[0] = 1;\nbarrier();\nif (block() && thread() == 0) g[1] = g[0];", grid=2)
+    with pytest.raises(Finding, match=r"race on g.0.: read by thread 0 of block 1"):
+        run(
+            "if (block() == 0 && thread() == 0) g[0] = 1;\nbarrier();\nif (block() && thread() == 0) g[1] = g[0];",
+            grid=2,
+        )
 
 
 def test_atomics_of_several_threads_are_no_race() -> None:

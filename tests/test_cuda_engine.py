@@ -84,7 +84,7 @@ def elsewhere(program: str, **environment: str) -> str:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_engine_says_what_is_missing() -> None:
-    with pytest.raises(UserError, match="^engine=cuda: "):
+    with pytest.raises(UserError, match=r"^engine=cuda: "):
         CudaEngine()
 
 

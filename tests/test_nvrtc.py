@@ -1,6 +1,5 @@
-"""Every CUDA kernel compiles for the GPUs that there are, and its loops keep their numbers in registers. Needs no GPU."""
+"""Every CUDA kernel compiles for the GPUs that there are, and keeps its numbers in registers. Needs no GPU."""
 
-import numpy as np
 import pytest
 
 from search.cells import get

@@ -39,7 +39,7 @@ _REAL = {"float32": "float", "float64": "double"}
 
 
 def installed() -> bool:
-    """Whether there is what the emulator needs: g++, and a processor of which the runtime knows how to switch stacks."""
+    """Whether there is what the emulator needs: g++, and a processor whose stacks the runtime can switch."""
     return shutil.which("g++") is not None and platform.machine() == "x86_64"
 
 
@@ -62,6 +62,7 @@ class Emulator:
     """
 
     name = "emulator"
+
     def __init__(
         self,
         checked: bool = True,
@@ -70,7 +71,13 @@ class Emulator:
         blocks: int = 2,
         order: int = 0,
     ):
-        self.checked, self.shared_bytes, self.tiles, self.blocks, self.order = checked, shared_bytes, tiles, blocks, order
+        self.checked, self.shared_bytes, self.tiles, self.blocks, self.order = (
+            checked,
+            shared_bytes,
+            tiles,
+            blocks,
+            order,
+        )
         self.torch, self.turns = torch.device("cpu"), 0
 
     def code(self, source: str, kernels: Sequence[str], dtype: str, threads: int) -> "EmulatedCode":
@@ -84,7 +91,12 @@ class Emulator:
 
 
 class _Memory(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("data", ctypes.c_void_p), ("size", ctypes.c_int64), ("shadow", ctypes.c_void_p))
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("data", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("shadow", ctypes.c_void_p),
+    )
 
 
 class _Argument(ctypes.Structure):
@@ -157,7 +169,9 @@ def _entries(kernels: Sequence[str], signatures: Mapping[str, Mapping[str, str]]
     text = ""
     for kernel in kernels:
         values = [
-            f"argument<{kind.replace('Read<', 'const ').replace('Write<', '')[:-1]}>(a[{k}])" if "<" in kind else f"a[{k}].word"
+            f"argument<{kind.replace('Read<', 'const ').replace('Write<', '')[:-1]}>(a[{k}])"
+            if "<" in kind
+            else f"a[{k}].word"
             for k, kind in enumerate(signatures[kernel].values())
         ]
         text += f'extern "C" void enter_{kernel}(Argument *a) {{ {kernel}({", ".join(values)}); }}\n'
@@ -183,7 +197,16 @@ def _kept(source: str, options: Sequence[str]) -> tuple[Path, bool]:
     if not cached:
         part, text = (path.with_suffix(f".{os.getpid()}.{next(_numbers)}.{kind}") for kind in ("part", "cpp"))
         text.write_text(source)
-        always = ["-std=c++17", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-Werror", "-shared", "-fPIC", f"-I{HERE}"]
+        always = [
+            "-std=c++17",
+            "-Wall",
+            "-Wno-unknown-pragmas",
+            "-Wno-unused",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            f"-I{HERE}",
+        ]
         done = subprocess.run(["g++", *always, *options, str(text), "-o", str(part)], capture_output=True, text=True)
         text.unlink()
         if done.returncode:

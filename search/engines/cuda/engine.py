@@ -15,8 +15,8 @@ from search.rules import Update
 from search.tasks.task import Task
 
 if TYPE_CHECKING:
-    from search.engines.cuda.kernels import CudaCompiler, CudaKernels
     from search.engines.cuda.device import Device
+    from search.engines.cuda.kernels import CudaCompiler, CudaKernels
 
 
 class CudaEngine:

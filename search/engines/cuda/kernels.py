@@ -52,10 +52,10 @@ class CudaKernels:
 
 def prepare(wanted: Iterable[tuple[CudaKernels, int]]) -> None:
     """Gets the code of kernels for sizes of block, of all at once."""
-    wanted = {(id(kernels), threads): kernels for kernels, threads in wanted}
-    if wanted:
-        with ThreadPoolExecutor(len(wanted)) as pool:
-            list(pool.map(lambda item: item[1].variant(item[0][1]), wanted.items()))
+    missing = {(id(kernels), threads): kernels for kernels, threads in wanted}
+    if missing:
+        with ThreadPoolExecutor(len(missing)) as pool:
+            list(pool.map(lambda item: item[1].variant(item[0][1]), missing.items()))
 
 
 class CudaCompiler:

@@ -1,5 +1,6 @@
-"""The losses as source: ``loss_of`` returns what a thread finds of the loss of a sequence, and replaces the logits by the
-derivatives; where the score is one of errors, an evaluation reads the best path instead. Losses that are no sums over elements are in ``library/losses.cuh``."""
+"""The losses as source: ``loss_of`` returns what a thread finds of the loss of a sequence, and replaces the logits by
+the derivatives; where the score is one of errors, an evaluation reads the best path instead. Losses that are no sums
+over elements are in ``library/losses.cuh``."""
 
 from search import losses
 from search.engines.cuda.printer import Printer

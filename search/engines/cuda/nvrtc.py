@@ -38,7 +38,9 @@ def usage(source: str, dtype: str, threads: int, compute_capability: tuple[int, 
     """What each kernel of a source takes, as the assembler reports it."""
     options = [*_options(dtype, threads, compute_capability), "--ptxas-options=-v"]
     log = _compiled(library("prelude") + source, options)[1]
-    pattern = r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+).*?Used (\d+) registers"
+    pattern = (
+        r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+).*?Used (\d+) registers"
+    )
     found = re.findall(pattern, log, re.DOTALL)
     return {name: Usage(int(used), int(stack), int(out) + int(back)) for name, stack, out, back, used in found}
 

@@ -91,7 +91,9 @@ class _Recurrence:
                 p.put(f"real s_{place[name]} = {old}")
             fresh = [name for name in names if name in self._hear_x and name not in summed]
             for name in fresh:
-                p.put(f"const real x_{place[name]} = shares.share == 0 ? real(g[row + {place[name]} * n + j]) : real(0)")
+                p.put(
+                    f"const real x_{place[name]} = shares.share == 0 ? real(g[row + {place[name]} * n + j]) : real(0)"
+                )
             for where in ("chip", "far"):
                 with p.inside():
                     self._sums(products, where, place)

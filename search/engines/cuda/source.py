@@ -16,6 +16,7 @@ The source is for a GPU after the prelude ``library/prelude.cuh``, which says wh
 ``g`` the block's part of global memory, ``w`` where a layer's parameters are; indices count numbers, from these.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
@@ -81,7 +82,7 @@ STOP = 0
 
 def epoch_source(plan: Plan, loss: str, tiles: Tiles, program: Program) -> str:
     """Source of the kernel ``epoch``, which trains on, or evaluates, all sequences of an order for each member."""
-    constants = {
+    constants: dict[str, int | str] = {
         "STOP": STOP,
         "N_SLOTS": len(program.slots),
         "N_SHARED": len(program.shared),
@@ -116,7 +117,7 @@ def library(name: str) -> str:
     return (resources.files(__package__) / "library" / f"{name}.cuh").read_text()
 
 
-def _constants(values: dict[str, int | str]) -> str:
+def _constants(values: Mapping[str, int | str]) -> str:
     kinds = {name: "unsigned" if isinstance(value, str) else "int" for name, value in values.items()}
     return "".join(f"constexpr {kinds[name]} {name} = {value};\n" for name, value in values.items())
 
@@ -136,7 +137,11 @@ def _sizes(plan: Plan) -> dict[str, int]:
 
 def _record(name: str, kind: np.dtype) -> str:
     words = {"int64": "int64", "int32": "int", "float64": "double"}
-    return f"struct {name} {{\n" + "".join(f"    {words[str(kind[field])]} {field};\n" for field in kind.names) + "};\n"
+    return (
+        f"struct {name} {{\n"
+        + "".join(f"    {words[str(kind[field])]} {field};\n" for field in kind.names or ())
+        + "};\n"
+    )
 
 
 def _arguments(name: str, prefix: str, arguments: dict[str, str]) -> str:
@@ -153,7 +158,9 @@ def _blocks(plan: Plan) -> str:
     """Where the matrices are of the products with the input, and of the others."""
     printer = Printer()
     others = recurrent(plan)
-    printer.text_line("// The matrices of one operand side by side: how many are before it, how many it has, and the first")
+    printer.text_line(
+        "// The matrices of one operand side by side: how many are before it, how many it has, and the first"
+    )
     printer.text_line("// of the pre-activations that it feeds.")
     with printer.inside("struct Block", "};"):
         printer.put("int start, width, column")

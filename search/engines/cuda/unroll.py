@@ -73,7 +73,7 @@ class _Layer:
         starts = shared | places
         record = np.zeros(1, LAYER)
         for name, start in {**starts, "mats": self._layout.mats, "vec": self._layout.first_vectors}.items():
-            if name in LAYER.names:
+            if name in (LAYER.names or ()):
                 record[name] = start
         self._record = torch.from_numpy(record.view(np.uint8)).to(x.device)
         values = [x.new_tensor(value) for value in cell.constant_values(n).values()]
