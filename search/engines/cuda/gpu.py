@@ -13,7 +13,7 @@ from search.engines.cuda.layout import HARDWARE
 from search.engines.cuda.nvrtc import machine_code
 from search.errors import UserError
 
-_STATIC_SHARED_BYTES = 64  # at least as many as kernels have of their own
+_STATIC_SHARED_BYTES = 2048  # at least as many as kernels have of their own
 
 
 class Gpu:
