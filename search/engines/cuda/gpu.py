@@ -85,7 +85,7 @@ class Driver:
         return values[0] if values else None
 
     def attribute(self, name: str) -> int:
-        attribute = self._driver.CUdevice_attribute[f"CU_DEVICE_ATTRIBUTE_{name}"]
+        attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
         return int(self._call("cuDeviceGetAttribute", attribute, self._device))
 
     def load(self, code: bytes) -> Any:
