@@ -27,6 +27,7 @@ from analysis.best_fraction import Estimate
 from analysis.compare import ALPHA
 from analysis.ranking import ranks
 from analysis.simulation import PAPERS, Truth, draw, replicate
+from analysis.statements import CONTRADICTED, REPRODUCED
 from analysis.worlds import Searches, World
 from search.base.randomness import derive_seed
 
@@ -235,7 +236,7 @@ def wrong_verdicts(world: World, study: Searches) -> list[bool]:
     for finding in about_variants():
         for task in TASKS:
             true = all(world.holds(test) for test in finding.tests if task in test.tasks)
-            wrong.append(verdicts[finding.id, task] == (findings.CONTRADICTED if true else findings.REPRODUCED))
+            wrong.append(verdicts[finding.id, task] == (CONTRADICTED if true else REPRODUCED))
     return wrong
 
 

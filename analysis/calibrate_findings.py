@@ -26,13 +26,14 @@ from analysis import fanova, findings
 from analysis.calibrate import MARGIN
 from analysis.importance import Importance
 from analysis.simulation import PAPERS, Truth, draw, frames, plan
+from analysis.statements import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Evidence
 from analysis.worlds import Searches
 from search.base.randomness import derive_seed
 
 TRIALS = 200
 JOB = 10  # studies of one job
-DECISIVE = (findings.REPRODUCED, findings.CONTRADICTED)
-COLUMNS = ("finding", "task", "design", "is", "distance", "studies", *DECISIVE, findings.INCONCLUSIVE, "wrong")
+DECISIVE = (REPRODUCED, CONTRADICTED)
+COLUMNS = ("finding", "task", "design", "is", "distance", "studies", *DECISIVE, INCONCLUSIVE, "wrong")
 # Of the findings about settings, a truth of vanilla alone in which each holds, and one in which it does not.
 SETTINGS = {
     "lr-first": (Truth({}), Truth({}, lr_depth=1.0)),
@@ -111,9 +112,7 @@ def verdicts(job: tuple[list[Case], int, int]) -> list[Counter[str]]:
     drawn = draw(first.truth, TRIALS, paired, rng, studies)
     if first.finding in SETTINGS:
         made = plan(first.truth, TRIALS)
-        evidence = [
-            findings.Evidence(frame, pd.DataFrame(), Judged(frame, made)) for frame in frames(first.truth, drawn, True)
-        ]
+        evidence = [Evidence(frame, pd.DataFrame(), Judged(frame, made)) for frame in frames(first.truth, drawn, True)]
     else:
         scores = zip(drawn.select, drawn.test, strict=True)
         evidence = [Searches.of(select, test, paired).evidence(first.truth) for select, test in scores]
@@ -153,7 +152,7 @@ def calibrate(
             rows = []
             for case, counted in zip(same, counts, strict=True):
                 total = counted.total()
-                shares = [counted[verdict] / total for verdict in (*DECISIVE, findings.INCONCLUSIVE)]
+                shares = [counted[verdict] / total for verdict in (*DECISIVE, INCONCLUSIVE)]
                 reproduced, contradicted, _ = shares
                 rows.append((*_key(case), total, *shares, contradicted if case.holds else reproduced))
             yield pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,6 +1,6 @@
 """Variants compared with a baseline, and studies with each other: frames of trials to frames of statistics."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -13,16 +13,14 @@ from scipy import stats as scipy_stats
 
 from analysis import best_fraction, stats
 from analysis.best_fraction import Best, Estimate
+from analysis.frames import BASELINE, FRACTION, Select, is_paired, parts, selecting, variants_of
 from analysis.load import sampled
 from analysis.ranking import ranks
 from analysis.stats import ALPHA
 from search.errors import expect
 
-Select = Literal["valid", "test"]
 Adjust = Literal["bonferroni", "holm"]
 ADJUSTMENTS = {"bonferroni": stats.bonferroni, "holm": stats.holm}
-BASELINE = "vanilla"
-FRACTION = 0.1
 COLUMNS = (
     *(
         "study",
@@ -173,69 +171,6 @@ def compare_studies(frame: pd.DataFrame, select: Select = "valid") -> pd.DataFra
     table["p_adjusted"] = table.groupby("task", observed=True)["p"].transform(lambda p: stats.bonferroni(p))
     table["significant"] = table["p_adjusted"] < ALPHA
     return table
-
-
-def is_paired(trials: pd.DataFrame) -> bool:
-    """Whether ended trials of one number have the same settings and seed, and some number has several of them.
-
-    A setting that only some of them have, as a toggle of one variant, does not count. Derived from the trials, so that
-    it holds of studies whose plan does not say, and not of those whose sampler learnt.
-    """
-    groups = trials[has_result(trials)].groupby("trial")
-    if not (groups.size() > 1).any():
-        return False
-    return bool((groups[[*sampled(trials), "seed"]].nunique() <= 1).all(axis=None))
-
-
-def parts(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """((study, task), its trials) for each task of each study, in the order of `frame`."""
-    for (study, task), trials in frame.groupby(["study", "task"], observed=True, sort=False):
-        yield (str(study), str(task)), trials
-
-
-def best_trials(frame: pd.DataFrame, select: Select = "valid", fraction: float = FRACTION) -> pd.Series:
-    """Whether each trial is among the best fraction of its study, task and variant, with the index of `frame`."""
-    scores = selecting(frame, select)
-    best = pd.Series(False, index=frame.index)
-    for _, group in scores.groupby([frame["study"], frame["task"], frame["variant"]], observed=True):
-        best[group.index[stats.best_fraction(group, fraction)]] = True
-    return best
-
-
-def selecting(frame: pd.DataFrame, select: Select) -> pd.Series:
-    """The scores that pick the best: infinite for a diverged trial, NaN for one that failed or has not ended."""
-    scores = frame[f"{select}_score"].where(scored(frame))
-    return scores.where(frame["status"] != "diverged", np.inf)
-
-
-def scored(frame: pd.DataFrame) -> pd.Series:
-    """Whether each trial finished with finite scores."""
-    return (frame["status"] == "finished") & np.isfinite(frame["valid_score"]) & np.isfinite(frame["test_score"])
-
-
-def has_result(frame: pd.DataFrame) -> pd.Series:
-    """Whether each trial finished or diverged, which both are results."""
-    return frame["status"].isin(["finished", "diverged"])
-
-
-def reference_of(trials: pd.DataFrame) -> str:
-    """The variant that others are held against where nobody says which: `BASELINE`, or the first."""
-    variants = variants_of(trials)
-    return BASELINE if BASELINE in variants else variants[0]
-
-
-def variants_of(trials: pd.DataFrame) -> list[str]:
-    """The variants present, in planned order."""
-    present = set(trials["variant"])
-    return [variant for variant in trials["variant"].cat.categories if variant in present]
-
-
-def upper_limit(scores: pd.Series) -> float:
-    """A limit to scores that a few far worse trials do not move: NaN without data.
-
-    It is the highest score, or `stats.fence` over all variants, if that is below.
-    """
-    return min(stats.box(scores)["high"], stats.fence(scores))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from analysis import ablation, fanova
-from analysis.compare import best_trials, has_result, reference_of, scored, variants_of
+from analysis.frames import best_trials, has_result, reference_of, scored, variants_of
 from analysis.ped_anova import ped_anova
 from search.errors import UserError, expect
 from search.study.plan import Plan

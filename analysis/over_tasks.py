@@ -9,7 +9,8 @@ from scipy import stats as scipy_stats
 
 from analysis import stats
 from analysis.best_fraction import Estimate
-from analysis.compare import ALPHA, Select, pairwise, variants_of
+from analysis.compare import ALPHA, pairwise
+from analysis.frames import Select, variants_of
 
 Pair = tuple[str, str]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import stats
-from analysis.compare import scored, variants_of
+from analysis.frames import scored, variants_of
 from analysis.load import load
 from analysis.summaries import axis_end
-from analysis.tables import Column, fixed
+from analysis.table_text import Column, fixed
 from search.study.plan import PLAN_FILE
 from search.study.replicate import folder_of
 

@@ -8,23 +8,15 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, replicates, report_figures, tables, words
+from analysis import figures, replicates, report_figures, statements, table_text, tables, words
 from analysis import findings as judging
 from analysis.commands import with_commands
-from analysis.compare import (
-    ADJUSTMENTS,
-    ALPHA,
-    Adjust,
-    Select,
-    best_trials,
-    compare,
-    compare_studies,
-    parts,
-)
+from analysis.compare import ADJUSTMENTS, ALPHA, Adjust, compare, compare_studies
 from analysis.dashboard.digest import Ready, digest
 from analysis.dashboard.page import at_rest
 from analysis.dashboard.source import Source
 from analysis.dashboard.views import Views
+from analysis.frames import Select, best_trials, parts
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
 from analysis.part import Part
@@ -146,7 +138,7 @@ def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan]) -> 
 
 def _judged(published: list[judging.Finding], every: list[Part]) -> pd.DataFrame:
     """The verdicts: of all studies together if no task is in two of them, otherwise of each, in a column ``study``."""
-    seen = [judging.Evidence(part.trials, part.table, part.importance) for part in every]
+    seen = [statements.Evidence(part.trials, part.table, part.importance) for part in every]
     tasks = [part.task for part in every]
     if len(set(tasks)) == len(tasks):
         return judging.judge(published, dict(zip(tasks, seen, strict=True)))
@@ -214,7 +206,7 @@ def _replicated(contents: Contents, part: Part, folder: Path) -> None:
     contents.frame(name, found)
     title = f"{part.title}: replicates of the best trials"
     note = "A description, and no test of variants: see the figure of the replicates."
-    contents.table(tables.of_columns(found, replicates.COLUMNS, name, title, note))
+    contents.table(table_text.of_columns(found, replicates.COLUMNS, name, title, note))
 
 
 def _shares(contents: Contents, part: Part) -> None:
@@ -246,12 +238,12 @@ def _shares(contents: Contents, part: Part) -> None:
         note = f"From the best settings of {reference} to those of each other variant, one change at a time, the one "
         note += "that lowers the predicted test score most first (Fawcett and Hoos 2016)."
         title = f"{part.title}: ablation from {reference}"
-        made.append(tables.of_columns(fitted.ablation, tables.ABLATION, f"ablation_{name}", title, note))
+        made.append(table_text.of_columns(fitted.ablation, tables.ABLATION, f"ablation_{name}", title, note))
         contents.frame(f"ablation_{name}", fitted.ablation)
     if len(fitted.tunability):
         note = words.tunability(reference)
         title = f"{part.title}: tunability"
-        made.append(tables.of_columns(fitted.tunability, tables.TUNABILITY, f"tunability_{name}", title, note))
+        made.append(table_text.of_columns(fitted.tunability, tables.TUNABILITY, f"tunability_{name}", title, note))
         contents.frame(f"tunability_{name}", fitted.tunability)
     for each in made:
         contents.table(each)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from analysis import figures, importance_figures, over_tasks, summaries, words
-from analysis.compare import Select
+from analysis.frames import Select
 from analysis.part import Part
 from analysis.report_files import Contents
 
@@ -84,8 +84,11 @@ def importance(contents: Contents, part: Part, note: Note) -> None:
     fitted.begin(lambda text: note(f"functional ANOVA, {where}: {text}"))
 
     if len(fitted.shares):
-        text = f"{why}Shares of the variance in percent that single settings and their interactions explain. Standard "
-        text += f"deviations over the trees are in the table. {words.fits(fitted, fitted.variants)}"
+        text = f"{why}Shares of the variance of the forest's prediction, in percent, that single settings and their "
+        text += (
+            "interactions explain: what a forest blurs is put right in the debiased shares of the table, which also "
+        )
+        text += f"has the errors. {words.fits(fitted, fitted.variants)}"
         figure = importance_figures.draw_shares(fitted.shares)
         title = f"{where}: shares of the variance"
         contents.figure(f"shares_{n}", title, text, fitted.shares, figure)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style, tables
+from analysis import style, table_text
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Contents:
         """Adds a table at full precision."""
         self.files[f"{name}.csv"] = frame.to_csv(index=False).encode()
 
-    def table(self, table: tables.Table) -> tables.Table:
+    def table(self, table: table_text.Table) -> table_text.Table:
         """Adds a table as Markdown and as LaTeX."""
-        self.files[f"{table.name}.md"] = tables.markdown(table).encode()
-        self.files[f"{table.name}.tex"] = tables.latex(table).encode()
+        self.files[f"{table.name}.md"] = table_text.markdown(table).encode()
+        self.files[f"{table.name}.tex"] = table_text.latex(table).encode()
         return table
 
     def figure(self, name: str, title: str, caption: str, frame: pd.DataFrame, figure: Figure) -> None:
@@ -71,5 +71,5 @@ class Contents:
 
 
 def _caption(drawn: Drawn) -> str:
-    title, caption = (tables.plain_markdown(text) for text in (drawn.title, drawn.caption))
+    title, caption = (table_text.plain_markdown(text) for text in (drawn.title, drawn.caption))
     return f"## {drawn.name}\n\n**{title}.** {caption}\n"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from analysis.best_fraction import best
-from analysis.compare import BASELINE
+from analysis.frames import BASELINE
 from analysis.load import ENDING, FLOATS, INTEGERS, KEYS, OUTCOMES, PROVENANCE
 from analysis.stats import Floats
 from search.base.randomness import derive_seed

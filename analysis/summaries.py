@@ -5,12 +5,11 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from analysis import best_fraction, stats
-from analysis.compare import (
+from analysis.compare import alpha_of, contrast_of
+from analysis.frames import (
     FRACTION,
     Select,
-    alpha_of,
     best_trials,
-    contrast_of,
     has_result,
     parts,
     scored,
@@ -197,7 +196,7 @@ def rank_stability(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def axis_end(scores: pd.Series) -> float:
-    """Upper end of an axis: the highest score, or the highest that is not above `compare.upper_limit`, if to leave out
+    """Upper end of an axis: the highest score, or the highest that is not above `frames.upper_limit`, if to leave out
     those above it at least halves the axis; NaN without data."""
     end = float(scores[scores <= upper_limit(scores)].max())
     low, high = float(scores.min()), float(scores.max())

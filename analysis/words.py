@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from analysis import figures, over_tasks
-from analysis import findings as judging
-from analysis.compare import ALPHA, BASELINE
+from analysis import figures, over_tasks, statements
+from analysis.compare import ALPHA
+from analysis.frames import BASELINE
 from analysis.importance import BY, Importance
 from analysis.load import PROVENANCE
 from analysis.part import Part
@@ -76,7 +76,7 @@ def verdicts(table: pd.DataFrame, tasks: Sequence[str]) -> str:
     """How many findings on these tasks came out how, and which."""
     here = table[table["task"].isin(tasks)]
     groups = []
-    for verdict in judging.VERDICTS[:4]:
+    for verdict in statements.VERDICTS[:4]:
         own = here[here["verdict"] == verdict]
         if len(own):
             groups.append(f"{len(own)} {verdict} ({', '.join(dict.fromkeys(own['finding']))})")

@@ -8,9 +8,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from analysis import best_fraction, findings, stats
+from analysis import best_fraction, findings, statements, stats
 from analysis.best_fraction import Best, Estimate
-from analysis.compare import ALPHA, BASELINE, FRACTION
+from analysis.compare import ALPHA
+from analysis.frames import BASELINE, FRACTION
 from analysis.importance import Importance
 from analysis.simulation import Truth, plan
 
@@ -85,7 +86,7 @@ class Searches:
     def p(self) -> stats.Floats:
         return np.array([difference.p for difference in self.differences])
 
-    def evidence(self, truth: Truth) -> findings.Evidence:
+    def evidence(self, truth: Truth) -> statements.Evidence:
         """What verdicts on variants are judged by, with the columns of `analysis.compare` that they look at."""
         adjusted = stats.bonferroni([stats.NAN, *self.p])
         nothing = Estimate(0.0)
@@ -107,4 +108,4 @@ class Searches:
             )
         ]
         trials = pd.DataFrame({"variant": pd.Categorical(truth.variants)})  # which these verdicts do not look at
-        return findings.Evidence(trials, pd.DataFrame(rows), Importance(trials, plan(truth, 1)))
+        return statements.Evidence(trials, pd.DataFrame(rows), Importance(trials, plan(truth, 1)))

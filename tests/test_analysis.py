@@ -16,7 +16,8 @@ from scipy.stats import ttest_ind
 
 import analysis
 from analysis import best_fraction, stats
-from analysis.compare import best_trials, contrast_of, is_paired, selecting, upper_limit
+from analysis.compare import contrast_of
+from analysis.frames import best_trials, is_paired, selecting, upper_limit
 from analysis.simulation import Truth
 from analysis.summaries import axis_end, boxes
 from search.errors import UserError

@@ -18,10 +18,11 @@ import analysis
 from analysis import summaries
 from analysis.dashboard import charts, comparing, curve_charts, page, server
 from analysis.dashboard.background import Background
+from analysis.dashboard.chosen import Chosen
 from analysis.dashboard.digest import SCORES, Digest, Ready, digest
 from analysis.dashboard.figure import Figure, plain
 from analysis.dashboard.source import Source
-from analysis.dashboard.views import Chosen, Views
+from analysis.dashboard.views import Views
 from analysis.importance import Importance
 from analysis.load import load_curves
 from analysis.part import Part

@@ -57,3 +57,25 @@ def level(module: str) -> int:
 
 def test_rooms_import_one_way() -> None:
     assert not [(module, name) for module in MODULES for name in imported(module) if level(name) > level(module)]
+
+
+MOST_LINES, MOST_IN_FUNCTION = 400, 60  # of a module, and of a function without its docstring
+LONG = {  # what is longer, and why
+    "search.engines.cuda.source": "all phases of one kernel, which is printed as one text",
+    "search.engines.cuda.source._product": "the body of one loop over tiles, as it is printed",
+    "search.tasks.handwriting._words": "a list of words",
+}
+
+
+def test_modules_and_functions_are_short() -> None:
+    long = {}
+    for module, path in MODULES.items():
+        text = path.read_text()
+        if (n_lines := text.count("\n")) > MOST_LINES:
+            long[module] = n_lines
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+                if (n_lines := node.end_lineno - first.lineno + 1) > MOST_IN_FUNCTION:
+                    long[f"{module}.{node.name}"] = n_lines
+    assert long.keys() == LONG.keys(), long

@@ -14,7 +14,7 @@ from optuna.importance import FanovaImportanceEvaluator
 from scipy.stats import qmc
 from sklearn.ensemble import RandomForestRegressor
 
-from analysis import fanova
+from analysis import _growing
 from analysis.fanova import Fanova, fit, from_arrays
 from search import cells
 from search.errors import UserError
@@ -132,7 +132,7 @@ def forests(monkeypatch: pytest.MonkeyPatch) -> list[RandomForestRegressor]:
             made.append(self)
             return super().fit(*data, **options)
 
-    monkeypatch.setattr(fanova, "RandomForestRegressor", Recorded)
+    monkeypatch.setattr(_growing, "RandomForestRegressor", Recorded)
     return made
 
 
@@ -227,10 +227,10 @@ def test_cross_fit_is_what_it_says(forests: list[RandomForestRegressor]) -> None
     halves = np.array_split(np.random.default_rng(0).permutation(len(y)), 2)
     indicators = np.eye(4) * 2 - 1 / 2  # orthonormal to 1 together, and 4 of them for 3 coefficients
     estimates = []
-    tried = len(fanova.LEAVES)
+    tried = len(_growing.LEAVES)
     for fits, unseen in zip((forests[1 : 1 + tried], forests[1 + tried :]), halves, strict=True):
         seen = np.setdiff1d(np.arange(len(y)), unseen)
-        fit_to = [fanova._out_of_bag_r2(one, codes[seen].astype(np.float32), y[seen]) for one in fits]
+        fit_to = [_growing.out_of_bag_r2(one, codes[seen].astype(np.float32), y[seen]) for one in fits]
         forest = fits[int(np.argmax(fit_to))]
         marginal = np.mean([tree.predict(points) for tree in forest.estimators_], axis=0).reshape(4, -1).mean(axis=1)
         gates = codes[unseen, 3].astype(int)

@@ -10,10 +10,11 @@ import pytest
 import yaml
 from scipy import stats as scipy_stats
 
-from analysis import best_fraction, compare, findings
+from analysis import best_fraction, compare, findings, statements
 from analysis.compare import contrast_of
-from analysis.findings import Evidence, Finding, NamedTest, Outcome
+from analysis.findings import Finding, NamedTest
 from analysis.importance import Importance
+from analysis.statements import Evidence, Outcome
 from search.errors import UserError
 from search.study.plan import Plan
 
@@ -135,16 +136,16 @@ def test_more_trials_are_as_many_as_the_power_of_the_test_says() -> None:
 
 def test_all_variants_must_agree_and_one_can_contradict() -> None:
     both = evidence(shifts={"nfg": FAR, "noaf": NEAR})
-    assert findings.worse(both, ["nfg"], 0.01).verdict == "reproduced"
-    assert findings.worse(both, ["nfg", "noaf"], 0.01).verdict == "contradicted"
+    assert statements.worse(both, ["nfg"], 0.01).verdict == "reproduced"
+    assert statements.worse(both, ["nfg", "noaf"], 0.01).verdict == "contradicted"
 
 
 def test_what_a_study_lacks_is_not_testable() -> None:
     alone = evidence(n=20)
-    assert findings.worse(alone, ["nfg"], 0.01) == Outcome("not testable here", "The study has no variant nfg.")
-    assert findings.none_better(alone, 0.01).verdict == "not testable here"
+    assert statements.worse(alone, ["nfg"], 0.01) == Outcome("not testable here", "The study has no variant nfg.")
+    assert statements.none_better(alone, 0.01).verdict == "not testable here"
     fixed = evidence(n=20, space=SPACE | {"momentum": SPACE["momentum"] | {"low": 1.0}})
-    outcome = findings.share(fixed, "momentum", "test_score", below=0.01)
+    outcome = statements.share(fixed, "momentum", "test_score", below=0.01)
     assert outcome == Outcome("not testable here", "The study does not vary momentum.")
     table = findings.judge(
         [Finding("a", "A.", (NamedTest("none_better", ("timit",), {"margin": 0.01}),))], {"jsb": alone}
@@ -171,14 +172,18 @@ def both_at_once(trials: pd.DataFrame) -> Any:
 @pytest.mark.parametrize(
     ("test", "holds", "fails"),
     [
-        (lambda e: findings.share(e, "lr", "test_score", above=0.667), lr_only, noise_only),
-        (lambda e: findings.share(e, "input_noise", "test_score", below=0.1), lr_only, noise_only),
-        (lambda e: findings.share(e, ["lr", "hidden_size"], "test_score", below=0.1), lr_only, both_at_once),
-        (lambda e: findings.rank(e, "hidden_size", "test_score", 2), size_and_lr, lambda t: 200 / t["hidden_size"]),
-        (lambda e: findings.trend(e, "input_noise", "test_score", "rising"), noise_only, lambda t: -noise_only(t)),
-        (lambda e: findings.trend(e, "hidden_size", "test_score", "falling"), size_and_lr, lambda t: t["hidden_size"]),
+        (lambda e: statements.share(e, "lr", "test_score", above=0.667), lr_only, noise_only),
+        (lambda e: statements.share(e, "input_noise", "test_score", below=0.1), lr_only, noise_only),
+        (lambda e: statements.share(e, ["lr", "hidden_size"], "test_score", below=0.1), lr_only, both_at_once),
+        (lambda e: statements.rank(e, "hidden_size", "test_score", 2), size_and_lr, lambda t: 200 / t["hidden_size"]),
+        (lambda e: statements.trend(e, "input_noise", "test_score", "rising"), noise_only, lambda t: -noise_only(t)),
         (
-            lambda e: findings.diminishing(e, "hidden_size", "test_score"),
+            lambda e: statements.trend(e, "hidden_size", "test_score", "falling"),
+            size_and_lr,
+            lambda t: t["hidden_size"],
+        ),
+        (
+            lambda e: statements.diminishing(e, "hidden_size", "test_score"),
             lambda t: 200 / t["hidden_size"],
             lambda t: -((t["hidden_size"] / 50) ** 3),
         ),
@@ -195,7 +200,7 @@ def test_shares_and_marginals_are_judged_by_their_errors_over_the_trials(
 
 def test_a_basin_is_described_and_not_judged() -> None:
     for score in (lr_only, lambda t: np.sign(np.log10(t["lr"]) + 5.5)):
-        outcome = findings.basin(evidence(score=score), "lr", 0.1, 1.0, 2.5)
+        outcome = statements.basin(evidence(score=score), "lr", 0.1, 1.0, 2.5)
         assert outcome.verdict == "inconclusive" and "orders of magnitude" in outcome.evidence
 
 
@@ -205,20 +210,20 @@ def test_a_share_near_its_bound_is_open_and_says_how_many_more_trials_it_takes()
     assert fitted
     share, error = fitted.debiased("lr")
     sure = scipy_stats.t.isf(0.01, 39)
-    outcome = findings.share(found, "lr", "test_score", above=share - sure * error / 2)
+    outcome = statements.share(found, "lr", "test_score", above=share - sure * error / 2)
     assert outcome.verdict == "inconclusive"
     assert outcome.more == pytest.approx(40 * 3)  # half the error takes four times the trials
-    outcome = findings.share(found, "lr", "test_score", above=share - sure * error * 1.01)
+    outcome = statements.share(found, "lr", "test_score", above=share - sure * error * 1.01)
     assert outcome.verdict == "reproduced"
 
 
 def test_a_basin_is_not_testable_in_a_narrow_range() -> None:
     narrow = SPACE | {"lr": {"distribution": "log_uniform", "low": 1e-6, "high": 1e-2}}
-    assert findings.basin(evidence(n=20, space=narrow), "lr", 0.1, 1.0, 4.0).verdict == "not testable here"
+    assert statements.basin(evidence(n=20, space=narrow), "lr", 0.1, 1.0, 4.0).verdict == "not testable here"
 
 
 def test_a_number_to_look_at_is_never_a_test() -> None:
-    outcome = findings.reference(evidence(n=20), 8.38)
+    outcome = statements.reference(evidence(n=20), 8.38)
     assert outcome.verdict == "for reference" and "8.38" in outcome.evidence
 
 

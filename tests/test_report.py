@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import analysis
-from analysis import figures, importance_figures, style, summaries, tables
+from analysis import figures, importance_figures, style, summaries, table_text, tables
 from analysis.importance import Importance
 from search.errors import UserError
 from search.run.cli import main
@@ -439,14 +439,16 @@ def test_bad_settings_are_one_line(runs: Path, tmp_path: Path) -> None:
 
 
 def test_cells_cannot_break_a_table() -> None:
-    table = tables.Table("t", "T", [("", "a|b"), ("g_1", "50 %")], [["x\ny", "<i>"], ["a_b&c", "\N{MINUS SIGN}1.5"]])
-    assert tables.markdown(table).splitlines() == [
+    table = table_text.Table(
+        "t", "T", [("", "a|b"), ("g_1", "50 %")], [["x\ny", "<i>"], ["a_b&c", "\N{MINUS SIGN}1.5"]]
+    )
+    assert table_text.markdown(table).splitlines() == [
         "| a\\|b | g_1: 50 % |",
         "| :-- | --: |",
         "| x y | &lt;i> |",
         "| a_b&amp;c | \N{MINUS SIGN}1.5 |",
     ]
-    assert tables.latex(table).splitlines()[2:-1] == [
+    assert table_text.latex(table).splitlines()[2:-1] == [
         "\\toprule",
         " & \\multicolumn{1}{c}{g\\_1} \\\\",
         "\\cmidrule(lr){2-2}",
@@ -459,9 +461,11 @@ def test_cells_cannot_break_a_table() -> None:
 
 
 def test_numbers_are_told_from_text() -> None:
-    found = [tables.number_of(text) for text in ("1,234", "\N{MINUS SIGN}0.5 [1, 2]", "< 0.001", "3.0e-04", "vanilla")]
+    found = [
+        table_text.number_of(text) for text in ("1,234", "\N{MINUS SIGN}0.5 [1, 2]", "< 0.001", "3.0e-04", "vanilla")
+    ]
     assert found == [1234, -0.5, 0.001, 0.0003, None]
-    assert tables.more_trials(2556.2) == "2,600" and tables.more_trials(np.inf) == "over a million"
+    assert table_text.more_trials(2556.2) == "2,600" and table_text.more_trials(np.inf) == "over a million"
 
 
 def test_panels_of_one_score_have_one_axis(importance: Importance) -> None:

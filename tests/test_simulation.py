@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from analysis import calibrate, calibrate_findings, findings
-from analysis.compare import selecting
+from analysis.frames import selecting
 from analysis.simulation import PAPERS, Truth, draw
 from analysis.worlds import Searches, World
 from tests.test_analysis import make_study

@@ -9,8 +9,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from analysis.dashboard.chosen import Chosen
 from analysis.dashboard.digest import Digest, of_trials
-from analysis.dashboard.views import Chosen
 from search.errors import UserError, one_line
 
 
@@ -30,7 +30,7 @@ class Background:
         self._lock = threading.Lock()
 
     def get(self, part: Chosen, renew: bool) -> Digest | str:
-        """See `analysis.dashboard.views.Digests`; raises UserError if it cannot be computed."""
+        """See `chosen.Digests`; raises UserError if it cannot be computed."""
         with self._lock:
             running = self._running.get(part.key)
             if running is not None and running.done():

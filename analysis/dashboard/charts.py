@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import summaries
-from analysis.compare import ALPHA, best_trials, scored, variants_of
+from analysis.compare import ALPHA
 from analysis.dashboard.figure import (
     ABOVE,
     BESIDE,
@@ -23,6 +23,7 @@ from analysis.dashboard.figure import (
     number,
     text,
 )
+from analysis.frames import best_trials, scored, variants_of
 from analysis.style import LABELS
 
 HEIGHT = 300

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import over_tasks, summaries, tables, words
-from analysis.compare import Select, compare, scored, variants_of
+from analysis import over_tasks, summaries, table_text, tables, words
+from analysis.compare import compare
 from analysis.dashboard import beside_charts, charts, curve_charts
 from analysis.dashboard.figure import Figure
+from analysis.frames import Select, scored, variants_of
 from analysis.style import Dimension
 
 Curves = Callable[[pd.DataFrame], pd.DataFrame]
@@ -153,24 +154,29 @@ def learning_curves(
     return {"sentences": [], "figures": _payloads(drawn)}
 
 
-def learning(trials: pd.DataFrame, curves: Curves, select: Any, baseline: str, label: str) -> dict[str, Any]:
-    """What a search finds against what it costs, and how early the ranks are settled."""
+def learning(trials: pd.DataFrame, select: Any, baseline: str, label: str) -> list[dict[str, Any]]:
+    """What a search finds against what it costs; nothing if no trial has finished."""
     if not scored(trials).any():
-        return {"sentences": ["No trial has finished."], "figures": []}
+        return []
     expected = summaries.expected_best(trials, select)
     drawn = [
         curve_charts.expected(expected, select, "n", label, baseline),
         curve_charts.expected(expected, select, "seconds", label, baseline),
     ]
-    ranks = summaries.rank_stability(trials, curves(trials[scored(trials)]))
-    drawn += [curve_charts.stability(ranks, baseline)] if len(ranks) else []
-    return {"sentences": [], "figures": _payloads(drawn)}
+    return _payloads(drawn)
 
 
-def shown(table: tables.Table) -> dict[str, Any]:
+def stability(trials: pd.DataFrame, curves: Curves, baseline: str) -> list[dict[str, Any]]:
+    """How early the ranks are settled; nothing if no trial that finished has a curve."""
+    finished = trials[scored(trials)]
+    ranks = summaries.rank_stability(trials, curves(finished)) if len(finished) else finished
+    return _payloads([curve_charts.stability(ranks, baseline)]) if len(ranks) else []
+
+
+def shown(table: table_text.Table) -> dict[str, Any]:
     """A table as JSON."""
-    found = asdict(table) | {"marked": sorted(table.marked), "groups": tables.groups(table.headings)}
-    return found | {"numbers": [[tables.number_of(cell) for cell in row] for row in table.rows]}
+    found = asdict(table) | {"marked": sorted(table.marked), "groups": table_text.groups(table.headings)}
+    return found | {"numbers": [[table_text.number_of(cell) for cell in row] for row in table.rows]}
 
 
 def _panels(

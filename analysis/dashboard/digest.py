@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import fanova, words
+from analysis import fanova, statements, words
 from analysis import findings as judging
-from analysis.compare import compare, has_result
+from analysis.compare import compare
+from analysis.frames import has_result
 from analysis.importance import Importance
 from analysis.part import Part
 from search.study.plan import Plan
@@ -84,13 +85,13 @@ def digest(part: Part, findings: Sequence[judging.Finding]) -> Digest:
         tunability=fitted.tunability,
         notes=notes,
         sentences=[*words.architecture([part]), *words.needs([part])],
-        verdicts=judging.judge(findings, {part.task: judging.Evidence(part.trials, part.table, fitted)}),
+        verdicts=judging.judge(findings, {part.task: statements.Evidence(part.trials, part.table, fitted)}),
         judged=words.judging_note([part]),
     )
 
 
 class Ready:
-    """Digests that are at hand, by part; see `analysis.dashboard.views.Digests`."""
+    """Digests that are at hand, by part; see `chosen.Digests`."""
 
     def __init__(self, made: Mapping[str, Digest]):
         self._made = made

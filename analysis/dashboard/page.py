@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from analysis.dashboard.chosen import Chosen
 from analysis.dashboard.digest import SCORES
-from analysis.dashboard.views import SHARES, STATES, Chosen, Params, Views
+from analysis.dashboard.views import SHARES, STATES, Params, Views
 from search.base.keys import ADJUSTMENTS, SELECTIONS
 
 ASSETS = Path(__file__).parent / "assets"

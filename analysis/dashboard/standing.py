@@ -7,8 +7,8 @@ from typing import Any
 from optuna.trial import TrialState
 
 from analysis import best_fraction
-from analysis.compare import FRACTION
 from analysis.dashboard.figure import plain
+from analysis.frames import FRACTION
 from search.errors import masked
 from search.study.claims import Record
 from search.study.plan import Plan

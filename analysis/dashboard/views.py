@@ -3,28 +3,29 @@
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 import yaml
 
 from analysis import replicates, summaries, words
 from analysis.commands import command
-from analysis.compare import FRACTION, Searches, parts, reference_of, variants_of
+from analysis.compare import Searches
 from analysis.dashboard import comparing, standing, weighing
 from analysis.dashboard.cards import cards
+from analysis.dashboard.chosen import Chosen, Digests, lean
 from analysis.dashboard.curve_charts import N_POINTS, trial_curve
-from analysis.dashboard.digest import SCORES, Digest
+from analysis.dashboard.digest import SCORES
 from analysis.dashboard.figure import DARK, values
 from analysis.dashboard.source import Key, Source
-from analysis.load import KEYS, OUTCOMES, sampled
+from analysis.frames import FRACTION, parts
+from analysis.load import sampled
 from analysis.style import Dimension
 from search.base.keys import ADJUSTMENTS, SELECTIONS
 from search.errors import UserError, expect, masked
 from search.study import repeat
-from search.study.plan import Plan
 
 Params = Mapping[str, str]
 Value = TypeVar("Value")
@@ -33,41 +34,6 @@ STATES = ("best", "finished", "diverged")
 USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
 KEPT = 32  # shares and selections of parts
 FEW_POINTS, MOST_POINTS = 8, 40_000  # of the curves of trials in a page at rest: of each, and of all
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """One task of one study, as it stands."""
-
-    study: str
-    task: str
-    title: str
-    plan: Plan
-    trials: pd.DataFrame
-    label: str
-
-    @property
-    def key(self) -> str:
-        """Its name in addresses."""
-        return f"{self.study}/{self.task}"
-
-    @property
-    def variants(self) -> list[str]:
-        """In planned order."""
-        return [str(variant) for variant in variants_of(self.trials)]
-
-    @property
-    def reference(self) -> str:
-        """Vanilla, or the first variant."""
-        return reference_of(self.trials)
-
-
-class Digests(Protocol):
-    """Where digests come from, which take long."""
-
-    def get(self, part: Chosen, renew: bool) -> Digest | str:
-        """Of the trials of a part, or of fewer from a while ago; or why there is none yet."""
-        ...
 
 
 class Views:
@@ -87,6 +53,7 @@ class Views:
         self._points = N_POINTS if live else max(FEW_POINTS, min(N_POINTS, MOST_POINTS // trials))
         self._searches: dict[tuple[Any, ...], tuple[Searches, pd.DataFrame]] = {}
         self._boxed: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        self._stable: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._drawn: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._ranked: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._parts: tuple[int, list[Chosen]] | None = None
@@ -136,7 +103,7 @@ class Views:
                 plan = plans[study]
                 title = task if len(plans) == 1 else study if study == task else f"{study}, {task}"
                 label = plan.score if task == plan.task["name"] else "score"
-                found.append(Chosen(study, task, title, plan, _lean(trials), label))
+                found.append(Chosen(study, task, title, plan, lean(trials), label))
             self._parts = version, found
         return self._parts[1]
 
@@ -369,7 +336,10 @@ class Views:
 
     def _learning(self, params: Params) -> dict[str, Any]:
         part, select, _, baseline, _ = self._controls(params)
-        return comparing.learning(part.trials, self._source.curves, select, baseline, part.label)
+        key = (self._source.version, part.key, baseline)
+        stable = _kept(self._stable, key, lambda: comparing.stability(part.trials, self._source.curves, baseline))
+        drawn = comparing.learning(part.trials, select, baseline, part.label) + stable
+        return {"sentences": [] if drawn else ["No trial has finished."], "figures": drawn}
 
     def _importance(self, params: Params) -> dict[str, Any]:
         part = self._part(params)
@@ -391,13 +361,6 @@ def _kept(held: dict[tuple[Any, ...], Value], key: tuple[Any, ...], make: Callab
             held.pop(next(iter(held)))
         held[key] = make()
     return held[key]
-
-
-def _lean(trials: pd.DataFrame) -> pd.DataFrame:
-    """What a comparison needs of trials, in types that pandas is quick with."""
-    own = trials[[*KEYS, *sampled(trials), *OUTCOMES]].astype({"study": "category", "status": "category"})
-    whole = {name: "int64" for name in own if str(own[name].dtype) == "Int64" and own[name].notna().all()}
-    return own.astype(whole)
 
 
 def _kind(column: pd.Series) -> str:

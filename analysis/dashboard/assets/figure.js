@@ -17,6 +17,17 @@ odyssey.figures = (() => {
     return JSON.parse(text);
   }
 
+  const equal = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+  function label(one) {
+    const { title, caption } = one.payload;
+    one.title.replaceChildren(said(title));
+    one.caption.replaceChildren(said(caption));
+    const graphic = one.place.querySelector("canvas");
+    graphic?.setAttribute("role", "img");
+    graphic?.setAttribute("aria-label", `${title}. ${caption}`);
+  }
+
   async function draw(one) {
     one.view?.finalize();
     const datasets = Object.fromEntries(Object.entries(one.payload.data).map(([name, columns]) => [name, rows(columns)]));
@@ -26,9 +37,7 @@ odyssey.figures = (() => {
     const { view } = await vegaEmbed(one.place, { ...coloured(one.payload.spec), datasets }, options);
     one.view = view;
     await view.runAsync();
-    const graphic = one.place.querySelector("canvas");
-    graphic?.setAttribute("role", "img");
-    graphic?.setAttribute("aria-label", `${one.payload.title}. ${one.payload.caption}`);
+    label(one);
     one.place.removeAttribute("role");
     for (const [name, act] of Object.entries(one.listens ?? {})) if (view.getState().signals[name] !== undefined) view.addSignalListener(name, (_, value) => act(value));
     view.addEventListener("mousemove", (event, item) => point(one, event, item?.datum));
@@ -92,15 +101,31 @@ odyssey.figures = (() => {
     }
   }
 
-  // The element of a figure. `of`: listens, open, tell and curve, as far as its points are trials.
+  // A figure that stands there, with other data. Only what differs is drawn again.
+  async function renew(one, payload) {
+    const differs = Object.keys(payload.data).filter((name) => !equal(one.payload.data[name], payload.data[name]));
+    one.payload = payload;
+    label(one);
+    for (const name of differs) one.view.change(name, vega.changeset().remove(() => true).insert(rows(payload.data[name])));
+    if (differs.length) await one.view.runAsync();
+  }
+
+  // The element of a figure: one that stands there, if all but its data are the same. `of`: listens, open, tell and
+  // curve, as far as its points are trials, and a key of what these are about.
   function figure(payload, of = {}) {
-    const one = { payload, ...of, place: el("div", { class: "chart" }) };
+    for (const one of of.listens ? [] : drawn) {
+      if (one.key !== of.key || one.listens || one.payload.name !== payload.name || !one.view || !one.made.isConnected) continue;
+      if (!equal(one.payload.spec, payload.spec)) continue;
+      one.made.ready = renew(one, payload);
+      return one.made;
+    }
+    const one = { payload, ...of, place: el("div", { class: "chart" }), title: el("h3"), caption: el("figcaption") };
     const files = ["png", "svg", "csv"].map((kind) =>
       el("button", { type: "button", "aria-label": `${payload.title}: download ${kind.toUpperCase()}`, on: { click: () => save(one, kind) } }, kind.toUpperCase()));
     const made = el("figure", { "data-figure": payload.name },
-      el("div", { class: "head" }, el("h3", {}, said(payload.title)), el("div", { class: "files" }, files)),
-      one.place, el("figcaption", {}, said(payload.caption)));
+      el("div", { class: "head" }, one.title, el("div", { class: "files" }, files)), one.place, one.caption);
     one.made = made;
+    label(one);
     drawn.add(one);
     made.ready = new Promise((done) => requestAnimationFrame(() => draw(one).catch((error) => one.place.append(el("p", { class: "bad" }, error.message))).then(done)));
     made.one = one;

@@ -17,6 +17,7 @@ odyssey.tabs = (() => {
 
   // The figures whose points are trials, of a part.
   const of = (page, part, listens) => ({
+    key: part.key,
     listens,
     tell: (variant, trial) => page.tell(part, variant, trial),
     curve: (variant, trial) => ask("trial", { study: part.study, task: part.task, variant, trial }),
@@ -54,7 +55,19 @@ odyssey.tabs = (() => {
     };
     fill(answer);
     place.renew = fill;
-    return [place];
+    return odyssey.atRest ? [...(await outcome(page)), place] : [place];
+  }
+
+  // What came of it, with which the page at rest opens.
+  async function outcome(page) {
+    const { share, select, adjust } = page.boot.usual;
+    const parts = page.boot.parts.map(async (part) => {
+      const [compared, judged] = await Promise.all([
+        ask("compare", { part: part.key, share, select, adjust, baseline: part.reference }), ask("findings", { part: part.key })]);
+      const figures = (compared?.figures ?? []).filter((f) => f.name === "boxes_best" || f.name === "differences");
+      return [...paragraphs(compared?.sentences.slice(0, 1)), ...paragraphs(judged?.sentences?.slice(0, 1)), figures.length ? grid(page, part, figures) : null];
+    });
+    return (await Promise.all(parts)).flat();
   }
 
   const meter = (row) => {
