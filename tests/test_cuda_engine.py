@@ -1,11 +1,13 @@
 """What is of the CUDA engine alone: its layout in shared and global memory, sizes of block, and what it says without a
 GPU. That it computes right is in `tests.test_engines`."""
 
+import ctypes
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +156,49 @@ def test_every_parameter_has_a_place_of_its_own_in_the_slot(n_layers: int, skip:
         for side in zip(*places, strict=True):
             assert sorted(side) == list(range(network.n_parameters))
         assert set(layout.job) < set(JOB.names or ()) and layout.job["n_parameters"] == network.n_parameters
+
+
+def test_the_driver_is_asked_for_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With functions that a driver would have, which tell what they are given."""
+    from cuda.bindings import driver
+
+    from search.engines.cuda.gpu import Driver
+
+    asked: dict[str, tuple[Any, ...]] = {}
+
+    def answers(name: str, *values: Any) -> None:
+        assert hasattr(driver, name)
+
+        def call(*given: Any) -> tuple[Any, ...]:
+            asked[name] = given
+            return driver.CUresult.CUDA_SUCCESS, *values
+
+        monkeypatch.setattr(driver, name, call)
+
+    for name in ("cuInit", "cuCtxSetCurrent", "cuFuncSetAttribute"):
+        answers(name)
+    for name in ("cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuModuleLoadData", "cuModuleGetFunction"):
+        answers(name, name)
+    answers("cuDeviceGetAttribute", 132)
+    answers("cuOccupancyMaxActiveBlocksPerMultiprocessor", 4)
+
+    def launched(function: Any, *given: Any) -> tuple[Any]:
+        words = (ctypes.c_void_p * 2).from_address(given[-2])
+        asked["words"] = tuple(ctypes.c_int64.from_address(word or 0).value for word in words)
+        asked["shape"] = given[:-2]
+        return (driver.CUresult.CUDA_SUCCESS,)
+
+    monkeypatch.setattr(driver, "cuLaunchKernel", launched)
+    ours = Driver(0)
+    assert ours.attribute("MULTIPROCESSOR_COUNT") == ours.attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN") == 132
+    function = ours.function(ours.load(b"code"), "epoch", 1000)
+    assert asked["cuModuleGetFunction"][1] == b"epoch" and asked["cuFuncSetAttribute"][2] == 1000
+    assert ours.occupancy(function, 128, 1000) == 4
+    ours.launch(function, 3, 128, 1000, 7, [2**40, -1])
+    assert asked["words"] == (2**40, -1) and asked["shape"] == (3, 1, 1, 128, 1, 1, 1000, 7)
+    monkeypatch.setattr(driver, "cuInit", lambda flags: (driver.CUresult.CUDA_ERROR_NO_DEVICE,))
+    with pytest.raises(RuntimeError, match="cuInit: CUDA_ERROR_NO_DEVICE"):
+        Driver(0)
 
 
 @emulated

@@ -29,6 +29,7 @@ from pathlib import Path
 import torch
 
 from search.base import files
+from search.engines.cuda import layout
 from search.engines.cuda.device import Argument
 from search.engines.cuda.layout import HARDWARE, Tiles
 from search.engines.cuda.source import KERNELS
@@ -159,9 +160,8 @@ class EmulatedCode:
 
 
 def _record_bytes(kind: str) -> int:
-    from search.engines.cuda import layout
-
-    return getattr(layout, kind.partition("<")[2][:-1].upper()).itemsize
+    """Of a record, by an argument's type, as ``Read<Job>``."""
+    return int(getattr(layout, kind.partition("<")[2][:-1].upper()).itemsize)
 
 
 def _entries(kernels: Sequence[str], signatures: Mapping[str, Mapping[str, str]]) -> str:

@@ -24,8 +24,9 @@ DEVICE int thread() { return now.thread; }
 DEVICE int block() { return now.block; }
 DEVICE void barrier(int line = __builtin_LINE()) { emulator_barrier(line); }
 
-// A record of the block's is not checked: whoever reads it has read a number that was written with it.
-#define SHARED_RECORD(type, name) type &name = *static_cast<type *>(now.record)
+// Records of the block's are not checked: whoever reads them has read a number that was written with them.
+#define SHARED_RECORD(type, name) type &name = *reinterpret_cast<type *>(now.record)
+#define SHARED_RECORDS(type, name, count) type *const name = reinterpret_cast<type *>(now.record + 1024)
 
 #ifdef CHECKED
 

@@ -90,7 +90,7 @@ void start(Block &block, int number, int threads, long long shared_bytes, int wo
     for (size_t k = 0; k + 8 <= block.shared.size(); k += 4) __builtin_memcpy(&block.shared[k], &POISON, 8);
     block.shared_shadow.assign(shared_bytes / word, Shadow{});
     block.words.assign(64, int(POISON));
-    block.record.resize(64);
+    block.record.resize(1024);
     block.words_shadow.assign(64, Shadow{});
     block.shared_memory = {"shared memory", block.shared.data(), shared_bytes / word, block.shared_shadow.data()};
     block.words_memory = {"shared words", block.words.data(), 64, block.words_shadow.data()};
@@ -103,7 +103,7 @@ void turn(Block &block, int number, const std::vector<int> &order) {
     now.block = number;
     now.shared = &block.shared_memory;
     now.words = &block.words_memory;
-    now.record = block.record.data();
+    now.record = reinterpret_cast<char *>(block.record.data());
     ++now.turn;
     for (int t : order) {
         now.thread = t;

@@ -25,7 +25,7 @@ struct Now {
     int thread, block;
     unsigned turn;
     const Memory *shared, *words;
-    void *record;
+    char *record;
 };
 
 extern Now now;

@@ -13,7 +13,7 @@ from search.engines.cuda.layout import HARDWARE
 from search.engines.cuda.nvrtc import machine_code
 from search.errors import UserError
 
-_STATIC_SHARED_BYTES = 64  # at least as many as kernels have of their own
+_STATIC_SHARED_BYTES = 2048  # at least as many as kernels have of their own
 
 
 class Gpu:
@@ -85,7 +85,7 @@ class Driver:
         return values[0] if values else None
 
     def attribute(self, name: str) -> int:
-        attribute = self._driver.CUdevice_attribute[f"CU_DEVICE_ATTRIBUTE_{name}"]
+        attribute = getattr(self._driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
         return int(self._call("cuDeviceGetAttribute", attribute, self._device))
 
     def load(self, code: bytes) -> Any:

@@ -20,6 +20,7 @@ class CudaKernels:
     """A cell's code, compiled for one size of block after the other as they are asked for.
 
     Attributes:
+        device: that it runs on.
         plan: what it was made from.
         source: of the kernels.
         names: of the kernels ``epoch``, or ``unroll_forward`` and ``unroll_backward``, of `search.engines.cuda.source`.

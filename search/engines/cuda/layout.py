@@ -52,6 +52,7 @@ LAYER = _record(
 )
 COPY = _record(("source", "source_stride", "n_rows", "n_columns", "target", "target_stride"))
 
+MOST_LAYERS = 16  # whose records a block has room for
 _MOST = 2**31  # numbers of a slot; offsets in it are 32 bits wide
 
 
@@ -237,6 +238,9 @@ class Layout:
         network, n = self.network, self.n_units
         records = np.zeros(self.n_layers, LAYER)
         parameters, scratch = 0, self._hears(network.n_layers)
+        if self.n_layers > MOST_LAYERS:
+            most = MOST_LAYERS // network.n_directions
+            raise UserError(f"engine=cuda: n_layers={network.n_layers}: expected at most {most}, or engine=cpu")
         if self.slot_size >= _MOST:
             have = f"a hidden size of {n}, for sequences of {self.n_steps} steps"
             raise UserError(f"engine=cuda: {have}, needs more than 2**31 numbers of memory; expected less of either")

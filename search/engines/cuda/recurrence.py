@@ -13,8 +13,7 @@ from search.engines.plan import Plan, Product, Stage
 
 _LOADS = 8  # from matrices, in one turn of an unrolled loop
 ARGUMENTS = (
-    "const Layer &layer, int n, int chip, int work, int n_steps, Pointer<real> sm, Pointer<const real> w, "
-    "Pointer<real> g"
+    "Layer layer, int n, int chip, int work, int n_steps, Pointer<real> sm, Pointer<const real> w, Pointer<real> g"
 )
 
 

@@ -30,20 +30,20 @@ DEVICE void start_layer(const Job &job, const Layer &layer, Pointer<real> sm, Po
 }
 
 // Trains on a sequence, or evaluates it; returns what this thread finds of its loss.
-DEVICE double run_sequence(const Pass &pass, const Job &job, int taken, const Sequence &sequence,
+DEVICE double run_sequence(const Pass &pass, const Job &job, const Layer *layers, int taken, const Sequence &sequence,
                            Pointer<real> sm, Pointer<real> g) {
     const int n_steps = sequence.n_steps;
     load_input(pass, job, g, sequence.index, n_steps);
     barrier();  // the input is there for all
 #pragma unroll 1
-    for (int l = 0; l < job.n_layers; ++l) layer_forward(job, pass.layers[job.first_layer + l], n_steps, sm, g);
+    for (int l = 0; l < job.n_layers; ++l) layer_forward(job, layers[l], n_steps, sm, g);
     const int64 best = int64(taken) * pass.n_total + sequence.first;
     const double loss = loss_of(pass, g, job.logits, job.n_outputs, sequence.index, n_steps, best);
     barrier();  // the derivatives by the logits are there for all
     if (pass.train) {
 #pragma unroll 1
         for (int l = job.n_layers - 1; l >= 0; --l)
-            layer_backward(pass, job, pass.layers[job.first_layer + l], sequence, sm, g);
+            layer_backward(pass, job, layers[l], sequence, sm, g);
         const Rule rule = rule_of(pass.shared, sequence.rule);
         for (int c = thread(); c < job.n_outputs; c += THREADS) {
             real gradient = 0;
@@ -55,10 +55,12 @@ DEVICE double run_sequence(const Pass &pass, const Job &job, int taken, const Se
 }
 
 // A member's epoch, from its parameter vector into the slot and back; false if it was told to stop.
-DEVICE bool run_member(const Pass &pass, const Job &job, int taken, Pointer<int> words, Pointer<real> sm, Pointer<real> g) {
+DEVICE bool run_member(const Pass &pass, const Job &job, Layer *layers, int taken, Pointer<int> words,
+                       Pointer<real> sm, Pointer<real> g) {
+    for (int l = thread(); l < job.n_layers; l += THREADS) layers[l] = pass.layers[job.first_layer + l];
     for (int u = thread(); u < N_CONSTANTS * job.n_units; u += THREADS) sm[u] = pass.constants[job.constants + u];
     copy_parameters(pass, job, g, false);
-    for (int l = 0; l < job.n_layers; ++l) start_layer(job, pass.layers[job.first_layer + l], sm, g);
+    for (int l = 0; l < job.n_layers; ++l) start_layer(job, layers[l], sm, g);
     double losses = 0;
 #pragma unroll 1
     for (int i = 0; i < pass.n_sequences; ++i) {
@@ -69,7 +71,7 @@ DEVICE bool run_member(const Pass &pass, const Job &job, int taken, Pointer<int>
         if (words[1]) return false;
         const int at = taken * pass.n_sequences + i, index = pass.orders[at];
         const Sequence sequence = {index, int(pass.lengths[index]), pass.starts[index], int64(at) * N_SHARED};
-        losses += run_sequence(pass, job, taken, sequence, sm, g);
+        losses += run_sequence(pass, job, layers, taken, sequence, sm, g);
     }
     barrier();  // the last update is there for all
     pass.losses[taken * THREADS + thread()] = losses;
@@ -80,7 +82,9 @@ DEVICE bool run_member(const Pass &pass, const Job &job, int taken, Pointer<int>
 KERNEL epoch(EPOCH_ARGUMENTS) {
     SHARED(sm);
     SHARED_INTS(words, 2);
-    SHARED_RECORD(Job, job);  // not in registers, which products need
+    // Not in registers, which products need.
+    SHARED_RECORD(Job, job);
+    SHARED_RECORDS(Layer, own, MOST_LAYERS);
     const Pass pass = {EPOCH_NAMES};
     const Pointer<real> g = pass.places + int64(block()) * pass.slot_size;
     while (true) {
@@ -91,6 +95,6 @@ KERNEL epoch(EPOCH_ARGUMENTS) {
         }
         barrier();  // the next member is there for all
         const int taken = words[0];
-        if (taken >= pass.n_members || !run_member(pass, job, taken, words, sm, g)) return;
+        if (taken >= pass.n_members || !run_member(pass, job, own, taken, words, sm, g)) return;
     }
 }

@@ -11,6 +11,7 @@ typedef unsigned long long uint64;
 #define SHARED(name) extern __shared__ __align__(16) real name[]
 #define SHARED_INTS(name, count) __shared__ int name[count]
 #define SHARED_RECORD(type, name) __shared__ type name
+#define SHARED_RECORDS(type, name, count) __shared__ type name[count]
 
 template <class T> using Pointer = T *;
 template <class T> using Read = const T *__restrict__;  // an argument that the kernel does not write

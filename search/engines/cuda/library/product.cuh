@@ -16,6 +16,22 @@ struct Size {
     int rows, depth, columns;
 };
 
+// Adds to a thread's part of a tile the product of two pieces.
+DEVICE void add_pieces(Pointer<real> left, Pointer<real> right, real (&s)[MICRO][MICRO]) {
+#pragma unroll
+    for (int q = 0; q < ROWS; ++q) {
+        real a[MICRO], b[MICRO];
+#pragma unroll
+        for (int i = 0; i < MICRO; ++i) a[i] = left[q * LEFT_ROW + i];
+#pragma unroll
+        for (int j = 0; j < MICRO; ++j) b[j] = right[q * RIGHT_ROW + j * ACROSS];
+#pragma unroll
+        for (int i = 0; i < MICRO; ++i)
+#pragma unroll
+            for (int j = 0; j < MICRO; ++j) s[i][j] += a[i] * b[j];
+    }
+}
+
 // result(r, c, sum over k of left(r, k) * right(k, c)) for each r and c, always by the same thread.
 //
 // Neighbouring threads read an operand along k where that is next in memory (..._deep, and its `deep` is 1), else along
@@ -64,18 +80,7 @@ DEVICE void multiply(Pointer<real> work, Pointer<real> g, Operand left, Operand 
                 left_at += ROWS * left.deep;
                 right_at += ROWS * right.deep;
                 if (k0 >= 0) {
-#pragma unroll
-                    for (int q = 0; q < ROWS; ++q) {
-                        real a[MICRO], b[MICRO];
-#pragma unroll
-                        for (int i = 0; i < MICRO; ++i) a[i] = work[from_left + q * LEFT_ROW + i];
-#pragma unroll
-                        for (int j = 0; j < MICRO; ++j) b[j] = work[from_right + q * RIGHT_ROW + j * ACROSS];
-#pragma unroll
-                        for (int i = 0; i < MICRO; ++i)
-#pragma unroll
-                            for (int j = 0; j < MICRO; ++j) s[i][j] += a[i] * b[j];
-                    }
+                    add_pieces(work + from_left, work + from_right, s);
                     barrier();  // they have been read before the next are written
                 }
             }
