@@ -1,7 +1,6 @@
 """What the tests of engines share: members and tasks at sizes that suit an engine, and what equality means."""
 
 import itertools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,27 +16,20 @@ from search.engines.cuda.engine import CudaEngine
 from search.ops import exp, relu, sigmoid, tanh
 from search.tasks import Split, Task
 from tests.conftest import make_member
-
-# The simulator takes the place of a GPU where this is set before numba.cuda is first imported, and only tests of
-# engines import it: all of them by way of this module, which is collected before any of them runs.
-os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+from tests.cuda_emulator import Emulator
 
 CELLS = [*sorted(variants()), "gru", "rnn", "irnn", "tests.mut3.MUT3"]
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 # Shared memory for all recurrent matrices, for some of their rows, and for none.
-SHARED_BYTES = {"cuda": 48 * 1024, "cuda, some rows shared": 1800, "cuda, none shared": 0}
+SHARED_BYTES = {"cuda": 227 * 1024, "cuda, some rows shared": 16 * 1024, "cuda, none shared": 0}
 ENGINES = ("cpu", *SHARED_BYTES)
 
 
 def make_engine(name: str) -> Engine:
-    """One of `ENGINES`; those on CUDA run in numba-cuda's simulator."""
-    return engines.choose("cpu", "cpu") if name == "cpu" else simulated(SHARED_BYTES[name])
-
-
-def simulated(shared_bytes: int = SHARED_BYTES["cuda"]) -> CudaEngine:
-    from search.engines.cuda.native import Simulator
-
-    return CudaEngine(Simulator(shared_bytes=shared_bytes))
+    """One of `ENGINES`; those on CUDA run in the emulator, which checks every access."""
+    if name == "cpu":
+        return engines.choose("cpu", "cpu")
+    return CudaEngine(Emulator(shared_bytes=SHARED_BYTES[name]))
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ class Scale:
 
     @staticmethod
     def of(engine: str) -> "Scale":
-        return CPU if engine == "cpu" else SIMULATOR
+        return CPU if engine == "cpu" else CUDA
 
     def task(
         self,
@@ -123,13 +115,13 @@ CPU = Scale(
     members=(("vanilla", 5), ("fgr", 17), ("gru", 16), ("tests.mut3.MUT3", 33), ("cifg", 1), ("rnn", 12)),
     epochs=3,
 )
-# Sizes below, at and above the number of threads; of one cell more members than run at a time.
-SIMULATOR = Scale(
-    shapes=((1, 1, 1), (2, 4, 1), (5, 3, 3)),
-    lengths=(3, 1, 4),
-    n_inputs=3,
-    n_outputs=(2,),
-    members=(("vanilla", 5), ("fgr", 3), ("gru", 2), ("tests.mut3.MUT3", 4), ("vanilla", 1), ("vanilla", 2)),
+# Of one cell more members than blocks are resident; sizes of one, of several shares a unit, and of more than one tile.
+CUDA = Scale(
+    shapes=((1, 1, 1), (5, 7, 3), (17, 1, 3), (33, 9, 2), (70, 3, 1)),
+    lengths=(1, 19, 4),
+    n_inputs=7,
+    n_outputs=(35,),
+    members=(("vanilla", 5), ("fgr", 11), ("gru", 16), ("tests.mut3.MUT3", 20), ("vanilla", 1), ("vanilla", 33)),
     epochs=2,
 )
 

@@ -1,8 +1,9 @@
-"""Checks and times the CUDA engine on a machine with a GPU: ``python -m tests.gpu_check --out check.json``.
+"""Checks and times the CUDA engine on a machine with a GPU: ``python -m tests.gpu_check --quick``, then ``--full``.
 
-First correctness, on fresh random numbers at real sizes, against the compiled CPU engine and the reference; then the
-rates that the device reaches at most; then seconds per epoch and trial. A table comes last. It needs torch, numpy,
-llvmlite, pyyaml, numba and numba-cuda, no test runner.
+First correctness, on fresh random numbers at real sizes, against the compiled CPU engine and the reference; with
+``--full`` then the rates that the device reaches at most, and seconds per epoch and trial. Results are written as they
+come, to ``runs/bench`` under the device's name; a table comes last. It needs torch, numpy, llvmlite, pyyaml and
+cuda-bindings with NVRTC, no test runner. ``--tiny`` runs all of it in the emulator.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,38 @@ NOTES, SEQUENCES, STEPS = 88, (229, 76, 77), 13_578
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 
 
-def task_like(sizes: Sequence[int], width: int, mean_steps: float, rng: np.random.Generator) -> Task:
+def task_like(
+    sizes: Sequence[int],
+    width: int,
+    mean_steps: float,
+    rng: np.random.Generator,
+    loss: str = "bernoulli",
+    bidirectional: bool = False,
+) -> Task:
     """A task of random chords, with lengths spread about as widely as those of JSB Chorales."""
+
+    def targets(x: np.ndarray) -> np.ndarray:
+        match loss:
+            case "categorical":
+                return rng.integers(-1, width, len(x), np.int32)
+            case "ctc":  # each class once, so that there is room for them
+                return rng.permutation(width - 1)[: max(1, len(x) // 2)].astype(np.int32)
+        return np.roll(x, -1, axis=0)
 
     def split(n: int) -> Split:
         lengths = np.maximum(1, mean_steps * np.exp(rng.normal(-0.06, 0.35, n))).astype(int)
         inputs = [(rng.random((length, width)) < 0.05).astype(np.float32) for length in lengths]
-        return Split(inputs, [np.roll(x, -1, axis=0) for x in inputs])
+        return Split(inputs, [targets(x) for x in inputs])
 
     splits = dict(zip(("train", "valid", "test"), map(split, sizes), strict=True))
-    return Task("random", splits, "bernoulli", "nats per step")
+    classes = {"categorical": width, "ctc": width - 1}.get(loss)
+    return Task("random", splits, loss, "nats", bidirectional=bidirectional, n_classes=classes)
 
 
-def member(task: Task, variant: str, hidden_size: int, seed: int, dtype: str) -> Member:
-    network = Network(get(variant), task.n_inputs, hidden_size, task.n_outputs, task.bidirectional)
+def member(task: Task, variant: str, hidden_size: int, seed: int, dtype: str, n_layers: int = 1) -> Member:
+    network = Network(
+        get(variant), task.n_inputs, hidden_size, task.n_outputs, task.bidirectional, n_layers, skip=n_layers > 1
+    )
     return Member.new(network, rules.update(rules.DEFAULT, {"lr": 1e-3, "momentum": 0.9}), 0.3, seed, dtype)
 
 
@@ -55,14 +74,18 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return value if np.isfinite(value) else float("inf")
 
 
-def check_training(ours: Engine, theirs: Engine, task: Task, sizes: Sequence[int], names: Sequence[str]) -> list[dict]:
+def check_training(
+    ours: Engine, theirs: Engine, task: Task, sizes: Sequence[int], names: Sequence[str], n_layers: int = 1
+) -> list[dict]:
     """An epoch and an evaluation of mixed members, twice, compared with another engine and with itself."""
     n = len(task.splits["train"].inputs)
     rows = []
     for dtype in TOLERANCE:
 
         def trained(engine: Engine, dtype: str = dtype) -> list[list[np.ndarray]]:
-            members = [member(task, name, size, 7 + k, dtype) for k, name in enumerate(names) for size in sizes]
+            members = [
+                member(task, name, size, 7 + k, dtype, n_layers) for k, name in enumerate(names) for size in sizes
+            ]
             trainer = engine.trainer(task, dtype, 8)
             losses = trainer.train_epoch(members, [epoch_order(0, 0, n)] * len(members)).losses
             scores = trainer.evaluate(members, "valid")
@@ -75,7 +98,7 @@ def check_training(ours: Engine, theirs: Engine, task: Task, sizes: Sequence[int
             good = max(errors) < TOLERANCE[dtype] and not moved
             rows.append(
                 {
-                    "what": "train",
+                    "what": f"train, {task.loss}, {n_layers} layers",
                     "variant": name,
                     "hidden_size": size,
                     "dtype": dtype,
@@ -184,48 +207,84 @@ def times(engine: Engine, task: Task, hidden: Sequence[int], populations: Sequen
     return rows
 
 
+def checks(engine: Engine, on: torch.device, kind: str, rng: np.random.Generator) -> Iterator[list[dict]]:
+    """All checks of correctness, one after the other."""
+    cells, cpu = ["vanilla", "fgr", "gru", "tests.mut3.MUT3"], CpuEngine()
+    if kind == "tiny":
+        small = task_like((2, 1, 1), 3, 3, rng)
+        yield check_training(engine, cpu, small, [2], ["vanilla", "gru"])
+        yield check_unroll(engine, on, [2], ["vanilla"], 3)
+        return
+    sizes = [1, 20, 63, 127, 200] if kind == "full" else [1, 63, 200]
+    yield check_training(engine, cpu, task_like((6, 4, 1), NOTES, STEPS / SEQUENCES[0], rng), sizes, cells)
+    yield check_unroll(engine, on, [1, 63, 200, 600], cells, 40)
+    for loss in ("bernoulli", "categorical", "ctc"):
+        task = task_like((4, 3, 1), 40, 30, rng, loss, bidirectional=True)
+        yield check_training(engine, cpu, task, [5, 70], ["gru"])
+    yield check_training(engine, cpu, task_like((4, 3, 1), 40, 50, rng, bidirectional=True), [5, 70], ["vanilla"], 2)
+    yield check_training(engine, cpu, task_like((4, 3, 1), 40, 50, rng), [9], ["tests.clockwork.Clockwork"], 2)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
-    parser.add_argument("--tiny", action="store_true", help="sizes for the simulator")
+    kinds = {"quick": "correctness", "full": "correctness at more sizes, and times", "tiny": "sizes for the emulator"}
+    choice = parser.add_mutually_exclusive_group(required=True)
+    for kind, meaning in kinds.items():
+        choice.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=meaning)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args(argv)
     rng = np.random.default_rng(time.time_ns())
-    engine = CudaEngine()
+    engine = CudaEngine(_emulator() if args.kind == "tiny" else None)
+    out = args.out or Path("runs/bench") / f"{engine.device.replace(' ', '-')}-{args.kind}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"device": engine.device, "torch": torch.__version__, "python": sys.version.split()[0]}
-    on = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    cells, names = ["vanilla", "fgr", "gru", "tests.mut3.MUT3"], ["vanilla", "gru"]
+    result |= {"compile": [], "checks": []}
+
+    def write() -> None:
+        out.write_text(json.dumps(result, indent=1))
+
     update = rules.update(rules.DEFAULT, {"lr": 0.01, "momentum": 0.9})
-    result["compile"] = []
-    for name in names if args.tiny else [*sorted(variants()), "tests.mut3.MUT3"]:
+    for name in [*sorted(variants()), "tests.mut3.MUT3"] if args.kind == "full" else ["vanilla", "gru"]:
         code = engine.compile(get(name), "float32", "bernoulli", update)
         result["compile"].append({"variant": name, "cached": code.cached, "seconds": code.seconds})
         print(f"{name}: {'cached' if code.cached else 'compiled'}, {code.seconds:.1f} s", flush=True)
-    if args.tiny:
-        small = task_like((2, 1, 1), 3, 3, rng)
-        checks = check_training(engine, CpuEngine(), small, [2], names) + check_unroll(engine, on, [2], names, 3)
-        result["times"] = times(engine, small, [2], [1, 3], 1)
-    else:
-        small = task_like((6, 4, 1), NOTES, STEPS / SEQUENCES[0], rng)
-        checks = check_training(engine, CpuEngine(), small, [1, 20, 63, 127, 200], cells)
-        checks += check_unroll(engine, on, [1, 63, 200, 600], cells, 40)
+    on = torch.device("cpu") if args.kind == "tiny" else torch.device("cuda", torch.cuda.current_device())
+    for rows in checks(engine, on, args.kind, rng):
+        result["checks"] += rows
+        print(f"{sum(row['good'] for row in rows)} of {len(rows)} hold: {rows[0]['what']}", flush=True)
+        write()
+    if args.kind == "full":
         result["ceilings"] = ceilings()
-        full = task_like(SEQUENCES, NOTES, STEPS / SEQUENCES[0], rng)
-        result["train_steps"] = full.splits["train"].n_steps
-        result["times"] = times(engine, full, [20, 63, 200], [1, 132, 264, 528], 3)
-    result["checks"] = checks
-    args.out.write_text(json.dumps(result, indent=1))
+        whole = task_like(SEQUENCES, NOTES, STEPS / SEQUENCES[0], rng)
+        result["train_steps"] = whole.splits["train"].n_steps
+        result["times"] = times(engine, whole, [20, 63, 200], [1, 132, 264, 528], 3)
+    elif args.kind == "tiny":
+        result["times"] = times(engine, task_like((2, 1, 1), 3, 3, rng), [2], [1, 3], 1)
+    write()
+    show(result)
 
-    print(f"\n{engine.device}, torch {torch.__version__}")
-    for row in checks:
+
+def _emulator() -> Any:
+    from tests.cuda_emulator import Emulator  # which a machine with a GPU has no need of
+
+    return Emulator()
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints what was found."""
+    print(f"\n{result['device']}, torch {result['torch']}")
+    for row in result["checks"]:
         if not row["good"]:
             print("WRONG", row)
-    worst = {dtype: max(row["error"] for row in checks if row["dtype"] == dtype) for dtype in TOLERANCE}
-    print(f"{sum(row['good'] for row in checks)} of {len(checks)} checks hold; largest errors {worst}")
+    worst = {dtype: max(row["error"] for row in result["checks"] if row["dtype"] == dtype) for dtype in TOLERANCE}
+    good = sum(row["good"] for row in result["checks"])
+    print(f"{good} of {len(result['checks'])} checks hold; largest errors {worst}")
     for name, value in result.get("ceilings", {}).items():
         print(f"{name}: {value:.3g}")
     ceiling = result.get("ceilings", {}).get("sgemm_flop_per_second", float("nan"))
-    print("variant  hidden trials  train ms  valid ms  spread  GFLOP/s  of SGEMM   (ms per epoch and trial)")
-    for row in result["times"]:
+    if "times" in result:
+        print("variant  hidden trials  train ms  valid ms  spread  GFLOP/s  of SGEMM   (ms per epoch and trial)")
+    for row in result.get("times", []):
         print(
             f"{row['variant']:8} {row['hidden_size']:>6} {row['trials']:6} {row['train_seconds'] * 1e3:9.3f}"
             f" {row['evaluate_seconds'] * 1e3:9.3f} {row['spread']:7.1%} {row['flop_per_second'] / 1e9:8.0f}"

@@ -1,42 +1,47 @@
-"""What is of the CUDA engine alone: its kernels, its layout in shared memory, and what it says without a GPU."""
+"""What is of the CUDA engine alone: its layout in shared and global memory, sizes of block, and what it says without a
+GPU. That it computes right is in `tests.test_engines`."""
 
+import ctypes
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from search import engines
 from search.cells import Cell, get
 from search.engines.cuda.engine import CudaEngine
-from search.engines.cuda.layout import HARDWARE, JOB, Layout
+from search.engines.cuda.layout import HARDWARE, JOB, Layout, Tiles
 from search.engines.cuda.source import STOP, epoch_source
 from search.engines.plan import make_plan
 from search.errors import UserError
+from search.network import Network
 from search.rules import SGD
-from tests.conftest import make_member
-from tests.contract import SIMULATOR, Odd, simulated
+from tests.conftest import assert_same_state, make_member
+from tests.contract import CUDA, Odd, assert_unrolls_like, make_engine
+from tests.cuda_emulator import Emulator, installed
 
-pytest.importorskip("cuda.bindings", reason="needs numba-cuda and cuda-bindings, as by pip install odyssey[dev]")
-pytest.importorskip("numba_cuda", reason="needs numba-cuda, as by pip install odyssey[dev]")
+pytest.importorskip("cuda.bindings", reason="needs cuda-bindings, as by pip install odyssey[dev]")
+emulated = pytest.mark.skipif(not installed(), reason="needs g++, as by apt-get install g++, and an x86-64 processor")
 
 
+@emulated
 def test_the_kernel_obeys_the_stop_flag() -> None:
     from search.engines.cuda.epoch import DeviceSequences, Launch, Place
-    from search.engines.cuda.native import Simulator
+    from search.engines.cuda.kernels import CudaCompiler
 
-    device, task = Simulator(), SIMULATOR.task()
+    device, task = Emulator(), CUDA.task()
     member = make_member(task, "rnn", 2, 0, "float64")
-    network = member.network
-    code = CudaEngine(device).compile(network.cell, "float64", "bernoulli", member.update)
+    code = CudaCompiler(device).kernels(member.network.cell, "float64", "bernoulli", member.update)
     data = DeviceSequences.of(task.splits["train"], "float64", device.torch)
-    layout = Layout(code.plan, 3, 2, 2, 1, data.n_steps, 8, device.shared_bytes, device.tiles, n_slots=1)
-    place = Place(layout, np.array(list(layout.copies(network.shapes, [layer.prefix for layer in network.layers]))))
     for stop in (0, 1):
         trained = member.copy()
-        launch = Launch(device, code, [trained], [place], train=True)
+        launch = Launch(device, code, [trained], [Place.of(member, code, device, data.n_steps)], train=True)
         control = torch.tensor([0, 0], dtype=torch.int32)
         control[STOP] = stop
         launch.start(data, [np.arange(3)], control, queue=1)
@@ -44,46 +49,54 @@ def test_the_kernel_obeys_the_stop_flag() -> None:
         assert np.array_equal(trained.weights, member.weights) == bool(stop)
 
 
+# One thread a unit and less, and blocks of every size that there is on a GPU.
+BLOCKS = [Tiles(16, 4, ((threads, float("inf")),)) for threads in (64, 128, 256, 512)]
+
+
+@emulated
+@pytest.mark.parametrize("tiles", BLOCKS, ids=lambda tiles: f"{tiles.threads[0][0]} threads")
+def test_blocks_of_every_size_compute_the_same(tiles: Tiles) -> None:
+    engine, reference = CudaEngine(Emulator(tiles=tiles, shared_bytes=100_000)), engines.choose("reference", "cpu")
+    assert_unrolls_like(engine, reference, get("gru"), n_units=90, n_steps=3, dtype="float32")
+    task = replace(CUDA, lengths=(1, 20)).task(n_outputs=70)
+    rows = []
+    for each in (engine, reference):
+        members = [make_member(task, "vanilla", n, n, "float64", n_layers=layers) for n, layers in ((90, 1), (7, 2))]
+        rows.append((CUDA.curves(each, task, members, "float64"), members))
+    (a, ours), (b, theirs) = rows
+    np.testing.assert_allclose(a, b, rtol=1e-9)
+    assert_same_state(ours, theirs, 1e-9, CUDA.epochs)
+
+
+@emulated
 def test_tensors_of_another_type_are_named() -> None:
     cell = get("rnn")
     params = {name: torch.zeros(*shape).half() for name, shape in cell.parameters(2, 3).items()}
     with pytest.raises(UserError, match="W is float16 on cpu"):
-        simulated().unroll(cell, params, torch.zeros(1, 1, 2))
+        make_engine("cuda").unroll(cell, params, torch.zeros(1, 1, 2))
 
 
 def elsewhere(program: str, **environment: str) -> str:
-    """What a program prints in a process of its own, without the simulator."""
-    clean = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
+    """What a program prints in a process of its own."""
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=clean | environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_engine_says_what_is_missing() -> None:
-    lines = elsewhere("""
-import sys
-from search.engines.cuda.engine import CudaEngine
-from search.errors import UserError
-print(any(name.startswith("numba") for name in sys.modules))
-try:
-    CudaEngine()
-except UserError as error:
-    print(error)
-""").splitlines()
-    assert lines[0] == "False"
-    assert lines[1].startswith("engine=cuda: ") and len(lines) == 2
-
-
-def test_without_numba_cuda_the_engine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="numba-cuda is not installed"):
+    with pytest.raises(UserError, match=r"^engine=cuda: "):
         CudaEngine()
 
 
-def test_the_simulator_is_the_device_where_it_is_switched_on() -> None:
-    assert CudaEngine().device == "CUDA simulator"
+def test_without_the_compiler_the_engine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from search.engines.cuda import nvrtc
+
+    nvrtc._library.cache_clear()
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(UserError, match="cuda-bindings is not installed"):
+        nvrtc.machine_code("", "float32", 128, (9, 0))
 
 
 SOURCE = """
@@ -105,8 +118,9 @@ def test_source_depends_on_the_equations_alone() -> None:
     assert one == same
 
 
-def hopper_layout(cell: Cell, n_units: int, itemsize: int = 4) -> Layout:
-    return Layout(make_plan(cell), 88, n_units, 88, 1, 160, itemsize, 227 * 1024, HARDWARE)
+def hopper_layout(cell: Cell, n_units: int, itemsize: int = 4, n_layers: int = 1, n_steps: int = 160) -> Layout:
+    network = Network(cell, 88, n_units, 88, n_layers=n_layers)
+    return Layout(make_plan(cell), network, n_steps, itemsize, 227 * 1024, HARDWARE)
 
 
 def test_recurrent_matrices_stay_in_shared_memory_where_they_fit() -> None:
@@ -121,49 +135,74 @@ def test_recurrent_matrices_stay_in_shared_memory_where_they_fit() -> None:
     assert 0 < hopper_layout(get("vanilla"), 200).chip < 200
 
 
-def test_every_parameter_has_a_place_of_its_own_in_the_slot() -> None:
+def test_a_member_that_32_bits_cannot_index_is_refused() -> None:
+    assert hopper_layout(get("vanilla"), 200, n_steps=100_000).layers.shape == (1,)
+    with pytest.raises(UserError, match="hidden size of 200"):
+        _ = hopper_layout(get("vanilla"), 200, n_steps=2_000_000).layers
+
+
+@pytest.mark.parametrize("n_layers, skip", [(1, False), (3, False), (3, True)])
+def test_every_parameter_has_a_place_of_its_own_in_the_slot(n_layers: int, skip: bool) -> None:
     for cell in (get("fgr"), get("gru"), Odd()):
-        task = SIMULATOR.task(bidirectional=True)
-        network = make_member(task, cell, 4, 0, "float64").network
-        layout = Layout(make_plan(cell), 3, 4, 2, 2, 4, 8, 48 * 1024, HARDWARE)
+        task = CUDA.task(bidirectional=True)
+        network = make_member(task, cell, 4, 0, "float64", n_layers=n_layers, skip=skip).network
+        layout = Layout(make_plan(cell), network, 4, 8, 48 * 1024, HARDWARE)
         places = [
-            (source + r * source_stride + c, target + c * target_stride + r)
-            for source, source_stride, n_rows, n_columns, target, target_stride in layout.copies(
-                network.shapes, [layer.prefix for layer in network.layers]
-            )
-            for r in range(n_rows)
-            for c in range(n_columns)
+            (copy["source"] + r * copy["source_stride"] + c, copy["target"] + c * copy["target_stride"] + r)
+            for copy in layout.copies
+            for r in range(copy["n_rows"])
+            for c in range(copy["n_columns"])
         ]
         for side in zip(*places, strict=True):
             assert sorted(side) == list(range(network.n_parameters))
-        assert set(layout.job) < set(JOB) and layout.job["n_parameters"] == network.n_parameters
+        assert set(layout.job) < set(JOB.names or ()) and layout.job["n_parameters"] == network.n_parameters
 
 
-COMPILE = """
-from search.cells import get
-from search.engines.cuda.layout import HARDWARE
-from search.engines.cuda.native import machine_code
-from search.engines.cuda.source import epoch_source
-from search.engines.plan import make_plan
-from search.errors import UserError
-from search.rules import SGD
-try:
-    source = epoch_source(make_plan(get("rnn")), "bernoulli", HARDWARE, SGD().program)
-    print(machine_code(source, ["epoch"], "float32", (9, 0))[:4])
-except UserError as error:
-    print(error)
-"""
+def test_the_driver_is_asked_for_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With functions that a driver would have, which tell what they are given."""
+    from cuda.bindings import driver
+
+    from search.engines.cuda.gpu import Driver
+
+    asked: dict[str, tuple[Any, ...]] = {}
+
+    def answers(name: str, *values: Any) -> None:
+        assert hasattr(driver, name)
+
+        def call(*given: Any) -> tuple[Any, ...]:
+            asked[name] = given
+            return driver.CUresult.CUDA_SUCCESS, *values
+
+        monkeypatch.setattr(driver, name, call)
+
+    for name in ("cuInit", "cuCtxSetCurrent", "cuFuncSetAttribute"):
+        answers(name)
+    for name in ("cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuModuleLoadData", "cuModuleGetFunction"):
+        answers(name, name)
+    answers("cuDeviceGetAttribute", 132)
+    answers("cuOccupancyMaxActiveBlocksPerMultiprocessor", 4)
+
+    def launched(function: Any, *given: Any) -> tuple[Any]:
+        words = (ctypes.c_void_p * 2).from_address(given[-2])
+        asked["words"] = tuple(ctypes.c_int64.from_address(word or 0).value for word in words)
+        asked["shape"] = given[:-2]
+        return (driver.CUresult.CUDA_SUCCESS,)
+
+    monkeypatch.setattr(driver, "cuLaunchKernel", launched)
+    ours = Driver(0)
+    assert ours.attribute("MULTIPROCESSOR_COUNT") == ours.attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN") == 132
+    function = ours.function(ours.load(b"code"), "epoch", 1000)
+    assert asked["cuModuleGetFunction"][1] == b"epoch" and asked["cuFuncSetAttribute"][2] == 1000
+    assert ours.occupancy(function, 128, 1000) == 4
+    ours.launch(function, 3, 128, 1000, 7, [2**40, -1])
+    assert asked["words"] == (2**40, -1) and asked["shape"] == (3, 1, 1, 128, 1, 1, 1000, 7)
+    monkeypatch.setattr(driver, "cuInit", lambda flags: (driver.CUresult.CUDA_ERROR_NO_DEVICE,))
+    with pytest.raises(RuntimeError, match="cuInit: CUDA_ERROR_NO_DEVICE"):
+        Driver(0)
 
 
-@pytest.mark.slow
-def test_kernels_compile_to_machine_code_where_the_compilers_are_installed() -> None:
-    printed = elsewhere(COMPILE).strip()
-    if printed.startswith("engine=cuda: a compiler is missing"):
-        pytest.skip(printed)
-    assert printed == "b'\\x7fELF'"
-
-
-def test_the_gpu_check_runs_in_the_simulator(tmp_path: Path) -> None:
+@emulated
+def test_the_gpu_check_runs_in_the_emulator(tmp_path: Path) -> None:
     from tests.gpu_check import main
 
     main(["--out", str(tmp_path / "check.json"), "--tiny"])

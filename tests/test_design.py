@@ -61,8 +61,6 @@ def test_rooms_import_one_way() -> None:
 
 MOST_LINES, MOST_IN_FUNCTION = 400, 60  # of a module, and of a function without its docstring
 LONG = {  # what is longer, and why
-    "search.engines.cuda.source": "all phases of one kernel, which is printed as one text",
-    "search.engines.cuda.source._product": "the body of one loop over tiles, as it is printed",
     "search.tasks.handwriting._words": "a list of words",
 }
 

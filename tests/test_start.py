@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-HEAVY = "{'torch', 'pyarrow', 'pandas', 'scipy', 'sklearn', 'matplotlib', 'music21', 'llvmlite', 'numba', 'ray'}"
+HEAVY = "{'torch', 'pyarrow', 'pandas', 'scipy', 'sklearn', 'matplotlib', 'music21', 'llvmlite', 'cuda', 'ray'}"
 
 
 def loaded_by(code: str) -> str:

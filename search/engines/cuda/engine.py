@@ -15,15 +15,15 @@ from search.rules import Update
 from search.tasks.task import Task
 
 if TYPE_CHECKING:
-    from search.engines.cuda.kernels import CudaKernels
-    from search.engines.cuda.native import Device
+    from search.engines.cuda.device import Device
+    from search.engines.cuda.kernels import CudaCompiler, CudaKernels
 
 
 class CudaEngine:
     """Runs cells on a GPU by kernels made from their equations; see `search.engines.engine.Engine`.
 
     Args:
-        on: where to run; by default the GPU, or numba-cuda's simulator where ``NUMBA_ENABLE_CUDASIM=1``.
+        on: where to run; by default the GPU that is torch's current one.
 
     Raises:
         UserError: there is nothing to run on; says what is missing.
@@ -32,10 +32,10 @@ class CudaEngine:
     name = "cuda"
 
     def __init__(self, on: Device | None = None):
+        from search.engines.cuda.gpu import Gpu
         from search.engines.cuda.kernels import CudaCompiler
-        from search.engines.cuda.native import device
 
-        self._compiler = CudaCompiler(on or device())
+        self._compiler = CudaCompiler(on or Gpu())
         self.device = self._compiler.device.name
 
     def compile(self, cell: Cell, dtype: str, loss: str, update: Update) -> CudaKernels:
@@ -47,7 +47,11 @@ class CudaEngine:
         Raises:
             UserError: the engine has no kernel for the loss or the update.
         """
-        return self._compiler.kernels(cell, dtype, loss, update)
+        from search.engines.cuda.kernels import prepare
+
+        kernels = self._compiler.kernels(cell, dtype, loss, update)
+        prepare((kernels, threads) for threads, _ in self._compiler.device.tiles.threads)
+        return kernels
 
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         from search.engines.cuda.unroll import unroll
@@ -56,20 +60,20 @@ class CudaEngine:
 
     def trainer(self, task: Task, dtype: str = "float32", threads: int = 1) -> CudaTrainer:
         """A trainer for one task. All its members run at once, whatever the number of `threads`."""
-        return CudaTrainer(self, self._compiler.device, task, dtype)
+        return CudaTrainer(self._compiler, task, dtype)
 
 
 class CudaTrainer:
     """Trains each member on one thread block, in a fixed order of operations, whatever trains beside it."""
 
-    def __init__(self, engine: CudaEngine, device: Device, task: Task, dtype: str):
+    def __init__(self, compiler: CudaCompiler, task: Task, dtype: str):
         from search.engines.cuda.epoch import Passes
 
         def kernels(member: Member) -> CudaKernels:
-            return engine.compile(member.network.cell, dtype, task.loss, member.update)
+            return compiler.kernels(member.network.cell, dtype, task.loss, member.update)
 
         self._task, self._stopped = task, False
-        self._passes = {name: Passes(device, kernels, split, dtype) for name, split in task.splits.items()}
+        self._passes = {name: Passes(compiler.device, kernels, split, dtype) for name, split in task.splits.items()}
 
     def stop(self) -> None:
         self._stopped = True

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from search.engines.cuda.kernels import CudaKernels
-from search.engines.cuda.layout import JOB, Layout
+from search.engines.cuda.device import Device
+from search.engines.cuda.gpu import stream
+from search.engines.cuda.kernels import CudaKernels, prepare
+from search.engines.cuda.layout import COPY, JOB, LAYER, Layout
 from search.engines.cuda.loss_kernels import ctc_scratch
-from search.engines.cuda.native import Device, stream
 from search.engines.cuda.source import STOP
 from search.engines.engine import Interrupted, Member
-from search.errors import expect
 from search.tasks.task import Split
 
 # How often the host looks whether it is to stop, in seconds.
@@ -72,14 +72,23 @@ class DeviceSequences:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a member's things are: its layout, and its parameters' places, records of `cuda_layout.COPY`."""
+    """Where a member's things are, and the constants of its cell, end to end."""
 
     layout: Layout
-    copies: np.ndarray
+    constants: np.ndarray
+
+    @staticmethod
+    def of(member: Member, code: CudaKernels, device: Device, n_steps: int) -> "Place":
+        network, n_slots = member.network, len(member.slots)
+        layout = Layout(
+            code.plan, network, n_steps, member.weights.itemsize, device.shared_bytes, device.tiles, n_slots
+        )
+        constants = network.cell.constant_values(network.n_units).values()
+        return Place(layout, np.concatenate([np.zeros(0), *constants]).astype(member.weights.dtype))
 
     @property
     def n_parameters(self) -> int:
-        return self.layout.job["n_parameters"]
+        return self.layout.n_parameters
 
 
 class Launch:
@@ -92,12 +101,12 @@ class Launch:
     def __init__(
         self, device: Device, code: CudaKernels, members: Sequence[Member], places: Sequence[Place], train: bool
     ):
-        self._code, self._members, self._train, self._device = code, members, train, device.torch
+        self._members, self._train, self._device = members, train, device.torch
         layouts = [place.layout for place in places]
-        self._threads = layouts[0].threads
+        self._code, self._threads = code.variant(layouts[0].threads), layouts[0].threads
         self._shared_bytes = max(layout.shared_used for layout in layouts)
         self._slot_size = max(layout.slot_size for layout in layouts)
-        self._grid = min(len(members), code.code.resident("epoch", self._threads, self._shared_bytes))
+        self._grid = min(len(members), self._code.resident("epoch", self._shared_bytes))
         self._starts = np.cumsum([0, *(place.n_parameters for place in places)])
         dtype = getattr(torch, str(members[0].weights.dtype))
         self._kept: list[torch.Tensor] = []  # until the launch is over
@@ -108,11 +117,11 @@ class Launch:
         for vector, parts in zip(self._rows(), zip(*(member.vectors for member in members), strict=True), strict=False):
             np.concatenate(parts, out=vector)
         self._vectors = [host.to(self._device, non_blocking=True, copy=True) for host in self._host]
-        self._slots = torch.empty(self._grid * self._slot_size, dtype=dtype, device=self._device)
-        self._losses = torch.empty(len(members), self._threads, dtype=torch.float64, device=self._device)
+        self._empty = device.empty
+        self._places = device.empty(self._grid * self._slot_size, dtype)
+        self._losses = device.empty(len(members) * self._threads, torch.float64)
         self._host_losses = self._pinned(self._losses.shape, torch.float64)
-        self._noises = torch.tensor([m.input_noise for m in members], dtype=torch.float64).to(self._device)
-        self._jobs, self._copies = self._tables(places)
+        self._tables = self._records(places)
 
     def _pinned(self, size: int | torch.Size, dtype: torch.dtype) -> torch.Tensor:
         """Memory of the host from and to which copies go beside other work."""
@@ -123,26 +132,28 @@ class Launch:
         weights, slots = (host.numpy() for host in self._host)
         return [weights, *slots[: len(slots) // self._n_weights * self._n_weights].reshape(-1, self._n_weights)]
 
-    def _tables(self, places: Sequence[Place]) -> tuple[np.ndarray, torch.Tensor]:
-        """The members' jobs [K, fields of `JOB`], and the places of their parameters, once for each size."""
-        jobs = np.zeros((len(places), len(JOB)), np.int64)
-        fields = {name: k for k, name in enumerate(JOB)}
-        copies: list[np.ndarray] = []
-        first_copy: dict[int, int] = {}
+    def _records(self, places: Sequence[Place]) -> list[torch.Tensor]:
+        """The members' jobs [K] of `JOB`; once for each size its layers, its constants, and its parameters' places."""
+        jobs = np.zeros(len(places), JOB)
+        layers, constants, copies = [np.zeros(0, LAYER)], [np.zeros(0, places[0].constants.dtype)], [np.zeros(0, COPY)]
+        firsts: dict[int, dict[str, int]] = {}
         for k, (member, place) in enumerate(zip(self._members, places, strict=True)):
-            if id(place) not in first_copy:
-                first_copy[id(place)] = sum(map(len, copies))
-                copies.append(place.copies)
-            values = place.layout.job | {
-                "vector": int(self._starts[k]),
-                "seed": member.seed,
-                "epoch": member.epoch,
-                "first_copy": first_copy[id(place)],
-                "n_copies": len(place.copies),
-            }
-            for name, value in values.items():
-                jobs[k, fields[name]] = value
-        return jobs, torch.from_numpy(np.concatenate(copies)).to(self._device)
+            layout = place.layout
+            if id(place) not in firsts:
+                tables = {"first_layer": layers, "constants": constants, "first_copy": copies}
+                firsts[id(place)] = {name: sum(map(len, table)) for name, table in tables.items()}
+                layers.append(layout.layers)
+                constants.append(place.constants)
+                copies.append(layout.copies)
+            own = {"vector": self._starts[k], "n_copies": len(layout.copies), "noise": member.input_noise}
+            own |= {"seed": member.seed, "epoch": member.epoch}
+            for name, value in (layout.job | firsts[id(place)] | own).items():
+                jobs[name][k] = value
+        return [self._sent(table) for table in (jobs, *map(np.concatenate, (layers, constants, copies)))]
+
+    def _sent(self, array: np.ndarray) -> torch.Tensor:
+        """An array on the device; of records, their bytes."""
+        return torch.from_numpy(array.view(np.uint8) if array.dtype.fields else array).to(self._device)
 
     def start(self, data: DeviceSequences, orders: Sequence[np.ndarray], control: torch.Tensor, queue: int) -> None:
         """Starts the launch, and after it the copies of its results to the host.
@@ -152,22 +163,20 @@ class Launch:
             orders: of the sequences, for each member.
             control: int32; word `STOP` stops the launch soon when it is not 0, word `queue` is the launch's own.
         """
-        order = torch.from_numpy(np.stack(orders).astype(np.int32)).to(self._device)
-        self._jobs[:, JOB.index("n_sequences")] = order.shape[1]
-        jobs = torch.from_numpy(self._jobs).to(self._device)
+        order = np.stack(orders).astype(np.int32)
         updates = [member.update.shared_values(member.epoch, order.shape[1]) for member in self._members]
-        shared = torch.from_numpy(np.stack(updates)).to(self._device)
         n_best = 1 if self._train else len(self._members) * data.n_total
-        self._best = torch.empty(n_best, dtype=torch.int32, device=self._device)
+        self._best = self._empty(n_best, torch.int32)
         self._host_best = self._pinned(self._best.shape, torch.int32)
-        scratch = torch.empty(self._grid * data.n_scratch, dtype=torch.float64, device=self._device)
-        tensors = [self._slots, jobs, self._noises, shared, self._copies, *self._vectors]
+        scratch = self._empty(self._grid * data.n_scratch, torch.float64)
+        jobs, layers, constants, copies = self._tables
+        tensors = [self._places, jobs, layers, constants, self._sent(np.stack(updates)), copies, *self._vectors]
         tensors += [data.inputs, data.starts, data.lengths, data.targets, data.classes]
-        tensors += [data.target_starts, data.target_lengths, self._best, scratch, order, self._losses, control]
-        sizes = [queue, len(self._members), self._slot_size, data.n_scratch, data.n_total, self._n_weights]
-        sizes.append(int(self._train))
-        self._kept = tensors
-        self._code.code.launch("epoch", self._grid, self._threads, self._shared_bytes, [*tensors, *sizes])
+        tensors += [data.target_starts, data.target_lengths, self._best, scratch, self._sent(order), self._losses]
+        sizes = [queue, len(self._members), order.shape[1], self._slot_size, data.n_scratch, data.n_total]
+        sizes += [self._n_weights, int(self._train)]
+        self._kept = [*tensors, control]
+        self._code.launch("epoch", self._grid, self._shared_bytes, [*self._kept, *sizes])
         self._host_losses.copy_(self._losses, non_blocking=True)
         self._host_best.copy_(self._best, non_blocking=True)
         if self._train:
@@ -182,7 +191,7 @@ class Launch:
 
     def losses(self) -> np.ndarray:
         """The loss of each member, summed over all steps, when the launch is over. [K]"""
-        return self._host_losses.numpy().sum(axis=1)
+        return self._host_losses.numpy().reshape(-1, self._threads).sum(axis=1)
 
     def best(self) -> np.ndarray:
         """Of an evaluation whose score is one of errors, the most probable outputs, int32 [K, steps of all]."""
@@ -209,7 +218,7 @@ class Passes:
     def __init__(self, device: Device, kernels: Callable[[Member], CudaKernels], split: Split, dtype: str):
         self._device, self._kernels = device, kernels
         self._data = DeviceSequences.of(split, dtype, device.torch)
-        self._places: dict[tuple[str, int, int], Place] = {}
+        self._places: dict[tuple[object, ...], Place] = {}
         self.n_sequences = self._data.n_sequences
 
     def run(
@@ -230,6 +239,7 @@ class Passes:
         places = [self._place(member) for member in members]
         start = time.perf_counter()
         groups = list(_groups(members, places))
+        prepare((self._kernels(members[group[0]]), places[group[0]].layout.threads) for group in groups)
         control = torch.zeros(1 + len(groups), dtype=torch.int32, device=self._device.torch)
         control[STOP] = int(stopped())
         if self._device.torch.type == "cuda":
@@ -256,23 +266,9 @@ class Passes:
 
     def _place(self, member: Member) -> Place:
         network = member.network
-        expect(network.n_layers == 1, "n_layers", network.n_layers, "1 with engine=cuda; engine=cpu trains more")
-        key = (network.cell.signature, network.n_units, len(member.slots))
+        key = (network.cell.signature, network.n_units, network.n_layers, network.skip, len(member.slots))
         if key not in self._places:
-            layout = Layout(
-                self._kernels(member).plan,
-                network.n_inputs,
-                network.n_units,
-                network.n_outputs,
-                network.n_directions,
-                self._data.n_steps,
-                member.weights.itemsize,
-                self._device.shared_bytes,
-                self._device.tiles,
-                len(member.slots),
-            )
-            prefixes = [layer.prefix for layer in network.layers]
-            self._places[key] = Place(layout, np.array(list(layout.copies(network.shapes, prefixes))))
+            self._places[key] = Place.of(member, self._kernels(member), self._device, self._data.n_steps)
         return self._places[key]
 
 

@@ -1,10 +1,12 @@
 """The compiled CUDA kernels of a cell."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from search import losses
 from search.cells.cell import Cell
-from search.engines.cuda.native import Code, Device
+from search.engines.cuda.device import Code, Device
 from search.engines.cuda.source import KERNELS, epoch_source, unroll_source
 from search.engines.plan import Plan, make_plan
 from search.errors import UserError
@@ -15,25 +17,46 @@ UNROLL = tuple(name for name in KERNELS if name != "epoch")
 
 @dataclass(frozen=True)
 class CudaKernels:
-    """A cell's code, ready to run.
+    """A cell's code, compiled for one size of block after the other as they are asked for.
 
     Attributes:
+        device: that it runs on.
         plan: what it was made from.
-        code: the kernel ``epoch``, or ``unroll_forward`` and ``unroll_backward``, of `search.engines.cuda.source`.
+        source: of the kernels.
+        names: of the kernels ``epoch``, or ``unroll_forward`` and ``unroll_backward``, of `search.engines.cuda.source`.
+        dtype: of numbers.
     """
 
+    device: Device
     plan: Plan
-    code: Code
+    source: str
+    names: tuple[str, ...]
+    dtype: str
+    _variants: dict[int, Code] = field(default_factory=dict, repr=False)
+
+    def variant(self, threads: int) -> Code:
+        """The code for blocks of a size."""
+        if threads not in self._variants:
+            self._variants[threads] = self.device.code(self.source, self.names, self.dtype, threads)
+        return self._variants[threads]
 
     @property
     def cached(self) -> bool:
         """Whether the code was found in the cache on disk."""
-        return self.code.cached
+        return all(code.cached for code in self._variants.values())
 
     @property
     def seconds(self) -> float:
-        """Time it took to get it."""
-        return self.code.seconds
+        """Time it took to get it; sizes of block are compiled beside one another."""
+        return max(code.seconds for code in self._variants.values())
+
+
+def prepare(wanted: Iterable[tuple[CudaKernels, int]]) -> None:
+    """Gets the code of kernels for sizes of block, of all at once."""
+    missing = {(id(kernels), threads): kernels for kernels, threads in wanted}
+    if missing:
+        with ThreadPoolExecutor(len(missing)) as pool:
+            list(pool.map(lambda item: item[1].variant(item[0][1]), missing.items()))
 
 
 class CudaCompiler:
@@ -47,21 +70,18 @@ class CudaCompiler:
         """The kernel of an epoch with a loss and an update, or those of an unroll if there is none.
 
         Raises:
-            UserError: there is no such loss, or no kernel for clipping by norm, or for constants.
+            UserError: there is no such loss, or no kernel for clipping by norm.
         """
         key = (cell.signature, dtype, loss, update and update.signature)
         if key not in self._known:
             if loss is not None:
                 losses.find(loss)
-            plan, tiles = make_plan(cell), self.device.tiles
             if update is not None and update.scale_place >= 0:
                 raise UserError("engine=cuda: clip_norm: expected null, or engine=cpu, which clips by norm")
-            if plan.constants:
-                raise UserError("engine=cuda: expected a cell without constants, or engine=cpu, which has them")
+            plan = make_plan(cell)
             if loss is None or update is None:
-                source = unroll_source(plan, tiles)
+                source, names = unroll_source(plan), UNROLL
             else:
-                source = epoch_source(plan, loss, tiles, update.program)
-            code = self.device.code(source, UNROLL if loss is None else ("epoch",), dtype)
-            self._known[key] = CudaKernels(plan, code)
+                source, names = epoch_source(plan, loss, self.device.tiles, update.program), ("epoch",)
+            self._known[key] = CudaKernels(self.device, plan, source, names, dtype)
         return self._known[key]

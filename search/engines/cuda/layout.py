@@ -2,35 +2,58 @@
 
 All numbers count numbers, not bytes. In global memory a block's part (its slot) holds, one after the other:
 
-- the parameters, and after them each slot of the update in the same order: for each direction the matrices of the
-  products with the input, those of the other products, the biases and per-unit parameters, and the output layer's
-  matrix; then the output layer's bias. Matrices with the same operand lie side by side and transposed, as on the CPU:
-  row k of a block is what operand element k adds to each column, so that neighbouring threads read neighbouring
-  numbers;
-- the noisy input [T, M] and the logits [T, O] of the sequence under way;
-- for each direction: its tape [T + 1, slots * N], columns [T, pre-activations * N], d loss / d y [T, N], and those
+- the parameters, and after them each slot of the update in the same order: for each layer the matrices of the products
+  with what it hears, those of the other products, the biases and per-unit parameters, and its part of the output
+  layer's matrix; then the output layer's bias. Matrices with the same operand lie side by side and transposed, as on
+  the CPU: row k of a block is what operand element k adds to each column, so that neighbouring threads read
+  neighbouring numbers;
+- the noisy input [T, M] and the logits [T, O] of the sequence under way, and for each level above the first what its
+  layers hear, and d loss / d that, [T, directions * N] each;
+- for each layer: its tape [T + 1, slots * N], columns [T, pre-activations * N], d loss / d y [T, N], and those
   recurrent matrices that found no place in shared memory once more, transposed, for the backward step.
 
-In shared memory: two words for messages, the vectors of each direction, an area that the phases of a sequence use in
-turn, and the first rows of each recurrent matrix, as many as there is room for.
+In shared memory: the constants of the cell, the vectors of each layer, an area that the phases of a sequence use in
+turn, and the first rows of each recurrent matrix of each layer, as many as there is room for.
+
+A layer here is one direction of one, as in `search.network.Layer`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from search.engines.plan import Plan, Product
+import numpy as np
 
-JOB = (
-    *("n_units", "n_inputs", "n_outputs", "n_directions", "n_parameters", "vector", "n_sequences", "seed", "epoch"),
-    *("chip", "first_copy", "n_copies", "mats", "x", "logits", "layers", "layer_size", "columns", "dy", "transposed"),
+from search.engines.plan import Plan, Product
+from search.errors import UserError
+from search.network import Layer, Network
+
+
+def _record(words: tuple[str, ...], **wide: type) -> np.dtype:
+    """A record as C lays it out: wide fields, then int32."""
+    fields = [*wide.items(), *((name, np.int32) for name in words)]
+    return np.dtype([(name, np.dtype(kind)) for name, kind in fields], align=True)
+
+
+JOB = _record(
+    (
+        *("n_units", "n_inputs", "n_outputs", "n_parameters", "n_layers", "epoch", "chip", "work"),
+        *("first_layer", "first_copy", "n_copies", "constants", "x", "logits", "bias"),
+    ),
+    vector=np.int64,
+    seed=np.int64,
+    noise=np.float64,
 )
-UNROLL = (
-    *("n_units", "n_steps", "chip", "mats", "weights", "transposed", "vectors"),
-    *("columns", "column_size", "tape", "tape_size", "dy", "dy_size", "gradients"),
+LAYER = _record(
+    (
+        *("n_inputs", "back", "heard", "adds", "weights", "recurrent", "vectors", "out", "hears", "d_hears"),
+        *("above", "d_above", "above_stride", "tape", "columns", "dy", "transposed", "mats", "vec"),
+    )
 )
-COPY = ("source", "source_stride", "n_rows", "n_columns", "target", "target_stride")
-MESSAGES = 2
+COPY = _record(("source", "source_stride", "n_rows", "n_columns", "target", "target_stride"))
+
+MOST_LAYERS = 16  # whose records a block has room for
+_MOST = 2**31  # numbers of a slot; offsets in it are 32 bits wide
 
 
 @dataclass(frozen=True)
@@ -76,7 +99,8 @@ class Layout:
     """The layout of a member.
 
     Attributes:
-        plan, n_inputs, n_units, n_outputs, n_directions: of its network.
+        plan: of its cell.
+        network: its own.
         n_steps: of the longest sequence.
         itemsize: bytes of a number.
         shared_bytes: shared memory that a block may have.
@@ -85,20 +109,25 @@ class Layout:
     """
 
     plan: Plan
-    n_inputs: int
-    n_units: int
-    n_outputs: int
-    n_directions: int
+    network: Network
     n_steps: int
     itemsize: int
     shared_bytes: int
     tiles: Tiles = HARDWARE
     n_slots: int = 0
 
+    @property
+    def n_units(self) -> int:
+        return self.network.n_units
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.network.layers)
+
     @cached_property
     def threads(self) -> int:
         """Threads of the block. They depend on the member alone, so that its results do."""
-        needed = self.n_directions * self.row_width * self.n_units * self.itemsize
+        needed = self.n_layers * self.row_width * self.n_units * self.itemsize
         return next(threads for threads, most in self.tiles.threads if needed <= most)
 
     @property
@@ -114,8 +143,18 @@ class Layout:
 
     @cached_property
     def row_width(self) -> int:
-        """Shared memory for one row of every recurrent matrix of a direction."""
+        """Shared memory for one row of every recurrent matrix of a layer."""
         return sum(map(self.stride, recurrent(self.plan)))
+
+    @property
+    def first_vectors(self) -> int:
+        """Where in shared memory the vectors of the layers begin, after the constants."""
+        return len(self.plan.constants) * self.n_units
+
+    @property
+    def work(self) -> int:
+        """Where in shared memory the work area begins."""
+        return self.first_vectors + self.n_layers * len(self.plan.vectors) * self.n_units
 
     @cached_property
     def mats(self) -> int:
@@ -127,7 +166,7 @@ class Layout:
         backward = state + vectors + columns + self.shares * len(operands(plan)) * n
         rows, micro = self.tiles.rows, self.tiles.micro
         product = rows * (rows * micro + 1) + rows * (self.threads // rows * micro + 1)
-        return MESSAGES + self.n_directions * vectors + max(forward, backward, product)
+        return self.work + max(forward, backward, product)
 
     @cached_property
     def chip(self) -> int:
@@ -135,12 +174,12 @@ class Layout:
         room = self.shared_bytes // self.itemsize - self.mats
         if not self.row_width:
             return 0
-        return max(0, min(self.n_units, room // (self.n_directions * self.row_width)))
+        return max(0, min(self.n_units, room // (self.n_layers * self.row_width)))
 
     @property
     def shared_used(self) -> int:
         """Bytes of shared memory."""
-        return (self.mats + self.n_directions * self.chip * self.row_width) * self.itemsize
+        return (self.mats + self.n_layers * self.chip * self.row_width) * self.itemsize
 
     # Global memory
 
@@ -148,16 +187,9 @@ class Layout:
     def n_recurrent_columns(self) -> int:
         return sum(len(product.preactivations) for product in recurrent(self.plan))
 
-    @property
-    def layer_parameters(self) -> int:
-        """Parameters of one direction, its part of the output layer among them."""
-        columns = sum(len(product.preactivations) for product in self.plan.inputs) * self.n_inputs
-        columns += self.n_recurrent_columns * self.n_units + len(self.plan.vectors) + self.n_outputs
-        return columns * self.n_units
-
     @cached_property
-    def sizes(self) -> dict[str, int]:
-        """Sizes of the parts of a direction's memory, in order."""
+    def scratch(self) -> dict[str, int]:
+        """Sizes of the parts of a layer's memory besides its parameters, in order."""
         n, steps = self.n_units, self.n_steps
         return {
             "tape": (steps + 1) * len(self.plan.tape) * n,
@@ -166,59 +198,121 @@ class Layout:
             "transposed": self.n_recurrent_columns * n * n if self.chip < n else 0,
         }
 
-    @cached_property
-    def job(self) -> dict[str, int]:
-        """The fields of `JOB` that the layout decides."""
-        n_parameters = self.n_directions * self.layer_parameters + self.n_outputs
-        x = (1 + self.n_slots) * n_parameters
-        logits = x + self.n_steps * self.n_inputs
-        tape, columns, dy, transposed = self.sizes.values()
+    def parameters(self, layer: Layer) -> dict[str, int]:
+        """Sizes of the parts of a layer's parameters, in order."""
+        n = self.n_units
         return {
-            "n_units": self.n_units,
-            "n_inputs": self.n_inputs,
-            "n_outputs": self.n_outputs,
-            "n_directions": self.n_directions,
-            "n_parameters": n_parameters,
-            "chip": self.chip,
-            "mats": self.mats,
-            "x": x,
-            "logits": logits,
-            "layers": logits + self.n_steps * self.n_outputs,
-            "layer_size": tape + columns + dy + transposed,
-            "columns": tape,
-            "dy": tape + columns,
-            "transposed": tape + columns + dy,
+            "weights": sum(len(product.preactivations) for product in self.plan.inputs) * layer.n_inputs * n,
+            "recurrent": self.n_recurrent_columns * n * n,
+            "vectors": len(self.plan.vectors) * n,
+            "out": 0 if layer.heard is None else self.network.n_outputs * n,
         }
+
+    @property
+    def n_parameters(self) -> int:
+        return self.network.n_parameters
+
+    @cached_property
+    def _between(self) -> int:
+        """Size of what the layers of a level above the first hear."""
+        return self.n_steps * self.network.n_directions * self.n_units
+
+    @cached_property
+    def x(self) -> int:
+        """Where in the slot the input of the sequence begins."""
+        return (1 + self.n_slots) * self.n_parameters
+
+    @property
+    def logits(self) -> int:
+        """Where in the slot the logits begin."""
+        return self.x + self.n_steps * self.network.n_inputs
+
+    def _hears(self, level: int) -> int:
+        """Where in the slot begins what the layers of a level hear; after it follows d loss / d that."""
+        first = self.logits + self.n_steps * self.network.n_outputs
+        return first + (level - 1) * 2 * self._between if level else self.x
+
+    @cached_property
+    def layers(self) -> np.ndarray:
+        """The records of the layers, from bottom to top. [layers] of `LAYER`"""
+        network, n = self.network, self.n_units
+        records = np.zeros(self.n_layers, LAYER)
+        parameters, scratch = 0, self._hears(network.n_layers)
+        if self.n_layers > MOST_LAYERS:
+            most = MOST_LAYERS // network.n_directions
+            raise UserError(f"engine=cuda: n_layers={network.n_layers}: expected at most {most}, or engine=cpu")
+        if self.slot_size >= _MOST:
+            have = f"a hidden size of {n}, for sequences of {self.n_steps} steps"
+            raise UserError(f"engine=cuda: {have}, needs more than 2**31 numbers of memory; expected less of either")
+        for k, (layer, record) in enumerate(zip(network.layers, records, strict=True)):
+            top = layer.level + 1 == network.n_layers
+            above = -1 if top else self._hears(layer.level + 1) + layer.direction * n
+            fields = {
+                "n_inputs": layer.n_inputs,
+                "back": layer.direction,
+                "heard": 0 if layer.heard is None else 1 if layer.heard == 0 else 2,
+                "adds": layer.direction + 1 < network.n_directions,
+                "hears": self._hears(layer.level),
+                "d_hears": self._hears(layer.level) + self._between if layer.level else -1,
+                "above": above,
+                "d_above": above if top else above + self._between,
+                "above_stride": network.n_directions * n,
+                "mats": self.mats + k * self.chip * self.row_width,
+                "vec": self.first_vectors + k * len(self.plan.vectors) * n,
+            }
+            for name, size in self.parameters(layer).items():
+                fields[name], parameters = parameters, parameters + size
+            for name, size in self.scratch.items():
+                fields[name], scratch = scratch, scratch + size
+            for name, value in fields.items():
+                record[name] = value
+        return records
 
     @property
     def slot_size(self) -> int:
         """Size of the member's part of global memory."""
-        return self.job["layers"] + self.n_directions * self.job["layer_size"]
+        return self._hears(self.network.n_layers) + self.n_layers * sum(self.scratch.values())
 
-    def copies(self, shapes: dict[str, tuple[int, ...]], directions: Sequence[str]) -> Iterator[tuple[int, ...]]:
-        """For each parameter where it lies in the parameter vector and where in the slot, as records of `COPY`.
+    @cached_property
+    def job(self) -> dict[str, int]:
+        """The fields of `JOB` that the layout decides."""
+        return {
+            "n_units": self.n_units,
+            "n_inputs": self.network.n_inputs,
+            "n_outputs": self.network.n_outputs,
+            "n_parameters": self.n_parameters,
+            "n_layers": self.n_layers,
+            "chip": self.chip,
+            "work": self.work,
+            "x": self.x,
+            "logits": self.logits,
+            "bias": self.n_parameters - self.network.n_outputs,
+        }
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """For each parameter where it lies in the parameter vector and where in the slot. [parameters] of `COPY`
 
         Element (row, column) of the source is element (column, row) of the target.
-
-        Args:
-            shapes: of all parameters in the order of the vector.
-            directions: prefixes of the parameters' names.
         """
-        n, m, o = self.n_units, self.n_inputs, self.n_outputs
-        starts, start = {}, 0
-        for name, shape in shapes.items():
-            starts[name] = start
-            start += shape[0] * (shape[1] if len(shape) > 1 else 1)
-        for d, prefix in enumerate(directions):
-            target = d * self.layer_parameters
+        return np.array(list(self._copies()), COPY)
+
+    def _copies(self) -> Iterator[tuple[int, ...]]:
+        network, n, o = self.network, self.n_units, self.network.n_outputs
+        sizes = [int(np.prod(shape)) for shape in network.shapes.values()]
+        starts = dict(zip(network.shapes, (sum(sizes[:k]) for k in range(len(sizes))), strict=True))
+        target = 0
+        for layer in network.layers:
             for product in self.plan.products:
-                depth = m if product.operand == "x" else n
+                depth = layer.n_inputs if product.operand == "x" else n
                 width = len(product.preactivations) * n
                 for place, matrix in enumerate(product.matrices):
-                    yield starts[prefix + matrix], depth, n, depth, target + place * n, width
+                    yield starts[layer.prefix + matrix], depth, n, depth, target + place * n, width
                 target += depth * width
             for name in self.plan.vectors:
-                yield starts[prefix + name], n, 1, n, target, 1
+                yield starts[layer.prefix + name], n, 1, n, target, 1
                 target += n
-            yield starts["W_out"] + d * n, len(directions) * n, o, n, target, o
-        yield starts["b_out"], o, 1, o, len(directions) * self.layer_parameters, 1
+            if layer.heard is not None:
+                yield starts["W_out"] + layer.heard, network.n_heard, o, n, target, o
+                target += n * o
+        yield starts["b_out"], o, 1, o, target, 1

@@ -1,36 +1,36 @@
-"""Printing the source of CUDA kernels, in the part of Python that numba-cuda compiles."""
+"""Printing CUDA C++."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from search.expression import Node
 
-# What the nodes of `search.expression` mean.
+# What the nodes of `search.expression` mean, to variables.
 OPERATIONS = {
     "add": "{} + {}",
     "sub": "{} - {}",
     "mul": "{} * {}",
     "div": "{} / {}",
     "neg": "-{}",
-    "sigmoid": "one / (one + exp(-{}))",
+    "sigmoid": "real(1) / (real(1) + exp(-{}))",
     "tanh": "tanh({})",
-    "relu": "zero if {0} < zero else {0}",  # NaN stays NaN
+    "relu": "{0} < real(0) ? real(0) : {0}",  # NaN stays NaN
     "exp": "exp({})",
     "log": "log({})",
     "sqrt": "sqrt({})",
     "sin": "sin({})",
     "cos": "cos({})",
-    "abs": "abs({})",
-    "floor": "R(floor({}))",
-    "max": "{0} if {0} > {1} or {0} != {0} else {1}",
-    "min": "{0} if {0} < {1} or {0} != {0} else {1}",
-    "where": "{1} if {0} > zero else {2}",
-    "positive": "one if {} > zero else zero",
+    "abs": "fabs({})",
+    "floor": "floor({})",
+    "max": "{0} > {1} || {0} != {0} ? {0} : {1}",
+    "min": "{0} < {1} || {0} != {0} ? {0} : {1}",
+    "where": "{0} > real(0) ? {1} : {2}",
+    "positive": "{} > real(0) ? real(1) : real(0)",
 }
 
 
 class Printer:
-    """Lines of source, with what kernels share: strided loops, barriers, the fields of a job."""
+    """Lines of source."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -41,22 +41,36 @@ class Printer:
         return "\n".join(self._lines) + "\n"
 
     def put(self, *lines: str) -> None:
-        self._lines += ["    " * self._depth + line for line in lines]
+        """Statements, without their semicolons."""
+        for line in lines:
+            self.text_line(f"{line};")
+
+    def text_line(self, line: str) -> None:
+        """A line as it is."""
+        self._lines.append("    " * self._depth + line)
 
     @contextmanager
-    def inside(self, header: str) -> Iterator[None]:
-        self.put(header)
+    def inside(self, header: str = "", end: str = "}") -> Iterator[None]:
+        self.text_line(f"{header} {{".lstrip())
         self._depth += 1
         yield
         self._depth -= 1
+        self.text_line(end)
+
+    def barrier(self, why: str) -> None:
+        self.text_line(f"barrier();  // {why}")
 
     @contextmanager
-    def strided(self, name: str, start: str, stop: str, step: str = "threads") -> Iterator[None]:
-        """A loop; with `range`, numba would divide to count its turns, which takes longer than a time step's work."""
-        self.put(f"{name} = I({start})")
-        with self.inside(f"while {name} < {stop}:"):
+    def strided(self, name: str, start: str, stop: str, step: str = "THREADS") -> Iterator[None]:
+        with self.inside(f"for (int {name} = {start}; {name} < {stop}; {name} += {step})"):
             yield
-            self.put(f"{name} += {step}")
+
+    def switch(self, header: str, values: Sequence[str]) -> None:
+        """A function of ``p``; one value for each."""
+        with self.inside(header):
+            for place, value in enumerate(values[:-1]):
+                self.put(f"if (p == {place}) return {value}")
+            self.put(f"return {values[-1]}")
 
     def assign(
         self,
@@ -77,16 +91,6 @@ class Printer:
             node = nodes[index]
             value = leaf(node)
             if value is None:
-                own = f"R({node.value!r})" if node.op == "const" else OPERATIONS[node.op]
+                own = f"real({node.value!r})" if node.op == "const" else OPERATIONS[node.op]
                 value = own.format(*map(name, node.args))
-            self.put(f"{name(index)} = {value}")
-
-    def barrier(self, why: str) -> None:
-        self.put(f"cuda.syncthreads()  # {why}")
-
-    def phase_ends(self) -> None:
-        self.barrier("the phase ends")
-
-    def fields(self, fields: Sequence[str], *names: str) -> None:
-        """Reads fields of the job."""
-        self.put(*(f"{name} = jobs[job + {fields.index(name)}]" for name in names))
+            self.put(f"const real {name(index)} = {value}")

@@ -6,13 +6,15 @@ and for the gradients of matrices after it, are torch's.
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from search.cells.cell import Cell
 from search.engines.cuda.kernels import CudaCompiler, CudaKernels
-from search.engines.cuda.layout import UNROLL, Layout, recurrent
+from search.engines.cuda.layout import LAYER, Layout, recurrent
 from search.engines.plan import Product
 from search.errors import UserError
+from search.network import Network
 
 
 def unroll(compiler: CudaCompiler, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -36,7 +38,7 @@ class _Unroll(torch.autograd.Function):
     ) -> torch.Tensor:
         code = compiler.kernels(cell, str(x.dtype).removeprefix("torch."))
         params = {name: value.detach() for name, value in zip(names, values, strict=True)}
-        ctx.layer = _Layer(compiler, code, params, x.detach())
+        ctx.layer = _Layer(compiler, cell, code, params, x.detach())
         return ctx.layer.forward()
 
     @staticmethod
@@ -48,77 +50,73 @@ class _Unroll(torch.autograd.Function):
 class _Layer:
     """Memory of an unrolled layer, from its forward to its backward pass."""
 
-    def __init__(self, compiler: CudaCompiler, code: CudaKernels, params: dict[str, torch.Tensor], x: torch.Tensor):
-        self._device, self._code, self._params, self._x = compiler.device, code, params, x
-        plan = code.plan
+    def __init__(
+        self, compiler: CudaCompiler, cell: Cell, code: CudaKernels, params: dict[str, torch.Tensor], x: torch.Tensor
+    ):
+        self._plan, self._params, self._x = code.plan, params, x
         n_steps, self._n_batch, n_inputs = x.shape
         n = len(next(iter(params.values())))
-        shared_bytes, tiles = self._device.shared_bytes, self._device.tiles
-        self._layout = Layout(plan, n_inputs, n, 0, 1, n_steps, x.element_size(), shared_bytes, tiles)
-        width = self._layout.n_recurrent_columns
-        sizes = {
-            "weights": (width * n, n),
-            "transposed": (width * n, n),
-            "vectors": (len(plan.vectors), n),
-            "columns": (self._n_batch, n_steps, len(plan.preactivations), n),
-            "tape": (self._n_batch, n_steps + 1, len(plan.tape), n),
-            "dy": (self._n_batch, n_steps, n),
-            "gradients": (self._n_batch, len(plan.vectors), n),
+        network, device = Network(cell, n_inputs, n, 0), compiler.device
+        self._layout = Layout(code.plan, network, n_steps, x.element_size(), device.shared_bytes, device.tiles)
+        self._code = code.variant(self._layout.threads)
+        plan, width = code.plan, self._layout.n_recurrent_columns
+        # The kernels take two buffers, and where each part of them begins: one for all, and one with a row a sequence.
+        self._shared, shared = _parts(x, 1, {"recurrent": (width, n, n), "vectors": (len(plan.vectors), n)})
+        own = {
+            "columns": (n_steps, len(plan.preactivations), n),
+            "tape": (n_steps + 1, len(plan.tape), n),
+            "dy": (n_steps, n),
+            "gradients": (len(plan.vectors), n),
+            "transposed": (width, n, n),
         }
-        counts = [torch.Size(size).numel() for size in sizes.values()]
-        # The kernels take one buffer, and where each part of it begins.
-        self._buffer = x.new_empty(sum(counts))
-        starts = [sum(counts[:k]) for k in range(len(counts))]
-        parts = zip(sizes, self._buffer.split(counts), strict=True)
-        self._parts = {name: part.view(sizes[name]) for name, part in parts}
-        fields = dict(zip(sizes, starts, strict=True)) | {
-            "n_units": n,
-            "n_steps": n_steps,
-            "chip": self._layout.chip,
-            "mats": self._layout.mats,
-            "column_size": self._parts["columns"][0].numel(),
-            "tape_size": self._parts["tape"][0].numel(),
-            "dy_size": self._parts["dy"][0].numel(),
-        }
-        self._job = torch.tensor([fields[name] for name in UNROLL], dtype=torch.int64).to(x.device)
+        self._own, places = _parts(x, self._n_batch, own)
+        starts = shared | places
+        record = np.zeros(1, LAYER)
+        for name, start in {**starts, "mats": self._layout.mats, "vec": self._layout.first_vectors}.items():
+            if name in (LAYER.names or ()):
+                record[name] = start
+        self._record = torch.from_numpy(record.view(np.uint8)).to(x.device)
+        values = [x.new_tensor(value) for value in cell.constant_values(n).values()]
+        self._constants = torch.cat([x.new_empty(0), *values])
+        layout = self._layout
+        self._sizes = [n, layout.chip, layout.work, n_steps, self._own["all"].stride(0), starts["gradients"]]
 
     def _columns(self, product: Product) -> slice:
-        first = self._code.plan.preactivations.index(product.preactivations[0])
+        first = self._plan.preactivations.index(product.preactivations[0])
         return slice(first, first + len(product.preactivations))
 
     def _launch(self, kernel: str) -> None:
-        shape = (self._n_batch, self._layout.threads, self._layout.shared_used)
-        self._code.code.launch(kernel, *shape, [self._buffer, self._job])
+        tensors = [self._own["all"], self._shared["all"], self._constants, self._record]
+        self._code.launch(kernel, self._n_batch, self._layout.shared_used, [*tensors, *self._sizes])
 
     def forward(self) -> torch.Tensor:
         """y [T, B, N]"""
-        plan, parts = self._code.plan, self._parts
-        row = 0
-        n = self._layout.n_units
+        plan, row = self._plan, 0
         for product in recurrent(plan):
             # Row k: what operand element k adds to each column.
             block = torch.cat([self._params[matrix] for matrix in product.matrices]).T
-            parts["weights"].view(-1)[row * n : (row + block.shape[1]) * n].view(block.shape).copy_(block)
-            row += block.shape[1]
-        for vector, name in zip(parts["vectors"], plan.vectors, strict=True):
+            width = len(product.matrices)
+            self._shared["recurrent"][0, row : row + width].view(block.shape).copy_(block)
+            row += width
+        for vector, name in zip(self._shared["vectors"][0], plan.vectors, strict=True):
             vector.copy_(self._params[name])
         x = self._x.transpose(0, 1)  # [B, T, M]
         for product in plan.inputs:
             matrices = torch.stack([self._params[matrix] for matrix in product.matrices])
-            parts["columns"][:, :, self._columns(product)] = torch.einsum("btm,pnm->btpn", x, matrices)
-        parts["tape"][:, 0] = 0
+            self._own["columns"][:, :, self._columns(product)] = torch.einsum("btm,pnm->btpn", x, matrices)
+        self._own["tape"][:, 0] = 0
         self._launch("unroll_forward")
-        return parts["tape"][:, 1:, plan.tape[plan.state["y"]]].transpose(0, 1).contiguous()
+        return self._own["tape"][:, 1:, plan.tape[plan.state["y"]]].transpose(0, 1).contiguous()
 
     def backward(self, dy: torch.Tensor) -> list[torch.Tensor]:
         """d loss / d x, and d loss / d parameter for each, given dy [T, B, N]."""
-        plan, parts = self._code.plan, self._parts
-        parts["dy"].copy_(dy.transpose(0, 1))
+        plan = self._plan
+        self._own["dy"].copy_(dy.transpose(0, 1))
         self._launch("unroll_backward")
         dx = torch.zeros_like(self._x)
-        gradients = dict(zip(plan.vectors, parts["gradients"].sum(0), strict=True))
+        gradients = dict(zip(plan.vectors, self._own["gradients"].sum(0), strict=True))
         for product in plan.products:
-            d = parts["columns"][:, :, self._columns(product)]
+            d = self._own["columns"][:, :, self._columns(product)]
             if product.operand == "x":
                 operand = self._x.transpose(0, 1)
                 matrices = torch.stack([self._params[matrix] for matrix in product.matrices])
@@ -126,6 +124,17 @@ class _Layer:
             else:
                 # The state is heard one step late, what the step passes at once.
                 steps = slice(1, None) if "." in product.operand else slice(None, -1)
-                operand = parts["tape"][:, steps, plan.tape[product.node]]
+                operand = self._own["tape"][:, steps, plan.tape[product.node]]
             gradients |= zip(product.matrices, torch.einsum("btpn,btm->pnm", d, operand), strict=True)
         return [dx, *(gradients[name].contiguous() for name in self._params)]
+
+
+def _parts(
+    like: torch.Tensor, rows: int, shapes: dict[str, tuple[int, ...]]
+) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    """A buffer of `rows` rows (``all``), views [rows, shape] of its parts, and where in a row each begins."""
+    sizes = [torch.Size(shape).numel() for shape in shapes.values()]
+    whole = like.new_empty(rows, sum(sizes))
+    starts = dict(zip(shapes, (sum(sizes[:k]) for k in range(len(sizes))), strict=True))
+    parts = zip(shapes.items(), whole.split(sizes, dim=1), strict=True)
+    return {"all": whole} | {name: part.view(rows, *shape) for (name, shape), part in parts}, starts
