@@ -128,10 +128,7 @@ def test_committed_verdicts_are_seldom_wrong_and_on_their_page() -> None:
     table = pd.read_csv(DOCS / "calibration_findings.csv", keep_default_na=False, dtype={"is": str})
     cases = [calibrate_findings._key(case) for case in calibrate_findings.cases()]
     measured = list(table[list(calibrate_findings.COLUMNS[:5])].itertuples(index=False, name=None))
-    assert len(set(measured)) == len(measured) and set(measured) <= set(cases)
+    assert sorted(map(str, measured)) == sorted(map(str, cases))
     page = (DOCS / "calibration.md").read_text()
-    assert (
-        len(measured) == len(cases) or f"Not measured yet, {len(cases) - len(measured)} of {len(cases)} cases" in page
-    )
     assert (table["studies"] >= 200).all() and (table["wrong"] < 0.05).all()
     assert calibrate_findings.markdown(table) in page
