@@ -87,7 +87,8 @@ def compare(
         best_se               standard error of best_mean, as an estimate of what the search finds
         rank                  by best_mean among the variants, 1 is the lowest
         rank_low, rank_high   the ranks that tests of all pairs of variants leave open (Holm, 5 %)
-        p_first               how probable it is that the true mean is the lowest of all; from 20 best trials on
+        p_first               how probable it is that the true mean is the lowest of all; NaN below
+                              `best_fraction.MIN_FIRST` best
         design                paired or unpaired
         n_compared            pairs; of an unpaired design the ended trials of the variant that has fewer
         difference            mean of the best 10 % less that of vanilla; above 0 is worse

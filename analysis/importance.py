@@ -25,7 +25,11 @@ from search.study.space import REQUIRED, Dimension, parse
 
 SCORES: tuple[fanova.Score, ...] = ("test_score", "train_seconds")
 PAIR = ("lr", "hidden_size")
-NAMES = {"test_score": "test score", "train_seconds": "training time", "diverged": "divergence"}
+NAMES = {
+    "test_score": "test score",
+    "train_seconds": "training time",
+    "diverged": "divergence",
+}
 BY: tuple[fanova.By, ...] = ("variant", "toggles")
 MIN_EACH = 5  # trials of each variant that a forest over all variants takes
 Key = tuple[str, str] | tuple[str, str, str]  # of what, the score, and of one variant what diverged trials count as

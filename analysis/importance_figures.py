@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from analysis import stats, style
+from analysis.importance import NAMES
 from analysis.style import BLUE, COLUMN, GREY, LABELS, MUTED, PLAIN, STYLE, WIDTH, Dimension
 
 Space = Mapping[str, Mapping[str, Any]]
-TITLES = {"test_score": "test score", "train_seconds": "training time"}
 PAIRS, HIGHER = "#8c8c8c", "#d9d9d9"
 MOST = 12  # rows of the architecture's panels
 
@@ -109,7 +109,7 @@ def draw_shares(shares: pd.DataFrame) -> Figure:
             axes.set_yticks(range(len(variants)), variants)
             axes.invert_yaxis() if axes is panels[0] else None
             axes.set_xlabel("share of the variance [%]")
-            axes.set_title(TITLES[score])
+            axes.set_title(NAMES[score])
         names = [_named(name) for name in singles]
         handles = [Patch(color=color) for color in (*colors.values(), PAIRS, HIGHER)]
         names += ["interactions of two", "of three and more"]

@@ -14,7 +14,7 @@ from analysis import best_fraction, fanova
 from analysis.best_fraction import Estimate
 from analysis.compare import ALPHA, contrast_of
 from analysis.frames import BASELINE
-from analysis.importance import Importance
+from analysis.importance import NAMES, Importance
 
 REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclusive"
 NOT_TESTABLE, REFERENCE = "not testable here", "for reference"
@@ -358,4 +358,4 @@ def _percent(x: float) -> str:
 
 
 def _words(score: str) -> str:
-    return {"test_score": "the test score", "train_seconds": "the training time"}[score]
+    return f"the {NAMES[score]}"

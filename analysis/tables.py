@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.best_fraction import MIN_FIRST
 from analysis.compare import COLUMNS
+from analysis.importance import NAMES
 from analysis.statements import VERDICTS
 from analysis.table_text import (
     ABSENT,
@@ -25,7 +26,6 @@ from analysis.table_text import (
 )
 
 NEGLIGIBLE = 0.0005  # shares below it are only in the CSV file
-SCORES = {"test_score": "test score", "train_seconds": "training time"}
 
 
 BEST, CONTRAST = "best {best} %", "difference from {baseline}"
@@ -176,7 +176,7 @@ def shares(table: pd.DataFrame, name: str, title: str, note: str, kind: tuple[st
         cells.append(share(pairs.sum(min_count=1), None))
         cells.append(share(higher[mean].sum(min_count=1), higher[uncertainty].iloc[0] if len(higher) == 1 else None))
         cells += [share(own["noise"].iloc[0], own["noise_se"].iloc[0])]
-        what = SCORES[str(score)]
+        what = NAMES[str(score)]
         rows.append([what, str(variant), f"{own['n'].iloc[0]}", or_absent(own["r2"].iloc[0], fixed(2)), *cells])
     headings = [("", "of"), ("", "variant"), ("forest", "n"), ("forest", "R²")]
     share_of = f"share of the variance in % ({uncertainty})"

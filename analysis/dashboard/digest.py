@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import fanova, statements, words
+from analysis import fanova, importance, statements, words
 from analysis import findings as judging
 from analysis.compare import compare
 from analysis.frames import has_result
@@ -16,7 +16,7 @@ from analysis.importance import Importance
 from analysis.part import Part
 from search.study.plan import Plan
 
-SCORES: tuple[fanova.Score, ...] = ("test_score", "train_seconds", "diverged")
+SCORES: tuple[fanova.Score, ...] = (*importance.SCORES, "diverged")
 POINTS = 24  # of each side of a surface
 
 

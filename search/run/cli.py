@@ -210,8 +210,6 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
 
 def _settings(composer: "Composer", command: str, words: Sequence[str]) -> list[str]:
     """The keys of the files that are chosen, as ``task.path``; those of the optimizer of one trial are its own."""
-    import yaml
-
     from search.rules import OPTIONS
 
     found = []
@@ -219,14 +217,14 @@ def _settings(composer: "Composer", command: str, words: Sequence[str]) -> list[
         if group not in ("task", "optimizer", "launcher", "space"):
             continue
         chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
-        text = composer.text(group, [default, *chosen][-1])
-        if group == "space" or command == "sweep":
-            content = yaml.safe_load(text)
+        name = [default, *chosen][-1]
+        if group == "space" or (group, command) == ("optimizer", "sweep"):
+            content = composer.mapping(group, name)
             space = content if group == "space" else content.get("space", {})
             found += [f"space.{name}.{field}" for name, spec in space.items() for field in spec]
         if group != "space":
             place = "" if (group, command) == ("optimizer", "train") else f"{group}."
-            names = keys.meanings(text)
+            names = keys.meanings(composer.text(group, name))
             found += [f"{place}{name}" for name in names if name not in ("name", "module", "rule", "space")]
             found += [f"{place}{name}" for name in OPTIONS if group == "optimizer"]
     return found

@@ -105,7 +105,7 @@ class Composer:
         experiment = choices.get(_EXPERIMENT)
         said = {o.key_or_group for o in overrides}
         if experiment is not None:
-            own = self._raw("experiment", experiment)
+            own = self.mapping("experiment", experiment)
             contested = [group for group in chosen if group in own]
             sampling = "space" in chosen and "optimizer" in own  # which says more of the space
             if contested or sampling:
@@ -149,7 +149,7 @@ class Composer:
                 continue
             legal = self.options(group)
             expect(name in legal, group, keys.shown(name), f"one of {', '.join(legal)}")
-            for key, value in self._raw(group, name).items():  # Hydra would name another file that it does not fit
+            for key, value in self.mapping(group, name).items():  # Hydra would name another file that it does not fit
                 fits = group != "space" or key == "defaults" or isinstance(value, dict)
                 expect(fits, f"{group}/{name}.yaml: {key}", keys.shown(value), "a distribution")
         try:
@@ -171,7 +171,7 @@ class Composer:
         if "optimizer" not in keys.groups(command) or "space" in keys.groups(command):
             return list(words)
         chosen = next((word.partition("=")[2] for word in reversed(words) if word.startswith("optimizer=")), "")
-        own = {*self._raw("optimizer", chosen or DEFAULT["rule"]), *OPTIONS} - {"rule", "space"}
+        own = {*self.mapping("optimizer", chosen or DEFAULT["rule"]), *OPTIONS} - {"rule", "space"}
         legal = keys.legal_keys(command)
         found = []
         for word in words:
@@ -221,7 +221,7 @@ class Composer:
                     raise UserError(f"{path}: expected YAML ({one_line(error)})") from error
         raise UserError(f"{group}={name}: expected one of {', '.join(self.options(group))}")
 
-    def _raw(self, group: str, name: str) -> dict[str, Any]:
+    def mapping(self, group: str, name: str) -> dict[str, Any]:
         """What stands in a file of a config group, as a mapping."""
         try:
             content = yaml.safe_load(self.text(group, name))
