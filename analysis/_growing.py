@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import qmc
 from sklearn import config_context
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.tree import DecisionTreeRegressor
 
 from analysis._axis import Axis
 from analysis._debiased import CrossFit, Half
@@ -19,10 +19,65 @@ from search.study.space import Dimension
 N_TREES = 100
 MIN_TRIALS = 8
 # With fewer features than all, trees must split on settings of no effect, which costs the main effects most. Leaves of
-# one trial learn all of its noise; larger leaves blur what is there. Without the bootstrap all trees are the same.
-FOREST: dict[str, Any] = {"min_samples_leaf": 2, "max_features": 1.0, "bootstrap": True}
+# one trial learn all of its noise; larger leaves blur what is there.
+MIN_LEAF = 2
 LEAVES = (2, 6)  # sizes of the smallest leaf that forests of half of the trials choose from
 N_POINTS = 13  # two to the power of this, at which a forest's variance over all dimensions is measured
+
+
+class Forest:
+    """Regression trees, each of a bootstrap sample of the trials; without that all would be the same.
+
+    The trees, and so all numbers, are those of scikit-learn's ``RandomForestRegressor(n_trees, random_state=seed,
+    min_samples_leaf=min_leaf)``, which for a few hundred trials spends three quarters of its time on copies of
+    parameters and on drawing the samples again.
+
+    Attributes:
+        trees: [T]
+        unseen: [T, n] which trials are in no leaf of a tree.
+    """
+
+    def __init__(self, codes: Any, scores: Floats, n_trees: int, seed: int, min_leaf: int = MIN_LEAF):
+        """
+        Args:
+            codes: [n, D] of what the trees split, float32 and finite.
+            scores: [n] finite.
+            n_trees, seed, min_leaf: trees, what they are drawn by, trials in the smallest leaf.
+        """
+        n = len(scores)
+        codes, target = np.ascontiguousarray(codes), np.ascontiguousarray(scores, dtype=np.float64)[:, None]
+        seeds = np.random.RandomState(seed)
+        self.trees: list[DecisionTreeRegressor] = []
+        self.unseen = np.empty((n_trees, n), dtype=bool)
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            for unseen in self.unseen:
+                own = int(seeds.randint(np.iinfo(np.int32).max))
+                drawn = np.bincount(np.random.RandomState(own).randint(0, n, n), minlength=n)
+                np.equal(drawn, 0, out=unseen)
+                tree = DecisionTreeRegressor(min_samples_leaf=min_leaf, max_features=1.0, random_state=own)
+                self.trees.append(tree.fit(codes, target, sample_weight=drawn, check_input=False))
+
+    def predict(self, codes: Any) -> Floats:
+        """[m] mean over the trees at codes, [m, D] float32."""
+        total = np.zeros(len(codes))
+        for tree in self.trees:
+            total += tree.tree_.predict(codes)[:, 0]  # whose input needs no checks
+        return total / len(self.trees)
+
+    def out_of_bag_r2(self, codes: Any, scores: Floats) -> float:
+        """R^2 of each trial's prediction by the trees that did not see it; NaN if the scores are equal.
+
+        Args:
+            codes, scores: that it was grown from.
+        """
+        total, n_trees = np.zeros(len(scores)), self.unseen.sum(axis=0)
+        for tree, unseen in zip(self.trees, self.unseen, strict=True):
+            total[unseen] += tree.tree_.predict(codes[unseen])[:, 0]
+        seen = n_trees > 0
+        spread = np.sum((scores[seen] - scores[seen].mean()) ** 2) if seen.any() else 0.0
+        if spread == 0:
+            return float("nan")
+        return float(1 - np.sum((scores[seen] - total[seen] / n_trees[seen]) ** 2) / spread)
 
 
 def decomposed(
@@ -47,8 +102,8 @@ def decomposed(
     axes = [Axis(d, column, scores) for d, column in zip(dimensions, columns, strict=True)]
     codes = np.column_stack([axis.encode(column) for axis, column in zip(axes, columns, strict=True)])
     codes = codes.astype(np.float32)
-    forest = _grown(codes, scores, n_trees, seed)
-    r2 = out_of_bag_r2(forest, codes, scores)
+    forest = Forest(codes, scores, n_trees, seed)
+    r2 = forest.out_of_bag_r2(codes, scores)
     if np.ptp(scores) == 0:
         note = "All scores are equal: there is no variance to share."
     elif not r2 > 0:
@@ -78,23 +133,17 @@ def _halves(
     for part in parts:
         unseen = np.isin(groups, part)
         own = codes[~unseen], scores[~unseen]
-        tried = [_grown(*own, max(2, n_trees // 2), seed, min_samples_leaf=size) for size in LEAVES]
-        forest = max(tried, key=lambda forest: np.nan_to_num(out_of_bag_r2(forest, *own), nan=-np.inf))
+        tried = [Forest(*own, max(2, n_trees // 2), seed, min_leaf) for min_leaf in LEAVES]
+        forest = max(tried, key=lambda forest: np.nan_to_num(forest.out_of_bag_r2(*own), nan=-np.inf))
         predicted = forest.predict(codes[unseen])
         variance = _variance(forest, axes, seed)
         halves.append(Half(_boxes(forest, axes), variance, points[unseen], predicted, scores[unseen], groups[unseen]))
     return halves
 
 
-def _grown(codes: Any, scores: Floats, n_trees: int, seed: int, **options: Any) -> RandomForestRegressor:
-    """A forest of trials: [n, D] codes, float32, and [n] scores, both finite."""
-    with config_context(assume_finite=True, skip_parameter_validation=True):  # a third of the time of small forests
-        return RandomForestRegressor(n_trees, random_state=seed, **FOREST | options).fit(codes, scores)
-
-
-def _boxes(forest: RandomForestRegressor, axes: Sequence[Axis]) -> BoxForest:
+def _boxes(forest: Forest, axes: Sequence[Axis]) -> BoxForest:
     """A forest over quantiles."""
-    trees, cuts = [estimator.tree_ for estimator in forest.estimators_], []
+    trees, cuts = [tree.tree_ for tree in forest.trees], []
     for tree in trees:
         cut = np.zeros(tree.node_count)
         for d, axis in enumerate(axes):
@@ -103,27 +152,7 @@ def _boxes(forest: RandomForestRegressor, axes: Sequence[Axis]) -> BoxForest:
     return BoxForest(trees, cuts, len(axes))
 
 
-def out_of_bag_r2(forest: RandomForestRegressor, codes: Any, scores: Floats) -> float:
-    """R^2 of each trial's prediction by the trees that did not see it; NaN if the scores are equal.
-
-    Args:
-        codes: [n, D] of what the trees split.
-        scores: [n]
-    """
-    total, n_trees = np.zeros(len(scores)), np.zeros(len(scores))
-    for tree, bag in zip(forest.estimators_, forest.estimators_samples_, strict=True):
-        outside = np.ones(len(scores), dtype=bool)
-        outside[bag] = False
-        total[outside] += tree.tree_.predict(codes[outside])[:, 0]  # whose input needs no checks
-        n_trees += outside
-    seen = n_trees > 0
-    spread = np.sum((scores[seen] - scores[seen].mean()) ** 2) if seen.any() else 0.0
-    if spread == 0:
-        return float("nan")
-    return float(1 - np.sum((scores[seen] - total[seen] / n_trees[seen]) ** 2) / spread)
-
-
-def _variance(forest: RandomForestRegressor, axes: Sequence[Axis], seed: int) -> float:
+def _variance(forest: Forest, axes: Sequence[Axis], seed: int) -> float:
     """Of a forest's mean over the cube, at the points of a scrambled Sobol sequence."""
     quantiles = qmc.Sobol(len(axes), seed=seed).random_base2(N_POINTS)
     codes = [axis.code(column) for axis, column in zip(axes, quantiles.T, strict=True)]

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestRegressor
 
-from analysis import ablation
+from analysis import _growing, ablation
 from analysis.fanova import from_arrays
 from tests.test_fanova import CUBE, MIXED, forests, mixed
 
@@ -31,7 +30,7 @@ def test_a_path_takes_the_largest_gains_first_and_ends_at_the_end() -> None:
     assert list(gains.index) == ["a", "b", "c"]
 
 
-def test_predictions_and_lowest_values_are_those_of_the_forest(forests: list[RandomForestRegressor]) -> None:
+def test_predictions_and_lowest_values_are_those_of_the_forest(forests: list[_growing.Forest]) -> None:
     columns, y = mixed()
     fitted = from_arrays(columns, y, MIXED, n_trees=5)
     forest = forests[0]
@@ -43,7 +42,7 @@ def test_predictions_and_lowest_values_are_those_of_the_forest(forests: list[Ran
         return np.column_stack(columns).astype(np.float32)
 
     at = {"size": 5, "rate": 2e-3, "inertia": 0.4, "gate": "one"}
-    expected = [tree.predict(codes(at, "size", [5]))[0] for tree in forest.estimators_]
+    expected = [tree.predict(codes(at, "size", [5]))[0] for tree in forest.trees]
     np.testing.assert_allclose(fitted.predict(at), expected, rtol=0, atol=1e-12)
     for d in MIXED:
         every = list(d.values) or [d.value(d.at(u)) for u in np.linspace(0, 1, 2001)]

@@ -123,17 +123,31 @@ def make_frame(plan: Plan, trials: int = 24, seed: int = 0) -> pd.DataFrame:
 
 
 @pytest.fixture
-def forests(monkeypatch: pytest.MonkeyPatch) -> list[RandomForestRegressor]:
-    """The forests that are fitted, in order."""
-    made: list[RandomForestRegressor] = []
+def forests(monkeypatch: pytest.MonkeyPatch) -> list[_growing.Forest]:
+    """The forests that are grown, in order."""
+    made: list[_growing.Forest] = []
 
-    class Recorded(RandomForestRegressor):
-        def fit(self, *data: Any, **options: Any) -> Any:
+    class Recorded(_growing.Forest):
+        def __init__(self, *data: Any):
+            super().__init__(*data)
             made.append(self)
-            return super().fit(*data, **options)
 
-    monkeypatch.setattr(_growing, "RandomForestRegressor", Recorded)
+    monkeypatch.setattr(_growing, "Forest", Recorded)
     return made
+
+
+@pytest.mark.parametrize("min_leaf", _growing.LEAVES)
+def test_a_forest_is_that_of_scikit_learn_to_the_bit(min_leaf: int) -> None:
+    rng = np.random.default_rng(3)
+    codes, scores = rng.random((150, 4)).astype(np.float32), rng.normal(size=150)
+    codes[:, 3] = codes[:, 3].round(1)
+    own = _growing.Forest(codes, scores, 30, 7, min_leaf)
+    theirs = RandomForestRegressor(30, random_state=7, min_samples_leaf=min_leaf, oob_score=True).fit(codes, scores)
+    elsewhere = rng.random((500, 4)).astype(np.float32)
+    np.testing.assert_array_equal(own.predict(elsewhere), theirs.predict(elsewhere))
+    for tree, other in zip(own.trees, theirs.estimators_, strict=True):
+        assert tree.tree_.__getstate__()["nodes"].tobytes() == other.tree_.__getstate__()["nodes"].tobytes()
+    assert own.out_of_bag_r2(codes, scores) == pytest.approx(theirs.oob_score_, rel=1e-12)
 
 
 ADDITIVE = {"a": 16 / 12, "b": 4 * (1 / 5 - 1 / 9), "c": 0.5}
@@ -215,7 +229,7 @@ def test_main_effects_of_trees_approach_the_sobol_indices_of_ishigami() -> None:
     assert np.abs(errors(fit_ishigami(32000, 2).share, {name: ISHIGAMI[name] for name in "abc"})).max() < 0.02
 
 
-def test_cross_fit_is_what_it_says(forests: list[RandomForestRegressor]) -> None:
+def test_cross_fit_is_what_it_says(forests: list[_growing.Forest]) -> None:
     """The variance of a main effect from scikit-learn's trees alone, averaged over points of a Sobol sequence, and from
     sums over all pairs of trials."""
     columns, y = mixed()
@@ -230,9 +244,9 @@ def test_cross_fit_is_what_it_says(forests: list[RandomForestRegressor]) -> None
     tried = len(_growing.LEAVES)
     for fits, unseen in zip((forests[1 : 1 + tried], forests[1 + tried :]), halves, strict=True):
         seen = np.setdiff1d(np.arange(len(y)), unseen)
-        fit_to = [_growing.out_of_bag_r2(one, codes[seen].astype(np.float32), y[seen]) for one in fits]
+        fit_to = [one.out_of_bag_r2(codes[seen].astype(np.float32), y[seen]) for one in fits]
         forest = fits[int(np.argmax(fit_to))]
-        marginal = np.mean([tree.predict(points) for tree in forest.estimators_], axis=0).reshape(4, -1).mean(axis=1)
+        marginal = np.mean([tree.predict(points) for tree in forest.trees], axis=0).reshape(4, -1).mean(axis=1)
         gates = codes[unseen, 3].astype(int)
         r = y[unseen] - forest.predict(codes[unseen].astype(np.float32))
         r = r - r.mean()
@@ -335,11 +349,11 @@ def test_searches_that_are_led_and_combinations_of_toggles_are_not_debiased() ->
     assert np.isnan(fit(frame, dataclasses.replace(plan, sampler="tpe")).debiased("lr")[0])
 
 
-def brute_force(forest: RandomForestRegressor) -> list[np.ndarray]:
+def brute_force(forest: _growing.Forest) -> list[np.ndarray]:
     """What each tree predicts over a grid of `MIXED`, evenly by quantile, [T][size, rate, inertia, gate], with the
     size and the gate at each of their values and the other two between all thresholds of that tree."""
     predictions = []
-    for tree in forest.estimators_:
+    for tree in forest.trees:
         codes = [np.arange(2.0, 10.0), *(np.empty(0),) * 2, np.arange(4.0)]
         for d in (1, 2):
             edges = np.unique(tree.tree_.threshold[tree.tree_.feature == d])
@@ -367,13 +381,13 @@ def averaged(values: np.ndarray, weights: list[np.ndarray], kept: Sequence[int])
     return values
 
 
-def test_shares_of_all_orders_are_those_of_brute_force(forests: list[RandomForestRegressor]) -> None:
+def test_shares_of_all_orders_are_those_of_brute_force(forests: list[_growing.Forest]) -> None:
     columns, y = mixed()
     fitted = from_arrays(columns, y, MIXED, n_trees=5)
     forest = forests[0]
     names = fitted.dimensions
     expected: dict[tuple[int, ...], list[float]] = {}
-    for tree, values in zip(forest.estimators_, brute_force(forest), strict=True):
+    for tree, values in zip(forest.trees, brute_force(forest), strict=True):
         weights = cell_weights(tree)
         components: dict[tuple[int, ...], np.ndarray] = {(): averaged(values, weights, ())}
         for order in range(1, 5):
@@ -400,7 +414,7 @@ def test_shares_of_all_orders_are_those_of_brute_force(forests: list[RandomFores
             assert sd == pytest.approx(np.std(shares, ddof=1), abs=1e-10)
 
 
-def test_marginals_and_interactions_are_those_of_brute_force(forests: list[RandomForestRegressor]) -> None:
+def test_marginals_and_interactions_are_those_of_brute_force(forests: list[_growing.Forest]) -> None:
     columns, y = mixed()
     fitted = from_arrays(columns, y, MIXED, n_trees=5)
     forest = forests[0]
@@ -410,7 +424,7 @@ def test_marginals_and_interactions_are_those_of_brute_force(forests: list[Rando
     codes = np.argsort(np.argsort(means))
 
     single, pair, pure = [], [], []
-    for tree, values in zip(forest.estimators_, brute_force(forest), strict=True):
+    for tree, values in zip(forest.trees, brute_force(forest), strict=True):
         weights = cell_weights(tree)
         size, gate = averaged(values, weights, [0]), averaged(values, weights, [3])[codes]
         both = averaged(values, weights, [0, 3])[:, codes]
@@ -432,7 +446,7 @@ def test_marginals_and_interactions_are_those_of_brute_force(forests: list[Rando
     np.testing.assert_allclose(reverse["mean"].to_numpy().reshape(4, 8).T.ravel(), table["mean"], rtol=0, atol=1e-12)
 
 
-def test_marginal_of_all_dimensions_is_the_forests_prediction(forests: list[RandomForestRegressor]) -> None:
+def test_marginal_of_all_dimensions_is_the_forests_prediction(forests: list[_growing.Forest]) -> None:
     columns, y = mixed()
     fitted = from_arrays(columns, y, MIXED, n_trees=5)
     table = fitted.marginal("rate", "inertia", "size", "gate", points=9)
