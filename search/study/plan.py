@@ -5,6 +5,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ class Plan:
         required = (*REQUIRED, *rules.needed(self.optimizer))
         return parse(self.space, legal, required, lambda key, name, value: rules.check_value(rule, key, name, value))
 
-    @property
+    @cached_property
     def _trained_by(self) -> tuple[str, ...]:
         """Names of the settings that are not the cell's."""
         return (*REQUIRED, *LAYERS, *rules.legal(rules.rule(self.optimizer)))
