@@ -32,7 +32,8 @@ Value = TypeVar("Value")
 SHARES = ("0.05", "0.1", "0.2")
 STATES = ("best", "finished", "diverged")
 USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
-KEPT = 32  # shares and selections of parts
+KEPT = 32  # shares and selections of parts, and answers
+HELD = ("compare", "curves", "learning")  # answers that are kept, for a control that is moved back
 FEW_POINTS, MOST_POINTS = 8, 40_000  # of the curves of trials in a page at rest: of each, and of all
 
 
@@ -51,7 +52,9 @@ class Views:
         self._usual = {**USUAL, **usual}
         trials = len(source.frame)
         self._points = N_POINTS if live else max(FEW_POINTS, min(N_POINTS, MOST_POINTS // trials))
-        self._searches: dict[tuple[Any, ...], tuple[Searches, pd.DataFrame]] = {}
+        self._given: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._searches: dict[tuple[Any, ...], Searches] = {}
+        self._boxes_of: dict[tuple[Any, ...], pd.DataFrame] = {}
         self._boxed: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._stable: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         self._drawn: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
@@ -81,6 +84,9 @@ class Views:
             UserError: there is no such request, or a parameter is not legal.
         """
         expect(name in self._answers, "request", name, f"one of {', '.join(self._answers)}")
+        if name in HELD and self._live:
+            key = (self._source.version, name, *sorted(params.items()))
+            return _kept(self._given, key, lambda: self._answers[name](params))
         return self._answers[name](params)
 
     @property
@@ -107,29 +113,22 @@ class Views:
             self._parts = version, found
         return self._parts[1]
 
-    def _searched(self, part: Chosen, select: Any, fraction: float) -> tuple[Searches, pd.DataFrame]:
-        """What of a comparison no other control changes: with the numbers of the box plots, as of `summaries.boxes`,
-        whose significances are to be those of the comparison."""
+    def _searched(self, part: Chosen, select: Any, fraction: float) -> Searches:
+        """What of a comparison no other control changes."""
         key = (self._source.version, part.key, select, fraction)
-
-        def make() -> tuple[Searches, pd.DataFrame]:
-            searches = Searches.of(part.trials, select, fraction)
-            return searches, summaries.boxes(part.trials, searches.against(part.reference, "bonferroni"))
-
-        return _kept(self._searches, key, make)
+        return _kept(self._searches, key, lambda: Searches.of(part.trials, select, fraction))
 
     def _boxes(self, part: Chosen, table: pd.DataFrame) -> list[dict[str, Any]]:
         """The box plots, in which baseline and adjustment change only what differs significantly."""
-        select, fraction = table[["select", "fraction"]].iloc[0]
-        key = (self._source.version, part.key, select, fraction, *table["significant"])
+        key = (self._source.version, part.key, *table[["select", "fraction"]].iloc[0])
 
         def make() -> list[dict[str, Any]]:
-            _, boxes = self._searched(part, select, fraction)
+            boxes = _kept(self._boxes_of, key, lambda: summaries.boxes(part.trials, table))
             significant = dict(zip(table["variant"].astype(str), table["significant"], strict=True))
             own = boxes.assign(significant=boxes["variant"].astype(str).map(significant))
             return comparing.boxed(part.trials, table, own, part.label)
 
-        return _kept(self._boxed, key, make)
+        return _kept(self._boxed, (*key, *table["significant"]), make)
 
     def _costs(self, part: Chosen) -> list[dict[str, Any]]:
         """The figures of scores against costs, which no control changes."""
@@ -148,7 +147,7 @@ class Views:
         """What the page is made from."""
         frame, plans = self._source.frame, self._source.plans
         every = self.parts()
-        self._again = {}
+        self._again, self._given = {}, {}
         counts = frame["status"].value_counts()
         return {
             "title": self.title,
@@ -294,7 +293,7 @@ class Views:
 
     def _compare(self, params: Params) -> dict[str, Any]:
         part, select, adjust, baseline, fraction = self._controls(params)
-        table = self._searched(part, select, fraction)[0].against(baseline, adjust)
+        table = self._searched(part, select, fraction).against(baseline, adjust)
         answer = comparing.compared(part.trials, table, self._boxes(part, table), part.label, part.title)
         if answer["figures"]:
             answer["figures"] += comparing.replicated(self._replicates(part), part.label)
@@ -308,7 +307,7 @@ class Views:
             return []
         key = (self._source.version, select)
         if self._ranked is None or self._ranked[0] != key:
-            tables = {p.task: self._searched(p, select, FRACTION)[0].against(p.reference, adjust) for p in every}
+            tables = {p.task: self._searched(p, select, FRACTION).against(p.reference, adjust) for p in every}
             self._ranked = key, comparing.ranks(tables, [part.trials for part in every], select)
         return self._ranked[1]
 

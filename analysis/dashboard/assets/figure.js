@@ -116,7 +116,7 @@ odyssey.figures = (() => {
     for (const one of of.listens ? [] : drawn) {
       if (one.key !== of.key || one.listens || one.payload.name !== payload.name || !one.view || !one.made.isConnected) continue;
       if (!equal(one.payload.spec, payload.spec)) continue;
-      one.made.ready = renew(one, payload);
+      one.made.paint = () => renew(one, payload);
       return one.made;
     }
     const one = { payload, ...of, place: el("div", { class: "chart" }), title: el("h3"), caption: el("figcaption") };
@@ -127,9 +127,33 @@ odyssey.figures = (() => {
     one.made = made;
     label(one);
     drawn.add(one);
-    made.ready = new Promise((done) => requestAnimationFrame(() => draw(one).catch((error) => one.place.append(el("p", { class: "bad" }, error.message))).then(done)));
+    made.paint = () => draw(one).catch((error) => one.place.append(el("p", { class: "bad" }, error.message)));
     made.one = one;
     return made;
+  }
+
+  // Draws the figures of an element: first those in sight, of which `seen` is told, then the others. Stops where `stays`
+  // says so; what of them stands there is renewed later then.
+  async function paint(place, stays = () => true, seen = () => {}) {
+    const left = [...place.querySelectorAll("figure")].filter((made) => made.paint);
+    const inSight = (made) => { const { top, bottom } = made.getBoundingClientRect(); return top < innerHeight && bottom > 0; };
+    while (left.length && stays()) {
+      const first = left.findIndex(inSight);
+      if (first < 0) { seen(); break; }
+      await painted(left.splice(first, 1)[0]);
+    }
+    if (!left.length) seen();
+    for (const made of left) {
+      await new Promise((done) => setTimeout(done)); // for what the user does meanwhile
+      if (!stays()) return;
+      await painted(made);
+    }
+  }
+
+  async function painted(made) {
+    const { paint: act } = made;
+    made.paint = null; // what two ask for is done once
+    await act?.();
   }
 
   function forget() {
@@ -139,5 +163,5 @@ odyssey.figures = (() => {
   }
 
   theme.addEventListener("change", () => { for (const one of drawn) if (one.made.isConnected) draw(one); });
-  return { figure, forget, rows, set dark(colours) { dark = colours; } };
+  return { figure, forget, paint, rows, set dark(colours) { dark = colours; } };
 })();

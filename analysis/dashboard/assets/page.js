@@ -68,13 +68,13 @@
 
   async function render() {
     const mine = ++turn, began = performance.now();
-    const tab = view().get("tab") in odyssey.tabs ? view().get("tab") : "overview";
+    const tab = view().get("tab") in odyssey.tabs.views ? view().get("tab") : "overview";
     for (const link of nav.children) link.setAttribute("aria-current", link.dataset.tab === (tab === "trial" ? "trials" : tab) ? "page" : "false");
     main.setAttribute("aria-busy", "true");
     let content;
     try {
       const part = partOf();
-      content = [OWN[tab] && boot.parts.length > 1 ? choice(part) : null, ...(await odyssey.tabs[tab](page, part))];
+      content = [OWN[tab] && boot.parts.length > 1 ? choice(part) : null, ...(await odyssey.tabs.views[tab](page, part))];
     } catch (error) {
       content = [el("p", { class: "bad", role: "alert" }, said(error.message))];
     }
@@ -84,7 +84,8 @@
     main.dataset.tab = tab;
     main.replaceChildren(el("h1", { class: "unseen" }, NAMES[tab] ?? "Trial"), ...content.flat(3).filter(Boolean));
     odyssey.figures.forget();
-    await Promise.all([...main.querySelectorAll("figure")].map((figure) => figure.ready));
+    scrollTo(0, at);
+    await odyssey.figures.paint(main, () => mine === turn, () => { main.dataset.seen = mine; });
     if (mine !== turn) return;
     main.style.minHeight = "";
     scrollTo(0, at);
@@ -93,6 +94,15 @@
     document.title = `${boot.title} · ${NAMES[tab] ?? "Trial"} · Odyssey`;
     [cost, made, stale] = [performance.now() - began, performance.now(), 0];
     say();
+    if (boot.live && version === boot.version) ahead(tab, mine);
+  }
+
+  // Asks for what the controls may ask for next, so that the server has it at hand; not of a study that goes on.
+  async function ahead(tab, mine) {
+    for (const [name, params] of odyssey.tabs.beside(page, partOf(), tab)) {
+      if (mine !== turn) return;
+      await ask(name, params).catch(() => null); // whoever moves the control is told
+    }
   }
 
   function choice(part) {

@@ -2,7 +2,7 @@
 "use strict";
 odyssey.tabs = (() => {
   const { el, ask, show, view, said, shown, duration } = odyssey;
-  const { figure } = odyssey.figures;
+  const { figure, paint } = odyssey.figures;
   const { table, trials: trialTable } = odyssey.tables;
   const STATES = ["finished", "diverged", "failed", "running", "waiting"];
 
@@ -164,10 +164,11 @@ odyssey.tabs = (() => {
     const where = Object.keys(ranges).length ? JSON.stringify(ranges) : "";
     show({ where });
     if (!where) { place.replaceChildren(); return; }
-    if (odyssey.atRest) { place.replaceChildren(...(await atRest(page, part, ranges))); return; }
+    if (odyssey.atRest) { place.replaceChildren(...(await atRest(page, part, ranges))); await paint(place); return; }
     const answer = await ask("filtered", { part: part.key, ...controlsOf(page, part), where }).catch((error) => ({ sentences: [error.message], figures: [] }));
     place.replaceChildren(el("h2", {}, "In the range"), ...paragraphs(answer.sentences),
       grid(page, part, answer.figures.filter((f) => f.name === "boxes_all")), grid(page, part, answer.figures.filter((f) => f.name !== "boxes_all"), "small"));
+    await paint(place);
   }
 
   // A page at rest computes nothing: it shows which of its points and curves are in the range.
@@ -208,9 +209,24 @@ odyssey.tabs = (() => {
       pick("picked by", "select", own.select, chosen.select, change(page, "select")),
       pick("Variant", "only", [["", "all"], ...part.variants.map((v) => [v, v])], only, change(page, "only")));
     const search = el("div", {}, el("p", { class: "note", role: "status" }, "Reading the curves of all trials …"));
-    ask("learning", asked).then((found) => search.replaceChildren(...(found ? [...paragraphs(found.sentences), grid(page, part, found.figures)] : [absent()])), (error) => search.replaceChildren(el("p", { class: "bad" }, said(error.message))));
+    ask("learning", asked).then((found) => {
+      search.replaceChildren(...(found ? [...paragraphs(found.sentences), grid(page, part, found.figures)] : [absent()]));
+      return paint(search);
+    }).catch((error) => search.replaceChildren(el("p", { class: "bad" }, said(error.message))));
     const shownFigures = (answer?.figures ?? []).filter((f) => !only || f.name === `curves_${only}`);
     return [bar, answer ? paragraphs(answer.sentences) : absent(), grid(page, part, shownFigures, "small"), el("h2", {}, "The search"), search];
+  }
+
+  // What a control that is moved next would ask for, one control at a time.
+  function beside(page, part, tab) {
+    const chosen = controlsOf(page, part), own = page.boot.controls, base = { part: part.key };
+    const others = (name) => (name === "baseline" ? part.variants : own[name].map(([value]) => value)).filter((value) => value !== chosen[name]);
+    const moved = (...names) => names.flatMap((name) => others(name).map((value) => ({ ...chosen, [name]: value })));
+    if (tab === "compare") return moved("share", "select", "adjust", "baseline").map((params) => [tab, { ...base, ...params }]);
+    if (tab !== "curves") return [];
+    const usual = { ...base, baseline: part.reference };
+    return [...moved("share", "select").map(({ share, select }) => [tab, { ...usual, select, share, state: "best" }]),
+      ...own.state.slice(1).map(([state]) => [tab, { ...usual, select: chosen.select, share: own.share[1][0], state }])];
   }
 
   async function trials(page) {
@@ -252,5 +268,5 @@ odyssey.tabs = (() => {
     return [el("div", { class: "grid small" }, answer.cards.map(cellCard))];
   }
 
-  return { overview, compare, importance, curves, trials, cells, trial };
+  return { views: { overview, compare, importance, curves, trials, cells, trial }, beside };
 })();
