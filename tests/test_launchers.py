@@ -1,9 +1,14 @@
-"""Launchers, each on the real thing: processes, submitit's local executor, a Ray cluster of two nodes."""
+"""Launchers, each on the real thing: processes, submitit's local executor, a Ray cluster of two nodes.
+
+What every launcher keeps (`search.run.launchers.Workers`) is a contract that runs for each of `LAUNCHERS`; what is a
+launcher's own comes after it.
+"""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +18,14 @@ import yaml
 
 from analysis import load
 from search.errors import UserError
-from search.run.launchers import Job, ready
+from search.run.launchers import LAUNCHERS, Job, Start, Workers, ready
 from search.run.launchers.local import n_workers
 from search.study.claims import Peer
-from tests import faults
+from search.study.study import Study
+from search.tasks import Task
+from tests import echo, faults
 from tests.faults import Scene, until
-from tests.test_study import same
+from tests.test_study import plan, same, sweep
 
 ROOT = Path(__file__).parents[1]
 STUDY = ["variants=[vanilla,no_forgetting]", "trials=6", "epochs=80", "patience=80", "task.n_sequences=240"]
@@ -60,6 +67,91 @@ def complete(scene: Scene, process: subprocess.Popen[bytes], whole: Scene) -> No
     assert process.wait(600) == 0, scene.said()
     same(load("s", scene.runs), load("s", whole.runs), exact=True)
     assert "Traceback" not in scene.said(), scene.said()
+
+
+ECHO = {"task": {"name": "echo", "module": "tests.echo"}}
+
+
+@pytest.fixture(params=LAUNCHERS)
+def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Two workers of each launcher in turn, with the settings of its file."""
+    settings = yaml.safe_load((ROOT / "configs" / "launcher" / f"{request.param}.yaml").read_text()) | {"workers": 2}
+    if request.param == "slurm":
+        pytest.importorskip("submitit")
+        settings |= {"cluster": "local", "mem_gb": 1}
+    if request.param == "ray":
+        settings |= {"address": request.getfixturevalue("cluster").address, "num_cpus": 0.5}
+    yield ready(settings)
+    if request.param == "ray":
+        import ray
+
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return echo.load()
+
+
+def job(folder: Path) -> Job:
+    return Job(str(folder), str(ROOT), "reference", "cpu", 2, 1, 4.0, 600.0, None)
+
+
+def ended(workers: Workers) -> list[str]:
+    """What the workers said until the last of them had ended; those that are the launcher's to start again were."""
+    said: list[str] = []
+    for _ in range(1200):
+        left = workers.alive()
+        said += workers.last_words()
+        if not left and not workers.revive():
+            return said
+        time.sleep(0.1)
+    raise AssertionError(f"workers without end: {said}")
+
+
+@pytest.mark.slow
+def test_workers_do_the_job_and_leave_without_a_word(start: Start, task: Task, tmp_path: Path) -> None:
+    alone = sweep(tmp_path / "alone" / "s", task, **ECHO)
+    Study.create(tmp_path / "s", plan(task, **ECHO)).close()
+    workers = start(job(tmp_path / "s"))
+    assert workers.described and "\n" not in workers.described + workers.stopped
+    assert ended(workers) == [] and workers.alive() == 0
+    same(load(tmp_path / "s"), load(alone.folder), exact=True)
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_its_reasons_says_them_once_and_is_not_started_again(
+    start: Start, task: Task, tmp_path: Path
+) -> None:
+    Study.create(tmp_path / "s", plan(task, **ECHO, data_hash="0" * 64)).close()
+    workers = start(job(tmp_path / "s"))
+    said = ended(workers)
+    assert len(said) == 2 and all(task.hash in line and "\n" not in line for line in said), said
+    assert workers.last_words() == [] and workers.revive() == {}
+    assert Study.open(tmp_path / "s").counts()["rnn"]["waiting"] == 3
+
+
+@pytest.mark.slow
+def test_workers_that_are_told_to_stop_save_and_leave_where_that_is_the_launchers_to_do(
+    start: Start, task: Task, tmp_path: Path
+) -> None:
+    long = {**ECHO, "epochs": 400, "patience": 400}
+    Study.create(tmp_path / "s", plan(task, **long)).close()
+    workers = start(job(tmp_path / "s"))
+    study = Study.open(tmp_path / "s")
+    for _ in range(600):
+        if len([peer for peer in study.leases.peers() if peer.held]) == 2:
+            break
+        time.sleep(0.1)
+    workers.stop()
+    said = ended(workers)
+    finished = study.counts()
+    done = sum(of["finished"] for of in finished.values())
+    assert done == 6 if not workers.stopping else done < 6, said
+    assert study.leases.peers() == [] and sum(of["running"] for of in finished.values()) == 0
+    if done < 6:
+        assert ended(start(job(tmp_path / "s"))) == []
+    same(load(tmp_path / "s"), load(sweep(tmp_path / "alone" / "s", task, **long).folder), exact=True)
 
 
 @pytest.mark.slow

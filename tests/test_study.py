@@ -33,7 +33,7 @@ SPACE = PAPER | {"hidden_size": {"distribution": "uniform_int", "low": 2, "high"
 SPACE["lr"] = {"distribution": "log_uniform", "low": 1e-3, "high": 1e-1}
 
 
-def plan(task: Task, **changes: Any) -> Plan:
+def plan(task: Task, /, **changes: Any) -> Plan:
     values: dict[str, Any] = {
         "study": "s",
         "task": {"name": "echo"},
@@ -51,7 +51,7 @@ def plan(task: Task, **changes: Any) -> Plan:
     return Plan(**(values | changes))
 
 
-def sweep(folder: Path, task: Task, *, population: int = 4, **changes: Any) -> Study:
+def sweep(folder: Path, task: Task, /, *, population: int = 4, **changes: Any) -> Study:
     study = Study.create(folder, plan(task, **changes))
     with Progress(study.counts(), study.plan.epochs) as progress:
         assert run(

@@ -46,6 +46,7 @@ odyssey.tables = (() => {
     const above = el("tr", { "aria-hidden": "true" }, el("td")), below = el("tr", { "aria-hidden": "true" }, el("td"));
     const pane = el("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Trials" },
       el("table", { class: "trials" }, el("thead", {}, headings), body));
+    const standing = new Map(); // rows that are elements, by their place in the order
     let sort = view.sort ?? "", timer = 0;
 
     const text = (i) => {
@@ -83,30 +84,44 @@ odyssey.tables = (() => {
       pane.scrollTop = 0;
       fill();
     }
+    function row(k) {
+      const i = order[k];
+      const mark = el("input", { type: "checkbox", "aria-label": `Select ${store.get("variant", i)} ${store.get("trial", i)}`, on: { change: (e) => { e.target.checked ? chosen.add(i) : chosen.delete(i); fill(); } } });
+      mark.checked = chosen.has(i);
+      return el("tr", { "aria-rowindex": k + 2, class: chosen.has(i) ? "marked" : null }, el("td", {}, mark), names.map((n) => {
+        const value = store.get(n, i);
+        if (n === "trial") return el("td", {}, el("a", { href: "#", on: { click: (e) => { e.preventDefault(); open(i); } } }, shown(value)));
+        const word = store.kind(n) !== "number";
+        return el("td", { class: word ? "word" : null }, word ? said(value ?? "–") : shown(value));
+      }));
+    }
     function fill() {
       count.textContent = `${order.length.toLocaleString("en")} of ${store.n.toLocaleString("en")} trials` + (chosen.size ? `, ${chosen.size} selected` : "");
-      const first = Math.max(0, Math.floor(pane.scrollTop / ROW) - MORE);
-      const last = Math.min(order.length, first + Math.ceil((pane.clientHeight || 600) / ROW) + 2 * MORE);
+      pane.firstChild.setAttribute("aria-rowcount", order.length + 1);
+      standing.clear();
+      body.replaceChildren(above, below);
+      place();
+    }
+    // Makes the rows in sight and some beyond, of those that do not stand yet.
+    function place() {
+      const top = Math.floor(pane.scrollTop / ROW), bottom = Math.min(order.length, top + Math.ceil((pane.clientHeight || 600) / ROW));
+      if (standing.size && standing.has(top) && standing.has(bottom - 1)) return;
+      const first = Math.max(0, top - MORE), last = Math.min(order.length, bottom + MORE);
+      for (const [k, made] of standing) if (k < first || k >= last) { standing.delete(k); made.remove(); }
+      let next = below; // what stands is not touched
+      for (let k = last - 1; k >= first; k--) {
+        if (!standing.has(k)) {
+          standing.set(k, row(k));
+          body.insertBefore(standing.get(k), next);
+        }
+        next = standing.get(k);
+      }
       above.firstChild.style.height = `${first * ROW}px`;
       below.firstChild.style.height = `${(order.length - last) * ROW}px`;
-      const rows = [];
-      for (let k = first; k < last; k++) {
-        const i = order[k];
-        const mark = el("input", { type: "checkbox", "aria-label": `Select ${store.get("variant", i)} ${store.get("trial", i)}`, on: { change: (e) => { e.target.checked ? chosen.add(i) : chosen.delete(i); fill(); } } });
-        mark.checked = chosen.has(i);
-        rows.push(el("tr", { "aria-rowindex": k + 2, class: chosen.has(i) ? "marked" : null }, el("td", {}, mark), names.map((n) => {
-          const value = store.get(n, i);
-          if (n === "trial") return el("td", {}, el("a", { href: "#", on: { click: (e) => { e.preventDefault(); open(i); } } }, shown(value)));
-          const word = store.kind(n) !== "number";
-          return el("td", { class: word ? "word" : null }, word ? said(value ?? "–") : shown(value));
-        })));
-      }
-      body.replaceChildren(above, ...rows, below);
-      pane.firstChild.setAttribute("aria-rowcount", order.length + 1);
     }
     let asked = false;
     pane.addEventListener("scroll", () => {
-      if (!asked) requestAnimationFrame(() => { asked = false; fill(); });
+      if (!asked) requestAnimationFrame(() => { asked = false; place(); });
       asked = true;
     }, { passive: true });
     box.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => { change({ filter: box.value }); arrange(); }, 120); });
