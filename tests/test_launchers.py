@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
 from analysis import load
+from search import engines
 from search.errors import UserError
 from search.run.launchers import LAUNCHERS, Job, Start, Workers, ready
 from search.run.launchers.local import n_workers
@@ -25,7 +27,8 @@ from search.study.study import Study
 from search.tasks import Task
 from tests import echo, faults
 from tests.faults import Scene, until
-from tests.test_study import plan, same, sweep
+from tests.test_study import plan, same
+from tests.test_workers import run
 
 ROOT = Path(__file__).parents[1]
 STUDY = ["variants=[vanilla,no_forgetting]", "trials=6", "epochs=80", "patience=80", "task.n_sequences=240"]
@@ -94,13 +97,19 @@ def task() -> Task:
 
 
 def job(folder: Path) -> Job:
-    return Job(str(folder), str(ROOT), "reference", "cpu", 2, 1, 4.0, 600.0, None)
+    return Job(str(folder), str(ROOT), "cpu", "cpu", 2, 1, 4.0, 600.0, None)
+
+
+def alone(folder: Path, task: Task, /, **changes: Any) -> pd.DataFrame:
+    """The trials of a study that no launcher had to do with."""
+    run(folder, task, engine=engines.choose("cpu", "cpu"), **changes)
+    return load(folder)
 
 
 def ended(workers: Workers) -> list[str]:
     """What the workers said until the last of them had ended; those that are the launcher's to start again were."""
     said: list[str] = []
-    for _ in range(1200):
+    for _ in range(6000):
         left = workers.alive()
         said += workers.last_words()
         if not left and not workers.revive():
@@ -111,12 +120,11 @@ def ended(workers: Workers) -> list[str]:
 
 @pytest.mark.slow
 def test_workers_do_the_job_and_leave_without_a_word(start: Start, task: Task, tmp_path: Path) -> None:
-    alone = sweep(tmp_path / "alone" / "s", task, **ECHO)
     Study.create(tmp_path / "s", plan(task, **ECHO)).close()
     workers = start(job(tmp_path / "s"))
     assert workers.described and "\n" not in workers.described + workers.stopped
     assert ended(workers) == [] and workers.alive() == 0
-    same(load(tmp_path / "s"), load(alone.folder), exact=True)
+    same(load(tmp_path / "s"), alone(tmp_path / "alone" / "s", task, **ECHO), exact=True)
 
 
 @pytest.mark.slow
@@ -151,7 +159,7 @@ def test_workers_that_are_told_to_stop_save_and_leave_where_that_is_the_launcher
     assert study.leases.peers() == [] and sum(of["running"] for of in finished.values()) == 0
     if done < 6:
         assert ended(start(job(tmp_path / "s"))) == []
-    same(load(tmp_path / "s"), load(sweep(tmp_path / "alone" / "s", task, **long).folder), exact=True)
+    same(load(tmp_path / "s"), alone(tmp_path / "alone" / "s", task, **long), exact=True)
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ class Notes(list[str]):
 
 
 def run(
-    folder: Path, task: Task, *, engine: Any = None, population: int = 4, lease: float = 60.0, **changes: Any
+    folder: Path, task: Task, /, *, engine: Any = None, population: int = 4, lease: float = 60.0, **changes: Any
 ) -> tuple[Study, Notes]:
     study = Study.create(folder, plan(task, **changes))
     notes = Notes()

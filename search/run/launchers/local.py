@@ -15,8 +15,8 @@ from search.run.launchers import RESTARTS, Start
 from search.run.launchers import job as jobs
 from search.run.launchers.job import Job
 
-# Exit codes of a worker that had its reasons: an error, bad input, having been told to end.
-_REASONED = (FAILED, USER_ERROR, INTERRUPTED)
+# Exit codes of a worker that had its reasons: no work left, an error, bad input, having been told to end.
+_REASONED = (0, FAILED, USER_ERROR, INTERRUPTED)
 
 
 def n_workers(settings: Mapping[str, Any], engine: str) -> int:

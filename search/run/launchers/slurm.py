@@ -52,7 +52,7 @@ class SlurmWorkers:
                 self._told.add(job.job_id)
                 error = job.exception()
                 if error is not None:
-                    words.append(f"job {job.job_id}: {str(error).strip().splitlines()[-1]} (see {job.paths.stderr})")
+                    words.append(f"job {job.job_id}: {_said(str(error))} (see {job.paths.stderr})")
         return words
 
     def revive(self) -> dict[int, str]:
@@ -98,6 +98,13 @@ def _executor(cluster: str, requeues: int, options: Mapping[str, Any], folder: P
     except (NameError, TypeError, ValueError, RuntimeError) as error:
         raise _refused(error) from error
     return executor
+
+
+def _said(text: str) -> str:
+    """The line that matters of what submitit says of a job: the last of the traceback, which stands between rules."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    rules = [k for k, line in enumerate(lines) if not line.strip("-")]
+    return lines[rules[-1] - 1] if len(rules) > 1 else lines[0]
 
 
 def _refused(error: Exception) -> UserError:
