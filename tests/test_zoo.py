@@ -1,13 +1,17 @@
 """The cells of docs/zoo.md, each against its equations written out again in NumPy from the paper, against the package
 `torchrecurrent` where that has it, and on the compiled engines."""
 
+import re
 import time
+import typing
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from search import cells, engines, unroll
 from search.base.randomness import initial_normal
@@ -20,6 +24,7 @@ from tests.cuda_emulator import installed
 Values = dict[str, np.ndarray]
 Statement = Callable[[Values, Values, np.ndarray, int], Values]  # of parameters, past state, x and t: the state at t
 
+ROOT = Path(__file__).parents[1]
 N_INPUTS, N_UNITS, N_STEPS = 3, 6, 12
 
 
@@ -305,6 +310,30 @@ def test_every_cell_trains_like_the_reference(engine: str) -> None:
     assert_same_state(ours, theirs, 1e-9, scale.epochs)
     first, last = rows[0][0], rows[0][-2]
     assert (last < first).all(), "each learns"
+
+
+def test_the_page_has_every_cell_with_its_parameters() -> None:
+    page = (ROOT / "docs" / "zoo.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d*NM .*) \|$", page, flags=re.MULTILINE))
+    assert told.keys() >= set(ZOO) and "vanilla" in told
+    for name, formula in told.items():
+        found = re.fullmatch(r"(\d*)NM \+ (?:(\d*)N² \+ )?(\d*)N", formula)
+        assert found, formula
+        inputs, recurrent, vectors = (0 if text is None else int(text or 1) for text in found.groups())
+        shapes = cells.get(name).parameters(7, 5).values()
+        assert sum(int(np.prod(shape)) for shape in shapes) == 35 * inputs + 25 * recurrent + 5 * vectors, name
+
+
+def test_the_experiment_has_every_cell() -> None:
+    variants = yaml.safe_load((ROOT / "configs" / "experiment" / "zoo.yaml").read_text())["variants"]
+    assert set(variants) >= {*ZOO, "vanilla", "gru", "rnn", "irnn"} and variants[0] == "vanilla"
+
+
+def test_the_factorial_has_every_toggle_of_the_paper_with_all_its_values() -> None:
+    space = yaml.safe_load((ROOT / "configs" / "experiment" / "factorial.yaml").read_text())["space"]
+    hints = typing.get_type_hints(cells.LSTM)
+    for name in set(cells.toggles(cells.LSTM)) - {"recurrence", "forget_bias"}:
+        assert set(space[name]["values"]) == set(typing.get_args(hints[name]) or (True, False)), name
 
 
 def test_cells_that_studies_know_are_as_they_were() -> None:
