@@ -23,12 +23,13 @@ class CoRNN(Cell):
     with n columns is uniform from -1/sqrt(n) to 1/sqrt(n), as there.
 
     Args:
-        dt, gamma, epsilon: searched for each task in the paper; these are for sequential MNIST.
+        dt, gamma, epsilon: searched for each task in the paper (0.042, 2.7 and 4.7 for the 784 steps of sequential
+            MNIST); these are for sequences of some tens of steps.
     """
 
-    dt: float = 0.042
-    gamma: float = 2.7
-    epsilon: float = 4.7
+    dt: float = 0.5
+    gamma: float = 1.0
+    epsilon: float = 1.0
 
     def affine(self) -> dict[str, str]:
         return {"a": "W x + R y + Q z + b"}
