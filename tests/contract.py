@@ -14,11 +14,13 @@ from search.cells import LSTM, Cell, Preactivations, toggles, variants
 from search.engines import Engine, Member
 from search.engines.cuda.engine import CudaEngine
 from search.ops import exp, relu, sigmoid, tanh
+from search.run.bench import PAPER_VARIANTS
 from search.tasks import Split, Task
 from tests.conftest import make_member
 from tests.cuda_emulator import Emulator
 
-CELLS = [*sorted(variants()), "gru", "rnn", "irnn", "tests.mut3.MUT3"]
+CELLS = [*PAPER_VARIANTS, "gru", "rnn", "irnn", "tests.mut3.MUT3"]  # to which every test of engines is put
+ZOO = sorted(variants().keys() - {*CELLS, "vanilla_bias1"})  # the others with equations of their own: tests.test_zoo
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 # Shared memory for all recurrent matrices, for some of their rows, and for none.
 SHARED_BYTES = {"cuda": 227 * 1024, "cuda, some rows shared": 16 * 1024, "cuda, none shared": 0}
@@ -185,6 +187,7 @@ def lstms() -> list[LSTM]:
         "output_gate": ("sigmoid", "one"),
         "input_activation": ("tanh", "identity"),
         "output_activation": ("tanh", "identity"),
+        "recurrence": ("full", "diagonal"),
     } | dict.fromkeys(("peephole_i", "peephole_f", "peephole_o", "gate_recurrence"), (True, False))
     assert choices.keys() == set(toggles(LSTM)) - {"forget_bias"}
     cells = [LSTM(**dict(zip(choices, values, strict=True))) for values in itertools.product(*choices.values())]

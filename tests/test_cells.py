@@ -90,7 +90,7 @@ def test_every_toggle_combination_runs_and_learns() -> None:
         for name, param in params.items():
             assert param.grad is not None and param.grad.isfinite().all(), (values, name)
         seen.add((*values,))
-    assert len(seen) == 2 * 3 * 2 * 2 * 2 * 2 * 2 * 2 * 2
+    assert len(seen) == 2 * 3 * 2 * 2 * 2 * 2 * 2 * 2 * 2 * 2
 
 
 def test_vanilla_follows_the_equations_of_the_protocol() -> None:

@@ -172,7 +172,7 @@ def test_train_prints_its_result_as_one_line_of_json() -> None:
 
 
 def test_a_users_cell_and_variant_need_no_edit_of_the_project() -> None:
-    for variant in ("mut3", "no_forgetting"):
+    for variant in ("own_mut3", "no_forgetting"):
         done = odyssey("train", *ECHO, f"variant={variant}", "epochs=1", "hidden_size=4")
         assert done.returncode == 0 and json.loads(done.stdout)["variant"] == variant, done.stderr
 
@@ -382,7 +382,7 @@ def test_no_command_lists_the_commands() -> None:
         ("odyssey sweep sampler=", "qmc"),
         ("odyssey sweep space.hidden", "space.hidden_size.low="),
         ("odyssey sweep optimizer=adam space.be", "space.beta1.high="),
-        ("odyssey --config-dir tests/conf sweep variants=vanilla,", "vanilla,mut3"),
+        ("odyssey --config-dir tests/conf sweep variants=vanilla,", "vanilla,own_mut3"),
         ("odyssey status runs=RUNS study=", "mine"),
     ],
 )

@@ -1,5 +1,6 @@
 """Every CUDA kernel compiles for the GPUs that there are, and keeps its numbers in registers. Needs no GPU."""
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -12,11 +13,12 @@ from search.engines.plan import make_plan
 from search.errors import UserError
 from search.losses import LOSSES
 from search.rules import SGD, Adam
-from tests.contract import CELLS
+from tests.contract import CELLS, ZOO
 
 ARCHITECTURES = ((8, 0), (9, 0), (10, 0))
 SIZES = [threads for threads, _ in HARDWARE.threads]
 REGISTERS = 128  # with which 512 threads are resident on a multiprocessor
+STACK = 32  # bytes in which CUDA's sin and cos of a cell may reduce a large argument; the noise's sinpi needs none
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +33,13 @@ def assert_fits(
     source: str, kernels: set[str], threads: int, architectures: Sequence[tuple[int, int]] = ARCHITECTURES
 ) -> None:
     """Asserts that kernels compile, with no number outside of registers."""
+    stack = STACK if re.search(r"\b(sin|cos)\(", source) else 0
     for architecture in architectures:
         usage = nvrtc.usage(source, "float32", threads, architecture)
         assert usage.keys() == kernels
         for name, used in usage.items():
             told = f"{name} for sm_{architecture[0]}{architecture[1]}, {threads} threads: {used}"
-            assert used.registers <= REGISTERS and not used.spilled and not used.stack, told
+            assert used.registers <= REGISTERS and not used.spilled and used.stack <= stack, told
 
 
 def test_a_kernel_fits() -> None:
@@ -46,7 +49,7 @@ def test_a_kernel_fits() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *ZOO])
 def test_no_cell_spills(cell: str) -> None:
     plan = make_plan(get(cell))
     assert_fits(epoch_source(plan, "bernoulli", HARDWARE, SGD().program), {"epoch"}, 512)

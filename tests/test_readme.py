@@ -64,7 +64,7 @@ def test_an_own_cell_task_space_and_experiment_work_as_printed(place: Path) -> N
     done = run(place, "sweep", "experiment=small", "--config-dir", "own")
     assert done.returncode == 0, done.stderr
     frame = load(place / "runs" / "small")
-    assert list(frame["variant"].unique()) == ["vanilla", "mgu", "leaky"] and set(frame["status"]) == {"finished"}
+    assert list(frame["variant"].unique()) == ["vanilla", "my_mgu", "leaky"] and set(frame["status"]) == {"finished"}
     assert frame["task"].eq("mine").all() and frame["hidden_size"].between(8, 40).all()
 
 

@@ -6,19 +6,50 @@ from typing import Any
 import yaml
 
 from search.cells.cell import Cell, Preactivations, check
+from search.cells.clockwork import Clockwork
+from search.cells.cornn import CoRNN
 from search.cells.gru import GRU
+from search.cells.hgrn import HGRN
+from search.cells.indrnn import IndRNN
+from search.cells.lem import LEM
+from search.cells.lru import LRU
 from search.cells.lstm import LSTM
+from search.cells.mgu import MGU
+from search.cells.min_rnns import MinGRU, MinLSTM
+from search.cells.mut import MUT1, MUT2, MUT3
+from search.cells.ran import RAN
 from search.cells.rnn import IRNN, RNN
+from search.cells.slstm import SLSTM
+from search.cells.sru import SRU
+from search.cells.star import STAR
+from search.cells.unicornn import UnICORNN
 from search.errors import UserError
 from search.own import explained, imported, toggles
 
 __all__ = [
     "GRU",
+    "HGRN",
     "IRNN",
+    "LEM",
+    "LRU",
     "LSTM",
+    "MGU",
+    "MUT1",
+    "MUT2",
+    "MUT3",
+    "RAN",
     "RNN",
+    "SLSTM",
+    "SRU",
+    "STAR",
     "Cell",
+    "Clockwork",
+    "CoRNN",
+    "IndRNN",
+    "MinGRU",
+    "MinLSTM",
     "Preactivations",
+    "UnICORNN",
     "check",
     "define",
     "get",
@@ -27,7 +58,29 @@ __all__ = [
     "variants",
 ]
 
-_CELLS: dict[str, type[Cell]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "irnn": IRNN}
+_CELLS: dict[str, type[Cell]] = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "rnn": RNN,
+    "irnn": IRNN,
+    "mut1": MUT1,
+    "mut2": MUT2,
+    "mut3": MUT3,
+    "mgu": MGU,
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+    "indrnn": IndRNN,
+    "ran": RAN,
+    "star": STAR,
+    "sru": SRU,
+    "lem": LEM,
+    "cornn": CoRNN,
+    "unicornn": UnICORNN,
+    "lru": LRU,
+    "slstm": SLSTM,
+    "hgrn": HGRN,
+    "clockwork": Clockwork,
+}
 
 
 def variants() -> dict[str, dict[str, Any]]:
@@ -40,7 +93,7 @@ def get(name: str, **toggles: Any) -> Cell:
     """A cell by name.
 
     Args:
-        name: a variant (``vanilla``, ``cifg``, ...), a cell (``lstm``, ``gru``, ``rnn``, ``irnn``), or the
+        name: a variant (``vanilla``, ``cifg``, ...), a cell (``lstm``, ``gru``, ``rnn``, ...), or the
             import path of a `Cell` subclass of your own (``my_package.my_module.MyCell``).
         toggles: fields of the cell, on top of those of the variant.
 

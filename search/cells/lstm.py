@@ -1,6 +1,6 @@
 """The LSTM family: the vanilla LSTM with peepholes and every combination of its eight changes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,9 @@ class LSTM(Cell):
         output_activation: ``identity`` removes h (NOAF).
         peephole_i, peephole_f, peephole_o: whether that gate sees the cell (all false: NP).
         gate_recurrence: every gate also hears every gate of the step before (FGR).
+        recurrence: ``diagonal`` puts r_z ⊙ y_past in the place of R_z y_past, and so for every recurrent matrix: a unit
+            hears of the past only itself. With ``coupled`` it is the ParaLSTM (Danieli et al. 2025, "ParaRNN: unlocking
+            parallel training of nonlinear RNNs for large language models"), whose forget gate is 1 - i here.
         forget_bias: added to b_f at initialisation.
     """
 
@@ -33,6 +36,7 @@ class LSTM(Cell):
     peephole_f: bool = True
     peephole_o: bool = True
     gate_recurrence: bool = False
+    recurrence: Literal["full", "diagonal"] = field(default="full", repr=False)  # checkpoints know a cell by its text
     forget_bias: float = 0.0
 
     @property
@@ -41,27 +45,42 @@ class LSTM(Cell):
         kinds = {"i": self.input_gate, "f": self.forget_gate, "o": self.output_gate}
         return tuple(gate for gate, kind in kinds.items() if kind == "sigmoid")
 
+    def heard(self, name: str) -> dict[str, str]:
+        """What the block input or a gate hears of the step before: the state by the index of its weights."""
+        senders = self.gates if self.gate_recurrence and name != "z" else ()
+        return {name: "y"} | {f"{s}{name}": s for s in senders}
+
     @property
     def units(self) -> tuple[str, ...]:
         seen = {"i": self.peephole_i, "f": self.peephole_f, "o": self.peephole_o}
-        return tuple(f"p_{gate}" for gate in self.gates if seen[gate])
+        peepholes = tuple(f"p_{gate}" for gate in self.gates if seen[gate])
+        if self.recurrence == "full":
+            return peepholes
+        return (*peepholes, *(f"r_{index}" for name in ("z", *self.gates) for index in self.heard(name)))
 
     def affine(self) -> dict[str, str]:
-        def hears(gate: str) -> str:
-            senders = self.gates if self.gate_recurrence else ()
-            return " + ".join([f"W_{gate} x", f"R_{gate} y", *(f"R_{s}{gate} {s}" for s in senders), f"b_{gate}"])
+        def hears(name: str) -> str:
+            products = [f"R_{index} {state}" for index, state in self.heard(name).items()]
+            return " + ".join([f"W_{name} x", *(products if self.recurrence == "full" else ()), f"b_{name}"])
 
-        return {"z": "W_z x + R_z y + b_z"} | {gate: hears(gate) for gate in self.gates}
+        return {name: hears(name) for name in ("z", *self.gates)}
 
     def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+        def sum_of(name: str) -> Any:
+            total = pre(name)
+            if self.recurrence == "diagonal":
+                for index, state in self.heard(name).items():
+                    total = total + getattr(p, f"r_{index}") * getattr(past, state)
+            return total
+
         def gate(name: str, cell: Any) -> Any:
             peephole = f"p_{name}"
-            return sigmoid(pre(name) + getattr(p, peephole) * cell if peephole in self.units else pre(name))
+            return sigmoid(sum_of(name) + getattr(p, peephole) * cell if peephole in self.units else sum_of(name))
 
         g = tanh if self.input_activation == "tanh" else identity
         h = tanh if self.output_activation == "tanh" else identity
 
-        z = g(pre("z"))
+        z = g(sum_of("z"))
         i = gate("i", past.c) if self.input_gate == "sigmoid" else 1.0
         match self.forget_gate:
             case "sigmoid":
