@@ -9,6 +9,7 @@ from search.cells.cell import Cell, Preactivations, check
 from search.cells.gru import GRU
 from search.cells.lstm import LSTM
 from search.cells.rnn import IRNN, RNN
+from search.cells.text import define as define_text
 from search.errors import UserError
 from search.own import explained, imported, toggles
 
@@ -57,7 +58,11 @@ def get(name: str, **toggles: Any) -> Cell:
 
 
 def define(definition: dict[str, Any]) -> Cell:
-    """A cell by its definition, ``{"cell": name, toggle: value, ...}``, which is what a variant file holds."""
+    """A cell by its definition, which is what a variant file holds: ``{"cell": name, toggle: value, ...}``, or its
+    equations as text, ``{"equations": text, ...}`` (see `search.cells.text.define`).
+    """
+    if "equations" in definition:
+        return check(define_text(definition))
     values = dict(definition)
     name = values.pop("cell", None)
     if not isinstance(name, str):
@@ -74,4 +79,4 @@ def define(definition: dict[str, Any]) -> Cell:
 
 def is_own(definition: dict[str, Any]) -> bool:
     """Whether a variant is of a cell in a module of the user's, which to define is to run."""
-    return definition.get("cell") not in _CELLS
+    return "equations" not in definition and definition.get("cell") not in _CELLS
