@@ -1,8 +1,11 @@
 """Cells as text: read, printed, and what is said of text that is none."""
 
 import itertools
+import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,15 @@ import pytest
 import torch
 import yaml
 
+from analysis import load
 from search import cells, ops, unroll
 from search.cells import Cell, Preactivations
 from search.cells.parser import parse
 from search.cells.printer import definition, equations, printed, readable, reading
 from search.errors import UserError
+from search.run.cli import main
+from search.study import repeat
+from search.study.plan import read_plan
 from tests.clockwork import Clockwork
 from tests.mut3 import MUT3
 from tests.test_cells import CHOICES, OPERATIONS, VARIANTS, Commented, Leaky, OtherEquation, OtherMatrices
@@ -215,6 +222,50 @@ def test_constants_are_divided_among_the_units() -> None:
     assert read("y = tanh(W x) / period", constants={"period": [1, 2, 8]}).fingerprint != cell.fingerprint
 
 
+def test_a_study_knows_its_equations_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "own" / "variant" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+
+    def sweep(text: str, trials: int) -> int:
+        file.write_text(yaml.safe_dump({"equations": text, "initial": {"b_f": 1}}))
+        task = ["task=adding", "task.length=20", "task.n_sequences=8", "epochs=1", "space.hidden_size.high=21"]
+        return main(["sweep", "study=s", "variants=mine,rnn", f"trials={trials}", *task, "--config-dir", "own"])
+
+    assert sweep("# the gate's\n" + MGU, 1) == 0
+    assert read_plan(tmp_path / "runs" / "s").cells.keys() == {"mine", "rnn"}
+    assert sweep(MGU.replace("h =", "h  ="), 2) == 0, "comments and blanks change nothing"
+    capfd.readouterr()
+    assert sweep(MGU.replace("(1 - f)", "(1 + f)"), 3) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and "the equations of mine have been edited" in err
+    frame = load(tmp_path / "runs" / "s")
+    assert list(frame["variant"]) == ["mine", "mine", "rnn", "rnn"] and set(frame["status"]) == {"finished"}
+    assert main(["report", "study=s"]) == 0
+
+    row = frame.iloc[0].to_dict()
+    words = shlex.split(repeat.train(read_plan(tmp_path / "runs" / "s"), "mine", row))
+    monkeypatch.chdir(tmp_path / "own")
+    capfd.readouterr()
+    assert main(words[1:]) == 0
+    assert json.loads(capfd.readouterr().out)["valid_score"] == row["valid_score"]
+
+
+def test_commands_refuse_bad_text_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "variant").mkdir(parents=True)
+    (tmp_path / "own" / "variant" / "bad.yaml").write_text("equations: |\n  y = tanh(W x\n")
+    for words in (["train", "variant=bad"], ["sweep", "variants=bad"], ["cell", "bad"]):
+        assert main([*words, "--config-dir", "own"]) == 2
+        out, err = capfd.readouterr()
+        assert out == "" and err.count("\n") == 1 and "equations: line 1, character 9: this parenthesis" in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_text_of_a_variant_file_is_yaml() -> None:
     values = definition(cells.get("vanilla_bias1"))
     assert cells.define(yaml.safe_load(yaml.safe_dump(values))).fingerprint == cells.get("vanilla_bias1").fingerprint
@@ -227,7 +278,7 @@ BAD = {  # what the text is, and what is said of it
     HEAD: "equations: expected a line y = ..., the output",
     "y": "line 1, character 2: expected = after the name that the line gives, not the end of the line",
     "y =": "line 1, character 4: expected a name, a number or an opening parenthesis, not the end of the line",
-    "y = tanh(W x": "line 1, character 13: expected ')' for the parenthesis after tanh, not the end of the line",
+    "y = tanh(W x": "line 1, character 9: this parenthesis is not closed",
     "y = (W x + b\nz = y": "line 1, character 5: this parenthesis is not closed before the next line",
     "y = tanh(W x))": "line 1, character 14: expected an operator or the end of the line, not ')'",
     "y = W x +": "line 1, character 10: expected a name, a number or an opening parenthesis",

@@ -278,6 +278,11 @@ class _Writer:
         return " + ".join(words)
 
 
+def written(part: Part) -> str:
+    """A part as text, in which names are values at t."""
+    return _Writer(()).text(part, part)
+
+
 def number(value: float) -> str:
     """A number as it is read again."""
     return repr(value).removesuffix(".0")

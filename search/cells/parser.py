@@ -102,6 +102,8 @@ def _statements(tokens: Sequence[Token]) -> list[list[Token]]:
         elif token.text == "\n" and opened:
             if [each.text for each in tokens[k + 2 : k + 3]] == ["="]:
                 wrong(opened[-1].place, "this parenthesis is not closed before the next line begins")
+        elif opened:
+            wrong(opened[-1].place, "this parenthesis is not closed")
         elif found[-1]:
             found[-1].append(token)
             found.append([])

@@ -5,13 +5,13 @@ Python code makes the nodes of a graph in an order of its own, and leaves some t
 and are never read make them likewise.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from search.cells.cell import Cell
-from search.cells.equations import FORGOTTEN, FUNCTIONS, INPUT, Equations, Line, Part
+from search.cells.equations import FORGOTTEN, FUNCTIONS, INPUT, Equations, Line, Part, written
 from search.cells.parser import DECLARATIONS, VECTOR
 from search.cells.text import TextCell
 from search.cells.trace import TIME
@@ -56,6 +56,12 @@ def readable(cell: Cell) -> Equations:
     return _Printer(cell, frozenset()).equations().kept()
 
 
+def node_texts(cell: Cell, nodes: Iterable[int]) -> list[str]:
+    """What nodes of a cell's graph are called, or how they are computed, in the names of `readable`."""
+    printer = _Printer(cell, frozenset())
+    return [printer.text(index) for index in nodes]
+
+
 def definition(cell: Cell) -> dict[str, Any]:
     """A cell as a variant file says it in text, `search.cells.define`: of equal fingerprint.
 
@@ -80,10 +86,11 @@ def reading(found: Equations, cell: Cell) -> TextCell:
     return TextCell(found.text, repeated=tuple((name, (1.0,)) for name in cell.constant_names))
 
 
-class _UnnamedError(Exception):
+class _UnnamedError(EquationError):
     """A line needs a node that has no line."""
 
     def __init__(self, index: int):
+        super().__init__("a number stands before all else")
         self.index = index
 
 
@@ -136,6 +143,10 @@ class _Printer:
         vectors = biases if found.units == units and all(map(VECTOR.fullmatch, units)) else units + biases
         order = () if [part.name for part in found.preactivations] == list(affine) else tuple(affine)
         return Equations(tuple(lines), vectors, order)
+
+    def text(self, index: int) -> str:
+        """What a node is called, or how it is computed."""
+        return written(self._part(index))
 
     def late(self, got: Sequence[Node]) -> int | None:
         """The node that must be made in a line of its own, as equations have made the nodes `got`; None if all are."""
