@@ -16,8 +16,10 @@ import yaml
 from analysis import load
 from search import cells, ops, unroll
 from search.cells import Cell, Preactivations
+from search.cells.canonical import canonical
 from search.cells.parser import parse
 from search.cells.printer import definition, equations, printed, readable, reading
+from search.cells.text import TextCell
 from search.errors import UserError
 from search.run.cli import main
 from search.study import repeat
@@ -151,6 +153,41 @@ def test_random_cells_are_printed_and_read_again_as_they_were() -> None:
         assert again.signature == cell.signature, found.text
         assert parse(found.text, cell.constant_names) == found.named()
         assert parse(readable(cell).text, cell.constant_names) == readable(cell).named()
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        "g = sigmoid(W x + R y + b)\nc_ = tanh(V x + Q (y * g) + b_2)\ny = c_ * g + y * (1 - g)\nh = W_h x",
+        "vectors q\nf = sigmoid(W_f x + b_f + R_f y)\nk = f * y\nh = tanh(R_h k + W_h x + b_h)\n"
+        "y = (1 - f) * y + f * h",
+        "last = y\nf = sigmoid(W_f x + R_f y + b_f)\nh = tanh(W_h x + R_h (f * y) + b_h)\n"
+        "y = (1 - f) * y[t-1] + f * h + 0 * 1",
+    ],
+)
+def test_the_canonical_form_is_that_of_cells_that_compute_the_same(same: str) -> None:
+    assert canonical(read(same)) == canonical(read(MGU))
+
+
+@pytest.mark.parametrize(
+    "was, now",
+    [("1 - f", "f - 1"), ("tanh", "sin"), ("(f * y)", "y"), ("+ b_h", ""), ("f * h", "h * h"), ("* y +", "* h +")],
+)
+def test_the_canonical_form_is_another_for_another_cell(was: str, now: str) -> None:
+    assert was in MGU and canonical(read(MGU.replace(was, now))) != canonical(read(MGU))
+    shared = "a = tanh(W x + R y)\nh = tanh(V x + Q y)\ny = p_a * a + p_h * h"
+    assert canonical(read(shared)) != canonical(read(shared.replace("p_h", "p_a")))
+    assert canonical(read(MGU, initial={"b_f": 1})) != canonical(read(MGU)) == canonical(read(MGU, initial={"b_f": 0}))
+
+
+def test_the_canonical_form_tells_cells_apart_and_is_that_of_their_text() -> None:
+    known = {name: cells.get(name) for name in VARIANTS}
+    assert len({canonical(cell) for cell in known.values()}) == len(known)
+    for cell in (*known.values(), *map(Random, range(100))):
+        text = readable(cell).text
+        again = TextCell(text, repeated=tuple((name, (1.0,)) for name in cell.constant_names))
+        if cell not in (known["irnn"], known["vanilla_bias1"]):  # which begin otherwise
+            assert canonical(again) == canonical(cell), text
 
 
 @pytest.mark.usefixtures("fresh_cache")
