@@ -74,6 +74,7 @@ def test_equations_are_typeset_as_latex(cell: Cell) -> None:
         ("a = W x\ny = (a - (1 - a)) / a", r"y_{t} &= \frac{a_{t} - \left(1 - a_{t}\right)}{a_{t}}"),
         ("y = W x + 2 * (1 + y) ** 2", r"2\,{\left(1 + y_{t-1}\right)}^{2}"),
         ("h_1 = W x\ny = -h_1 * 1e-5", r"-h_{1,t} \odot \left(1 \cdot 10^{-5}\right)"),
+        ("vectors nu_h\ny = W x + exp(nu_h) * y", r"\exp\left(\nu_{h}\right) \odot y_{t-1}"),
         ("gate = W x\ny = where(gate, absolute(y), sqrt(gate[t-1]))", r"\sqrt{\mathrm{gate}_{t-1}}"),
     ],
 )

@@ -6,6 +6,7 @@ and are never read make them likewise.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,9 @@ def equations(cell: Cell) -> Equations:
 
 
 def readable(cell: Cell) -> Equations:
-    """The equations of a cell as one reads them: without what only keeps the order of its nodes."""
-    return _Printer(cell, frozenset()).equations().kept()
+    """The equations of a cell as one reads them: without what only keeps the order of nodes and parameters."""
+    found = _Printer(cell, frozenset()).equations().kept()
+    return replace(found, order=(), vectors=() if all(map(VECTOR.fullmatch, found.vectors)) else found.vectors)
 
 
 def node_texts(cell: Cell, nodes: Iterable[int]) -> list[str]:

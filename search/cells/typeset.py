@@ -4,6 +4,10 @@ import re
 
 from search.cells.equations import Equations, Part, number, terms
 
+_GREEK = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi", "pi"),
+    *("rho", "sigma", "tau", "phi", "chi", "psi", "omega"),
+)
 _SUM, _PRODUCT, _SIGNED, _POWER, _ATOM = range(1, 6)  # strength
 _FUNCTIONS = {
     **{name: rf"\{name}" for name in ("tanh", "exp", "log", "sin", "cos")},
@@ -30,7 +34,7 @@ def _name(name: str, index: str = "") -> str:
     split = re.fullmatch(r"([^\W_]*?)(?:_(\w+)|(\d+))?", name)
     base, *below = (split[1], split[2] or split[3]) if split and split[1] else (name, None)
     base = base.replace("_", r"\_")
-    base = base if len(base) == 1 else rf"\mathrm{{{base}}}"
+    base = rf"\{base}" if base in _GREEK else base if len(base) == 1 else rf"\mathrm{{{base}}}"
     indices = ",".join([*(each.replace("_", r"\_") for each in below if each), *([index] if index else [])])
     return f"{base}_{{{indices}}}" if indices else base
 
