@@ -19,7 +19,7 @@ are many and trials few.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -214,7 +214,7 @@ def _toggles(plan: Plan, variants: Sequence[str]) -> tuple[dict[str, Mapping[str
         notes.append(f"Left out, as other cells have other toggles: {', '.join(others)}.")
 
     patterns: dict[tuple[int, ...], list[str]] = {}
-    for name in [field.name for field in fields(made[kept[0]])] if kept else []:
+    for name in cells.toggles(made[kept[0]]) if kept else ():
         settings = [getattr(made[variant], name) for variant in kept]
         pattern = tuple(settings.index(value) for value in settings)
         if any(pattern) and name not in plan.space:

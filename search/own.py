@@ -83,7 +83,7 @@ class Toggled:
 
 def toggles(kind: type[Toggled] | Toggled) -> tuple[str, ...]:
     """Names of the toggles of a class."""
-    return tuple(field.name for field in dataclasses.fields(kind))
+    return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("toggle", True))
 
 
 @contextmanager

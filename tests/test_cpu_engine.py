@@ -49,6 +49,20 @@ def test_narrower_vectors_give_the_same(vector_bytes: int, reference: Engine, mo
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
+def test_a_layer_reads_no_memory_behind_a_wide_batch() -> None:
+    """In a process of its own, which that would end."""
+    code = """
+import torch
+from search import cells, unroll
+cell = cells.get("rnn")
+params = {name: torch.zeros(shape) for name, shape in cell.parameters(500, 3).items()}
+for _ in range(20):
+    x = torch.zeros(1, 4000, 500, requires_grad=True)
+    unroll(cell, params, x, "cpu").sum().backward()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
+
+
 def test_stop_abandons_the_epoch_soon_and_leaves_members_as_they_were() -> None:
     task = replace(CPU, lengths=(20,) * 400).task(n_outputs=40, n_inputs=40)
     members = [make_member(task, "vanilla", 150, seed, "float32") for seed in range(40)]

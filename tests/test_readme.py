@@ -47,10 +47,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = [block for block in blocks("python") if block.startswith(("from", "import numpy"))]
     for name, text in zip(("my_cells", "my_tasks", "my_rules"), own, strict=True):
         (folder / f"{name}.py").write_text(text)
-    space, experiment = blocks("yaml")
+    gated, space, experiment = blocks("yaml")
     files = dict(re.findall(r"`FOLDER/(\w+/\w+\.yaml)`:\s`(\{.*?\})`", README))
     files |= {"space/narrow.yaml": space, "experiment/small.yaml": experiment}
-    assert len(files) == 6
+    files |= {"variant/gated.yaml": gated}
+    assert len(files) == 7
     for name, text in files.items():
         (folder / "own" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "own" / name).write_text(text)
@@ -66,6 +67,15 @@ def test_an_own_cell_task_space_and_experiment_work_as_printed(place: Path) -> N
     frame = load(place / "runs" / "small")
     assert list(frame["variant"].unique()) == ["vanilla", "my_mgu", "leaky"] and set(frame["status"]) == {"finished"}
     assert frame["task"].eq("mine").all() and frame["hidden_size"].between(8, 40).all()
+
+
+def test_an_own_cell_as_text_is_the_one_in_python(place: Path) -> None:
+    found = []
+    for name in ("gated", "mgu"):
+        done = run(place, "cell", name, "--config-dir", "own", "hidden_size=5", "n_inputs=3")
+        assert done.returncode == 0, done.stderr
+        found.append(re.search(r"^  f = (.|\n)*?\n\n", done.stdout, flags=re.MULTILINE))
+    assert found[0] and found[1] and found[0][0] == found[1][0]
 
 
 def test_an_own_update_rule_works_as_printed(place: Path) -> None:
@@ -109,7 +119,8 @@ def test_every_command_of_the_readme_has_legal_keys(place: Path, monkeypatch: py
     assert len(found) > 10
     with Composer([str(place / "own")]) as composer:
         for command, *words in found:
-            words = [f"task={word}" if command == "data" and "=" not in word else word for word in words]
+            short = {"data": "task", "cell": "variants"}
+            words = [f"{short[command]}={w}" if command in short and "=" not in w else w for w in words]
             if "TASK" not in " ".join(words):
                 composer.compose(command, words)
         with pytest.raises(UserError):

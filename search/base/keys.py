@@ -155,9 +155,13 @@ KINDS: Mapping[str, Kind] = {
     "hidden_sizes": list_of(whole(1)),
     "repeats": whole(1, 10_000),
     "out": text("the path of a folder"),
+    "measure": TRUTH,
+    "n_inputs": whole(1, 10_000),
 }
 # Where a key means something else to one command.
 SPECIAL: Mapping[tuple[str, str], Kind] = {
+    ("cell", "hidden_size"): whole(1, 4096),
+    ("cell", "out"): text("the path of a folder", "the terminal"),
     ("report", "study"): _STUDIES,
     ("dashboard", "study"): _STUDIES,
     ("status", "study"): _STUDY,

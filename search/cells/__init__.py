@@ -22,6 +22,7 @@ from search.cells.rnn import IRNN, RNN
 from search.cells.slstm import SLSTM
 from search.cells.sru import SRU
 from search.cells.star import STAR
+from search.cells.text import define as define_text
 from search.cells.unicornn import UnICORNN
 from search.errors import UserError
 from search.own import explained, imported, toggles
@@ -110,7 +111,11 @@ def get(name: str, **toggles: Any) -> Cell:
 
 
 def define(definition: dict[str, Any]) -> Cell:
-    """A cell by its definition, ``{"cell": name, toggle: value, ...}``, which is what a variant file holds."""
+    """A cell by its definition, which is what a variant file holds: ``{"cell": name, toggle: value, ...}``, or its
+    equations as text, ``{"equations": text, ...}`` (see `search.cells.text.define`).
+    """
+    if "equations" in definition:
+        return check(define_text(definition))
     values = dict(definition)
     name = values.pop("cell", None)
     if not isinstance(name, str):
@@ -127,4 +132,4 @@ def define(definition: dict[str, Any]) -> Cell:
 
 def is_own(definition: dict[str, Any]) -> bool:
     """Whether a variant is of a cell in a module of the user's, which to define is to run."""
-    return definition.get("cell") not in _CELLS
+    return "equations" not in definition and definition.get("cell") not in _CELLS

@@ -12,7 +12,7 @@ import numpy as np
 from search import engines, rules
 from search.base.provenance import git_revision, versions
 from search.base.randomness import epoch_order
-from search.cells import get
+from search.cells import Cell, get
 from search.engines import Engine, Member
 from search.network import Network
 from search.tasks import Split, Task
@@ -97,7 +97,7 @@ def sgemm_rate(repeats: int, device: str = "cpu", size: int = 2048) -> list[floa
 def epoch_seconds(
     engine: Engine,
     task: Task,
-    variant: str,
+    cell: Cell,
     hidden_sizes: Sequence[int],
     threads: int,
     repeats: int,
@@ -108,7 +108,7 @@ def epoch_seconds(
     Args:
         engine: to be measured.
         task: whose training set makes the epoch.
-        variant: of all trials.
+        cell: of all trials.
         hidden_sizes: of each trial.
         threads: for the engine.
         repeats: to be timed.
@@ -118,7 +118,7 @@ def epoch_seconds(
     update = rules.update(rules.DEFAULT, {"lr": 1e-4, "momentum": 0.9})
     members = []
     for k, n in enumerate(hidden_sizes):
-        network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
+        network = Network(cell, task.n_inputs, n, task.n_outputs, task.bidirectional)
         members.append(Member.new(network, update, 0.1, k, "float32"))
     seconds = []
     for _ in range(repeats + 1):
@@ -187,7 +187,7 @@ def measure(task: Task, settings: Settings, say: Say) -> dict[str, Any]:
     for engine in chosen:
         for variant in settings.variants:
             for n in settings.hidden_sizes:
-                seconds = epoch_seconds(engine, task, variant, [n] * population, threads, repeats)
+                seconds = epoch_seconds(engine, task, get(variant), [n] * population, threads, repeats)
                 network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)
                 flops = flops_per_step(network) * task.splits["train"].n_steps
                 share = [flops / s / statistics.median(rates) for s in seconds]
@@ -216,7 +216,7 @@ def projection(engine: Engine, task: Task, population: int, threads: int, repeat
     flops_other = dict.fromkeys(others, 0.0)
     sizes = paper_sizes(population)
     for variant in PAPER_VARIANTS:
-        seconds = epoch_seconds(engine, task, variant, sizes, threads, repeats, valid=True)
+        seconds = epoch_seconds(engine, task, get(variant), sizes, threads, repeats, valid=True)
         seconds_here += PAPER_TRIALS * PAPER_EPOCHS * np.array(seconds) * whole_steps / steps
         for n in sizes:
             network = Network(get(variant), task.n_inputs, n, task.n_outputs, task.bidirectional)

@@ -27,10 +27,11 @@ COMMANDS = {
     "status": ("search.run.status:main", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
     "dashboard": ("analysis.dashboard.command:main", "the same page, live, as a study is being trained"),
+    "cell": ("analysis.cell_command:main", "the card of a cell: equations, cost, gradient at initialisation"),
     "bench": ("search.run.commands:bench", "measure the engines on this machine"),
     "data": ("search.run.commands:data", "prepare the data of a task"),
 }
-_TRAIN = ("sweep", "worker", "replicate", "train", "bench", "data")  # run cells and tasks of the user's own
+_TRAIN = ("sweep", "worker", "replicate", "train", "cell", "bench", "data")  # run cells and tasks of the user's own
 _EPILOG = """\
 odyssey COMMAND --help explains a command's keys. Completion of commands, keys and values in the shell:
 eval "$(register-python-argcomplete odyssey)"
@@ -92,6 +93,8 @@ def _run(words: list[str]) -> int:
         raise UserError(f"{masked(command)}: no such command; expected one of {', '.join(COMMANDS)}")
     if command == "data" and arguments and "=" not in arguments[0]:
         arguments[0] = f"task={arguments[0]}"  # odyssey data jsb
+    if command == "cell" and arguments and "=" not in arguments[0]:
+        arguments[0] = f"variants={arguments[0]}"  # odyssey cell gru
     if command in _TRAIN and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where users keep cells and tasks of their own
 

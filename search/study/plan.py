@@ -278,6 +278,8 @@ def refuse_unless_grown(old: Plan, new: Plan) -> None:
         match path:
             case ("trials",):
                 return new.trials > old.trials
+            case ("variants", name, "equations") if name in old.cells:
+                return True  # their fingerprint tells whether they say the same
             case ("variants", name, *_):
                 return name not in old.variants
             case ("cells", name):

@@ -46,7 +46,7 @@ class _Layer:
         n_steps, n_batch, n_inputs = x.shape
         n_units = len(next(iter(params.values())))
         self._layout = layout = Layout(code.plan, code.target, n_inputs, n_units)
-        self._x = guarded(x.reshape(n_steps * n_batch, n_inputs), x.dtype)
+        self._x = guarded(x.reshape(n_steps, n_batch * n_inputs), x.dtype)  # rows lie a batch apart, guards too
         buffers = layout.buffers(n_steps) | layout.parameters("weights") | layout.parameters("gradients")
         buffers["tape"] = (n_batch * (n_steps + 1), layout.tape_stride)
         (self._arrays,) = Arena().take([buffers], x.dtype)

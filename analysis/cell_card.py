@@ -1,0 +1,188 @@
+"""The card of a cell: its equations, what they cost, and how far back a gradient reaches when training begins."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search import cells, engines
+from search.base.randomness import initial_normal
+from search.cells import Cell
+from search.cells.printer import node_texts, readable
+from search.cells.typeset import latex
+from search.engines.plan import Plan, make_plan
+from search.expression import OPERATIONS
+from search.network import Network
+from search.run.bench import epoch_seconds, flops_per_step, sgemm_rate
+from search.tasks import Split, Task
+
+STEPS = 100  # through which the gradient is followed
+SHOWN = (0, 1, 2, 5, 10, 20, 50, 100)  # steps of which the card has the number
+_DRAWS, _SEQUENCES = 4, 16  # of weights, and of inputs for each
+_PAST = "A name is the value at this step once a line above gives it, and otherwise that of the step before."
+_POPULATION, _REPEATS = 4, 5  # of what is measured
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is said of a cell.
+
+    Attributes:
+        name: of the variant.
+        definition: of the variant, as its file has it.
+        cell: its equations.
+        n_inputs, n_units: size of the layer.
+        norms: as `gradient_norms` gives them.
+        measured: as `measured` gives it; None where it was not asked for.
+    """
+
+    name: str
+    definition: Mapping[str, Any]
+    cell: Cell
+    n_inputs: int
+    n_units: int
+    norms: np.ndarray
+    measured: tuple[float, float] | None = None
+
+    @property
+    def about(self) -> str:
+        """What the cell's class says of itself; empty for a cell of equations."""
+        own = "" if "equations" in self.definition else type(self.cell).__doc__ or ""
+        return " ".join(own.partition("\n\n")[0].split())
+
+    @property
+    def toggles(self) -> dict[str, str]:
+        """Each toggle, and its value as one types it; of a cell of equations what is said beside them."""
+        if "equations" in self.definition:
+            return {key: str(value) for key, value in self.definition.items() if key != "equations"}
+        values = {name: getattr(self.cell, name) for name in cells.toggles(self.cell)}
+        return {name: str(v).lower() if isinstance(v, bool) else str(v) for name, v in values.items()}
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the cell costs, by what it is."""
+        network = Network(self.cell, self.n_inputs, self.n_units, n_outputs=0)
+        shapes, plan = network.shapes, make_plan(self.cell)
+        of_inputs, recurrent, vectors = _counts(self.cell)
+        total = sum(map(_product, shapes.values()))
+        forward = 2 * sum(_product(shape) for shape in shapes.values() if len(shape) == 2)
+        kept = node_texts(self.cell, plan.tape)
+        found = {
+            "parameters": f"{of_inputs} N M + {recurrent} N N + {vectors} N = {total:,}",
+            "matrix products a step": f"{forward:,} operations forward, {flops_per_step(network):,.0f} in training",
+            "elementwise a step and unit": f"{_operations(plan, False)} forward, {_operations(plan, True)} backward",
+            "kept for the backward pass": f"{len(kept)} numbers a step and unit: {', '.join(kept)}",
+        }
+        if self.measured:
+            seconds, share = self.measured
+            found["time of a training step"] = f"{1e6 * seconds:.3g} us, {100 * share:.0f} % of the matrix rate"
+        return found
+
+    @property
+    def size(self) -> str:
+        return f"M = n_inputs = {self.n_inputs}, N = hidden_size = {self.n_units}"
+
+    @property
+    def gradient(self) -> dict[int, str]:
+        """Norms by the number of steps, as text."""
+        return {k: f"{np.median(self.norms[:, k]):.2g}" for k in SHOWN}
+
+    def text(self) -> list[str]:
+        """The lines of the card for a terminal."""
+        lines = [self.name, *([self.about] if self.about else []), ""]
+        lines += [f"  {line}" for line in readable(self.cell).shown()]
+        lines += ["", _PAST, ""]
+        lines += [f"{name}={value}" for name, value in self.toggles.items()] + ([""] if self.toggles else [])
+        lines += [f"{self.size}:"] + [f"  {name}: {value}" for name, value in self.facts.items()]
+        norms = ", ".join(f"{k}: {value}" for k, value in self.gradient.items())
+        return [*lines, f"  gradient of y by the input of so many steps before, at initialisation: {norms}"]
+
+    def markdown(self) -> str:
+        """The card as GitHub's Markdown, beside which stands the plot NAME.png."""
+        parts = [f"# {self.name}"]
+        if self.about:
+            parts.append(self.about)
+        parts.append(f"```math\n{latex(readable(self.cell).named())}\n```")
+        parts.append(
+            f"As text, where a name is the value at this step once a line above gives it, and otherwise that of "
+            f"the step before:\n\n```\n{readable(self.cell).text}```"
+        )
+        if self.toggles:
+            parts.append(_table(("toggle", "value"), {name: f"`{value}`" for name, value in self.toggles.items()}))
+        parts.append(_table((self.size, ""), self.facts))
+        parts.append(
+            f"![Norm of the gradient by steps]({self.name}.png)\n\nNorm of the gradient of y by the input of so many "
+            f"steps before, at initialisation: median of {_DRAWS} draws of the weights with {_SEQUENCES} sequences of "
+            "noise each, in the plot with the range of the middle half."
+        )
+        parts.append(_table(("steps", "norm"), {str(k): value for k, value in self.gradient.items()}))
+        return "\n\n".join(parts) + f"\n\nMade by `odyssey cell {self.name} out=FOLDER`.\n"
+
+
+def gradient_norms(cell: Cell, n_inputs: int, n_units: int, seed: int) -> np.ndarray:
+    """Norms of the gradient of y by the inputs before it, at initialisation, in float64.
+
+    The last of 101 outputs, in a random direction of unit length, is differentiated by each input, which are noise of
+    unit variance; the weights are those with which training begins.
+
+    Returns:
+        [D, STEPS + 1]: by draw and sequence, and by the number of steps from input to output
+    """
+    import torch  # takes seconds to load
+
+    from search import unroll
+
+    rng, found = np.random.default_rng(seed), []
+    for draw in range(_DRAWS):
+        shapes = cell.parameters(n_inputs, n_units)
+        values = {name: cell.initial_value(name, initial_normal(seed + draw, name, s)) for name, s in shapes.items()}
+        params = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+        x = torch.tensor(rng.normal(size=(STEPS + 1, _SEQUENCES, n_inputs)), requires_grad=True)
+        along = rng.normal(size=(_SEQUENCES, n_units))
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        last = unroll(cell, params, x, "cpu")[-1]
+        (gradient,) = torch.autograd.grad((last * torch.tensor(along)).sum(), x)
+        found.append(gradient.norm(dim=2).flip(0).T.numpy())
+    return np.concatenate(found)
+
+
+def measured(cell: Cell, n_inputs: int, n_units: int) -> tuple[float, float]:
+    """Seconds of a training step of one trial on the CPU engine, and its share of the machine's matrix rate.
+
+    Measured on 16 sequences of 100 steps of noise with two classes, several trials at a time, as by ``odyssey bench``.
+    """
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((100, n_inputs), np.float32) for _ in range(16)]
+    split = Split(inputs, [rng.integers(0, 2, 100, np.int32) for _ in inputs])
+    task = Task("noise", dict.fromkeys(("train", "valid", "test"), split), "categorical", "error [%]", n_classes=2)
+    threads = engines.n_cores()
+    sizes = [n_units] * _POPULATION * threads
+    seconds = statistics.median(epoch_seconds(engines.choose("cpu"), task, cell, sizes, threads, _REPEATS))
+    rate = statistics.median(sgemm_rate(_REPEATS))
+    network = Network(cell, n_inputs, n_units, task.n_outputs)
+    return seconds / split.n_steps, flops_per_step(network) * split.n_steps / seconds / rate
+
+
+def _counts(cell: Cell) -> tuple[int, int, int]:
+    """Input matrices, recurrent ones, and vectors."""
+    terms = [term for pre in cell.preactivations.values() for term in pre.terms]
+    of_inputs = sum(term.operand == "x" for term in terms)
+    vectors = len(cell.parameters(1, 1)) - len(terms)
+    return of_inputs, len(terms) - of_inputs, vectors
+
+
+def _operations(plan: Plan, backward: bool) -> int:
+    """Elementwise operations of one pass of the schedule."""
+    stages = plan.backward if backward else plan.forward
+    return sum(plan.nodes[index].op in OPERATIONS for stage in stages for index in stage.nodes)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape))
+
+
+def _table(head: tuple[str, str], rows: Mapping[str, str]) -> str:
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {value} |".replace("\n", " ") for name, value in rows.items())])
