@@ -282,7 +282,7 @@ def test_ray_does_not_start_a_worker_without_end_for_which_there_is_no_memory() 
 @pytest.mark.parametrize(
     "settings, expected",
     [
-        ({"name": "pbs"}, "launcher=pbs: expected one of local, slurm, ray"),
+        ({"name": "pbs"}, "launcher=pbs: expected one of local, ray, slurm"),
         ({"name": "local", "workers": 0}, "launcher.workers=0: expected a whole number of at least 1"),
         ({"name": "slurm", "cluster": "pbs", "workers": 1}, "launcher.cluster=pbs: expected one of slurm, local"),
         ({"name": "slurm", "cluster": "local", "workers": "x"}, "launcher.workers=x: expected a whole number"),

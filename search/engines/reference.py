@@ -188,8 +188,8 @@ def _groups(members: Sequence[Member]) -> Iterator[list[int]]:
     """Indices of members that can train in lockstep: same equations, same layers, same epoch."""
 
     def key(k: int) -> tuple[object, ...]:
-        network = members[k].network
-        return *members[k].signature, network.n_layers, network.skip, members[k].epoch
+        heard = tuple(layer.heard is not None for layer in members[k].network.layers)
+        return *members[k].signature, heard, members[k].epoch
 
     for _, group in groupby(sorted(range(len(members)), key=key), key):
         yield list(group)

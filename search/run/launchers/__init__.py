@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
+from search.base import keys
 from search.errors import expect
 from search.run.launchers.job import Job
 
 __all__ = ["LAUNCHERS", "RESTARTS", "Job", "Start", "Workers", "ready"]
 
-LAUNCHERS = ("local", "slurm", "ray")
+LAUNCHERS = tuple(keys.LAUNCHERS)
 # How often a worker that died is started again, by launchers that do so: every three deaths end one trial at least.
 RESTARTS = 30
 
