@@ -21,6 +21,7 @@ from search.cells.parser import parse
 from search.cells.printer import definition, equations, printed, readable, reading
 from search.cells.text import TextCell
 from search.errors import UserError
+from search.expression import EquationError
 from search.run.cli import main
 from search.study import repeat
 from search.study.plan import read_plan
@@ -39,6 +40,9 @@ y = tanh(c) * o
 """
 MGU = "f = sigmoid(W_f x + R_f y + b_f)\nh = tanh(W_h x + R_h (f * y) + b_h)\ny = (1 - f) * y + f * h\n"
 
+# Variants whose initial values or constants are more than a file can say.
+BEGUN_BY_CODE = ("irnn", "clockwork", "cornn", "indrnn", "lem", "lru", "unicornn")
+
 
 def read(text: str, **more: Any) -> Cell:
     return cells.define({"equations": text} | more)
@@ -54,9 +58,12 @@ def test_the_vanilla_lstm_as_text_is_the_vanilla_lstm() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_is_printed_and_read_again_as_it_was(variant: str) -> None:
     cell = cells.get(variant)
-    again = read(printed(cell))
+    again = reading(equations(cell), cell)
     assert again.signature == cell.signature and printed(again) == printed(cell)
-    if variant != "irnn":  # whose recurrence starts as the identity
+    if variant in BEGUN_BY_CODE:
+        with pytest.raises(EquationError, match=r"are no number added to the draw|are those of code"):
+            definition(cell)
+    else:
         assert cells.define(definition(cell)).fingerprint == cell.fingerprint
 
 
@@ -182,11 +189,12 @@ def test_the_canonical_form_is_another_for_another_cell(was: str, now: str) -> N
 
 def test_the_canonical_form_tells_cells_apart_and_is_that_of_their_text() -> None:
     known = {name: cells.get(name) for name in VARIANTS}
-    assert len({canonical(cell) for cell in known.values()}) == len(known)
+    alike = {canonical(known[name]) for name in ("gru", "mut2")}  # with a matrix for the x of the latter
+    assert len(alike) == 1 and len({canonical(cell) for cell in known.values()}) == len(known) - 1
     for cell in (*known.values(), *map(Random, range(100))):
         text = readable(cell).text
         again = TextCell(text, repeated=tuple((name, (1.0,)) for name in cell.constant_names))
-        if cell not in (known["irnn"], known["vanilla_bias1"]):  # which begin otherwise
+        if cell not in [known[name] for name in ("vanilla_bias1", *BEGUN_BY_CODE)]:  # which begin otherwise
             assert canonical(again) == canonical(cell), text
 
 
