@@ -33,7 +33,7 @@ from search.study.news import News
 from search.study.study import Study
 from search.tasks import Task
 from tests.at_rest import unpacked
-from tests.test_analysis import ended, make_study, under_way
+from tests.test_analysis import SPACE, ended, make_study, outcome, under_way
 from tests.test_report import add_curves
 from tests.test_study import plan, sweep
 
@@ -199,6 +199,20 @@ def test_a_range_is_of_what_the_axis_shows(views: Views, runs: Path) -> None:
     answer = views.answer("filtered", {"part": "bach/jsb", "where": '{"momentum": [0.01, 0.1]}'})
     shown = (1 - frame["momentum"]).between(0.01, 0.1) & (frame["status"] == "finished")  # the axis is of 1 - momentum
     assert answer["n"] == shown.sum()
+
+
+def test_categories_are_chosen_by_name(tmp_path: Path) -> None:
+    sizes = sorted({outcome(variant, k, "finished")["hidden_size"] for variant in ("vanilla", "np") for k in range(20)})
+    choice = {"hidden_size": {"distribution": "choice", "values": sizes}}
+    make_study(tmp_path, variants=("vanilla", "np"), trials=20, space=SPACE | choice)
+    views = Views(Source("bach", tmp_path), Never(), live=True)
+    frame, chosen = analysis.load("bach", tmp_path), [str(size) for size in sizes[:12]]
+    answer = views.answer("filtered", {"part": "bach/jsb", "where": json.dumps({"hidden_size": chosen})})
+    inside = frame["hidden_size"].isin(sizes[:12])
+    assert answer["n"] == inside.sum() > 5 and f" {chosen[0]} or {chosen[1]} or " in answer["sentences"][0]
+    for wrong in ([1, 2], ["7 or 8"], "x", [[1]], {}):
+        with pytest.raises(UserError, match="expected ranges of settings, or categories"):
+            views.answer("filtered", {"part": "bach/jsb", "where": json.dumps({"hidden_size": wrong})})
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def costs(trials: pd.DataFrame, label: str, baseline: str) -> list[dict[str, Any
 
 def filtered(
     trials: pd.DataFrame,
-    bounds: Mapping[str, tuple[float, float]],
+    wanted: Mapping[str, Sequence[Any]],
     space: Mapping[str, Mapping[str, Any]],
     curves: Curves,
     controls: Sequence[Any],
@@ -97,7 +97,7 @@ def filtered(
 
     Args:
         trials: of one study and task.
-        bounds: of settings, as their axes show them.
+        wanted: of settings the lower and the upper end of a range, as their axes show them; or categories, as text.
         space: of the plan, for scales.
         curves: gives those of trials.
         controls: as `compare` takes them: select, adjust, baseline, fraction.
@@ -105,14 +105,19 @@ def filtered(
         title: of the part.
     """
     inside = pd.Series(True, trials.index)
-    for name, (low, high) in bounds.items():
-        places = pd.Series(Dimension.of(name, space).places(trials[name].astype(float)), trials.index)
-        inside &= places.between(low, high)
+    said = []
+    for name, ends in wanted.items():
+        dimension = Dimension.of(name, space)
+        label = dimension.label.partition(" [")[0]
+        if dimension.values:
+            inside &= trials[name].map(str).isin(ends)
+            said.append(f"{label} {' or '.join(ends)}")
+        else:
+            inside &= pd.Series(dimension.places(trials[name].astype(float)), trials.index).between(*ends)
+            said.append(f"{label} {ends[0]:.3g} to {ends[1]:.3g}")
     own = trials[inside]
-    named = {name: Dimension.of(name, space).label.partition(" [")[0] for name in bounds}
-    where = ", ".join(f"{named[name]} {low:.3g} to {high:.3g}" for name, (low, high) in bounds.items())
     n = int(scored(own).sum())
-    sentence = f"{n} of {int(scored(trials).sum())} finished trials of {title} with {where}." if bounds else ""
+    sentence = f"{n} of {int(scored(trials).sum())} finished trials of {title} with {', '.join(said)}." if said else ""
     if not n:
         return {"sentences": [sentence, "None of them finished."], "figures": [], "n": n}
     select, adjust, baseline, fraction = controls
@@ -121,8 +126,8 @@ def filtered(
     drawn = [charts.boxes(own, table, label, "all")]
     best = summaries.best_curves(own, curves(own[summaries.best_trials(own, select, fraction)]), select, fraction)
     drawn += _panels(best, best, variants_of(own), baseline, label, f"best {100 * fraction:g} % of the range")
-    said = "The range was chosen with the scores in sight: nothing is tested in it."
-    return {"sentences": [sentence, said] if bounds else [], "figures": _payloads(drawn), "n": n}
+    warning = "The range was chosen with the scores in sight: nothing is tested in it."
+    return {"sentences": [sentence, warning] if said else [], "figures": _payloads(drawn), "n": n}
 
 
 def learning_curves(

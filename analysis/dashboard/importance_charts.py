@@ -98,8 +98,7 @@ def marginal(
     line = POINT if dimension.values else {"type": "line", "strokeWidth": 2, "clip": True}
     circle = {"type": "circle", "size": 12, "opacity": 0.35, "color": GREY, "clip": True}
     behind = drawn_from("points", circle, x=x, y=number("y", title, domain=ends))
-    if not dimension.values:
-        behind["params"] = [{"name": "brush", "select": {"type": "interval", "encodings": ["x"]}}]
+    behind["params"] = [{"name": "brush", "select": {"type": "interval", "encodings": ["x"]}}]
     low, mean = (number(column, title, domain=ends) for column in ("low", "mean"))
     layers = [
         behind,

@@ -312,18 +312,29 @@ class Views:
         return self._ranked[1]
 
     def _filtered(self, params: Params) -> dict[str, Any]:
-        """Boxes and curves of the trials whose settings are in ranges, ``where={"lr": [low, high]}``."""
+        """Boxes and curves of the trials whose settings are in ranges, ``where={"lr": [low, high]}``, or of categories,
+        ``where={"forget_gate": ["sigmoid", "one"]}``."""
         part, *controls = self._controls(params)
+        space = part.plan.space
+        expected = UserError(f"where={params.get('where', '')}: expected ranges of settings, or categories")
         try:
-            ranges = json.loads(params.get("where", ""))
-            bounds = {str(name): (float(low), float(high)) for name, (low, high) in ranges.items()}
+            given = {str(name): list(ends) for name, ends in json.loads(params.get("where", "")).items()}
         except (ValueError, TypeError, AttributeError):
-            raise UserError(f"where={params.get('where', '')}: expected ranges of settings") from None
-        legal = [name for name in sampled(part.trials) if pd.api.types.is_numeric_dtype(part.trials[name])]
-        for name in bounds:
+            raise expected from None
+        wanted: dict[str, list[Any]] = {}
+        numeric = pd.api.types.is_numeric_dtype
+        legal = [name for name in sampled(part.trials) if name in space or numeric(part.trials[name])]
+        for name, ends in given.items():
             expect(name in legal, "where", name, f"one of {', '.join(legal)}")
-        curves, space = self._source.curves, part.plan.space
-        return comparing.filtered(part.trials, bounds, space, curves, controls, part.label, part.title)
+            values_ = Dimension.of(name, space).values
+            try:
+                wanted[name] = ends if values_ else [float(end) for end in ends]
+            except (ValueError, TypeError):
+                raise expected from None
+            if not (ends and all(end in values_ for end in ends) if values_ else len(ends) == 2):
+                raise expected
+        curves = self._source.curves
+        return comparing.filtered(part.trials, wanted, space, curves, controls, part.label, part.title)
 
     def _curves(self, params: Params) -> dict[str, Any]:
         part, select, _, baseline, fraction = self._controls(params)

@@ -176,8 +176,9 @@ odyssey.tabs = (() => {
     const store = await page.store();
     const inside = (variant, trial) => {
       const i = store.find(part.study, part.task, variant, trial);
-      return i !== undefined && Object.entries(ranges).every(([name, [low, high]]) => {
-        const value = store.get(name, i), at = part.complement.includes(name) ? 1 - value : value;
+      return i !== undefined && Object.entries(ranges).every(([name, ends]) => {
+        const value = store.get(name, i), [low, high] = ends, at = part.complement.includes(name) ? 1 - value : value;
+        if (typeof low === "string") return ends.some((end) => end.toLowerCase() === String(value).toLowerCase()); // True and true
         return value !== null && at >= low && at <= high;
       });
     };
