@@ -37,7 +37,8 @@ DARK = {
     "#ffffff": "#17181a",
 }
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-left", "triangle-right")
-TITLE = 32  # characters of a line of an axis title, for which there is room beside the lowest panels
+# Characters of a line of a title, for which there is room beside the lowest panels and on a page of 400 pixels.
+TITLES = {"x": 44, "y": 32, "color": 32}
 EXACT = 2**53  # beyond it JavaScript rounds whole numbers, as those of seeds
 CONFIG: Any = {
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
@@ -136,9 +137,9 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 def drawn_from(name: str, mark: str | Mapping[str, Any], **encoding: Any) -> dict[str, Any]:
     """A layer that draws the rows of the frame of that name."""
-    for channel in {"y", "color"} & encoding.keys():
-        if title := encoding[channel].get("title"):
-            encoding[channel] = {**encoding[channel], "title": style.lines(title, TITLE).split("\n")}
+    for channel, width in TITLES.items():
+        if title := encoding.get(channel, {}).get("title"):
+            encoding[channel] = {**encoding[channel], "title": style.lines(title, width).split("\n")}
     return {"data": {"name": name}, "mark": mark, "encoding": encoding}
 
 
