@@ -16,11 +16,12 @@ from search.errors import UserError
 from search.losses import LOSSES
 from search.tasks import Split, Task, _check, _cores, _music21, handwriting, speech
 from search.tasks.task import SPLITS
-from tests import fault_corpora, test_iamondb, test_jsb, test_timit
+from tests import fault_corpora, test_characters, test_iamondb, test_jsb, test_timit
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "task"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-SEEDED = ("adding", "copy", "temporal_order", "handwriting", "speech", "mine")
+SYNTHETIC = ("adding", "copy", "temporal_order", "memorization", "arithmetic", "xml")
+SEEDED = (*SYNTHETIC, "handwriting", "speech", "mine")
 CHORALES = 8
 
 
@@ -52,8 +53,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ta
             "benchmark": {"name": "jsb", "source": "boulanger", "path": folder / "a.json"},
             "mine": {"module": "tests.my_csv_task", "path": str(folder / "a.csv")},
         }
-        for name in ("adding", "copy", "temporal_order"):
-            given[name] = definition(name) | {"length": 25, "n_sequences": 12}
+        for name in SYNTHETIC:
+            size = {"digits": 4} if name == "arithmetic" else {"length": 25}
+            given[name] = definition(name) | size | {"n_sequences": 12}
+        given["characters"] = {"path": test_characters.written(folder / "a.txt", n=600), "length": 25}
         (folder / "a.json").write_text(json.dumps(test_jsb.SMALL))
         (folder / "a.csv").write_text(csv())
 
@@ -164,6 +167,10 @@ def test_options_of_every_task_have_types(name: str) -> None:
         ("adding", {"length": 1}, "task.length=1: expected an integer from 2 to 100000"),
         ("copy", {"length": 20}, "task.length=20: expected an integer from 21 to 100000"),
         ("temporal_order", {"length": 9}, "task.length=9: expected an integer from 10 to 100000"),
+        ("memorization", {"length": 10}, "task.length=10: expected an integer from 11 to 100000"),
+        ("arithmetic", {"digits": 19}, "task.digits=19: expected an integer from 1 to 18"),
+        ("arithmetic", {"distractors": 101}, "task.distractors=101: expected an integer from 0 to 100"),
+        ("characters", {}, "task.path=null: expected a text file in UTF-8"),
         ("adding", {"n_sequences": -1}, "task.n_sequences=-1: expected an integer from 4 to 1000000"),
         ("adding", {"seed": True}, "task.seed=True: expected an integer from 0 to 9223372036854775807"),
         ("adding", {"seed": 2**63}, "expected an integer from 0 to 9223372036854775807"),

@@ -34,7 +34,7 @@ def load(
         loss="squared",
         score="mean squared error / 2",
         source=_synthetic.record(
-            "adding problem (Hochreiter & Schmidhuber 1997, experiment 4)", length, n_sequences, seed
+            "adding problem (Hochreiter & Schmidhuber 1997, experiment 4)", n_sequences, seed, length=length
         ),
     )
 

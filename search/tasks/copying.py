@@ -5,14 +5,13 @@ from typing import Annotated
 
 import numpy as np
 
-from search.tasks import _synthetic
+from search.tasks import _symbols, _synthetic
 from search.tasks._options import Range, Seed
 from search.tasks._synthetic import LONGEST, NSequences
 from search.tasks.task import Task
 
 N_SYMBOLS = 8
 N_COPIED = 10
-BLANK, DELIMITER = N_SYMBOLS, N_SYMBOLS + 1
 
 
 def load(
@@ -38,16 +37,27 @@ def load(
         splits=_synthetic.splits(partial(_draw, length), n_sequences, seed),
         loss="categorical",
         score="wrong symbols [%]",
-        source=_synthetic.record("copy problem (Arjovsky et al. 2016)", length, n_sequences, seed),
+        source=_synthetic.record("copy problem (Arjovsky et al. 2016)", n_sequences, seed, length=length),
         n_classes=N_SYMBOLS,
     )
 
 
-def _draw(length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    remembered = rng.integers(0, N_SYMBOLS, N_COPIED)
-    symbols = np.full(length, BLANK)
-    symbols[:N_COPIED] = remembered
-    symbols[-N_COPIED - 1] = DELIMITER
+def sequence(remembered: np.ndarray, n_symbols: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs, one-hot float32 [length, n_symbols + 2] (the last two a blank and the delimiter), and targets.
+
+    Args:
+        remembered: what is to be repeated, [n].
+        n_symbols: of which those may be.
+        length: steps, at least 2 n + 1.
+    """
+    n_copied, blank, delimiter = len(remembered), n_symbols, n_symbols + 1
+    symbols = np.full(length, blank)
+    symbols[:n_copied] = remembered
+    symbols[-n_copied - 1] = delimiter
     targets = np.full(length, -1, np.int32)
-    targets[-N_COPIED:] = remembered
-    return _synthetic.one_hot(symbols, N_SYMBOLS + 2), targets
+    targets[-n_copied:] = remembered
+    return _symbols.one_hot(symbols, n_symbols + 2), targets
+
+
+def _draw(length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return sequence(rng.integers(0, N_SYMBOLS, N_COPIED), N_SYMBOLS, length)

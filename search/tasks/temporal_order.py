@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 
-from search.tasks import _synthetic
+from search.tasks import _symbols, _synthetic
 from search.tasks._options import Range, Seed
 from search.tasks._synthetic import LONGEST, NSequences
 from search.tasks.task import Task
@@ -38,7 +38,7 @@ def load(
         loss="categorical",
         score="wrong sequences [%]",
         source=_synthetic.record(
-            "temporal order (Hochreiter & Schmidhuber 1997, experiment 6a)", length, n_sequences, seed
+            "temporal order (Hochreiter & Schmidhuber 1997, experiment 6a)", n_sequences, seed, length=length
         ),
         n_classes=4,
     )
@@ -54,4 +54,4 @@ def _draw(length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     symbols[[first, second]] = X + is_y
     targets = np.full(n_steps, -1, np.int32)
     targets[-1] = 2 * is_y[0] + is_y[1]
-    return _synthetic.one_hot(symbols, len(SYMBOLS)), targets
+    return _symbols.one_hot(symbols, len(SYMBOLS)), targets
