@@ -173,9 +173,11 @@ def assert_unrolls_like(
     }
     x = torch.randn(n_steps, n_batch, 3, dtype=number, requires_grad=True)
     ours, theirs = (unrolled(e, cell, params, x) for e in (engine, reference))
+    # A gradient that the equations make 0, such as that of b_i of the sLSTM, is what the others' sums round to.
+    least = 1e-3 * max(1.0, *(float(gradient.abs().max()) for gradient in theirs[1:]))
     for name, a, b in zip(["y", "x", *params], ours, theirs, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
-        worst = (a - b).abs().max() / b.abs().max().clamp(min=1e-3)
+        worst = (a - b).abs().max() / b.abs().max().clamp(min=least)
         assert worst < TOLERANCE[dtype], f"{name}: {worst:.1e}"
 
 

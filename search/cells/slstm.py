@@ -26,7 +26,7 @@ class SLSTM(Cell):
 
     Of the paper's two forget gates, sigmoid and exp, this is sigmoid, as in its code. At the first step m_past is as
     good as minus infinity, so that m is a_i and i is 1, as in its code too: with 0 a small a_i would leave n at 0. m
-    changes no y, it only keeps i and f at 1 or below.
+    changes no y, it only keeps i and f at 1 or below. Nor does b_i, by which c and n are scaled alike.
 
     This is one head, whose R are full; with several the paper's R are blocks on a diagonal. The normalisation of each
     head and the block around the cell, which sum over units, are not part of it.
