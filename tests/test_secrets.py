@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,7 +33,7 @@ def test_a_password_reaches_no_file_no_log_no_table_and_no_process_title(
     process = subprocess.Popen([*command, *workers], env=clean, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     titles = []
     while process.poll() is None:
-        titles.append(b"".join(path.read_bytes() for path in processes(process.pid)))
+        titles.append(command_lines(process.pid))
         time.sleep(0.05)
     assert process.stdout is not None
     said = process.stdout.read()
@@ -44,13 +45,14 @@ def test_a_password_reaches_no_file_no_log_no_table_and_no_process_title(
     assert b"***" in titles[len(titles) // 2] and b"search.run.launchers" in titles[len(titles) // 2]
 
 
-def processes(pid: int) -> list[Path]:
-    """The command lines of a process and its children, as far as they live."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [path for each in (str(pid), *children) if (path := Path(f"/proc/{each}/cmdline")).exists()]
+def command_lines(pid: int) -> bytes:
+    """The command lines of a process and its children, of those that live at the moment each is read."""
+    lines = b""
+    with suppress(OSError):
+        for each in (pid, *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            with suppress(OSError):
+                lines += Path(f"/proc/{each}/cmdline").read_bytes()
+    return lines
 
 
 @pytest.mark.parametrize(
