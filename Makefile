@@ -12,7 +12,7 @@ study: install
 	@echo "runs/quick/report/index.html is the page of the study; live: $(BIN)/odyssey dashboard"
 
 # The tests of a file share what they prepare.
-TESTS = $(BIN)/pytest --numprocesses auto --dist loadfile
+TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal
 
 test: install
 	$(TESTS) -m "not slow"
