@@ -10,7 +10,7 @@ import numpy as np
 from search import cells, engines
 from search.base.randomness import initial_normal
 from search.cells import Cell
-from search.cells.printer import node_texts, readable
+from search.cells.printer import PAST, node_texts, readable
 from search.cells.typeset import latex
 from search.engines.plan import Plan, make_plan
 from search.expression import OPERATIONS
@@ -21,7 +21,6 @@ from search.tasks import Split, Task
 STEPS = 100  # through which the gradient is followed
 SHOWN = (0, 1, 2, 5, 10, 20, 50, 100)  # steps of which the card has the number
 _DRAWS, _SEQUENCES = 4, 16  # of weights, and of inputs for each
-_PAST = "A name is the value at this step once a line above gives it, and otherwise that of the step before."
 _POPULATION, _REPEATS = 4, 5  # of what is measured
 
 
@@ -93,7 +92,7 @@ class Card:
         """The lines of the card for a terminal."""
         lines = [self.name, *([self.about] if self.about else []), ""]
         lines += [f"  {line}" for line in readable(self.cell).shown()]
-        lines += ["", _PAST, ""]
+        lines += ["", PAST, ""]
         lines += [f"{name}={value}" for name, value in self.toggles.items()] + ([""] if self.toggles else [])
         lines += [f"{self.size}:"] + [f"  {name}: {value}" for name, value in self.facts.items()]
         norms = ", ".join(f"{k}: {value}" for k, value in self.gradient.items())
@@ -105,10 +104,7 @@ class Card:
         if self.about:
             parts.append(self.about)
         parts.append(f"```math\n{latex(readable(self.cell).named())}\n```")
-        parts.append(
-            f"As text, where a name is the value at this step once a line above gives it, and otherwise that of "
-            f"the step before:\n\n```\n{readable(self.cell).text}```"
-        )
+        parts.append(f"As text. {PAST}\n\n```\n{readable(self.cell).text}```")
         if self.toggles:
             parts.append(_table(("toggle", "value"), {name: f"`{value}`" for name, value in self.toggles.items()}))
         parts.append(_table((self.size, ""), self.facts))

@@ -1,11 +1,12 @@
 """Whether two cells are the same but for names, order, and what nothing uses."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from search.cells.cell import Cell
+from search.cells.trace import reached
 
 _COMMUTE = ("add", "mul", "max", "min")
 _EDGE = tuple[str, int]  # how a node is used, and the node
@@ -20,7 +21,8 @@ def canonical(cell: Cell) -> str:
     count, as they are in a small layer.
     """
     step, starts = cell.traced, _starts(cell)
-    uses = dict(_live(cell, starts))
+    live = reached(step.out["y"], lambda index: [other for _, other in _uses(cell, starts, index)])
+    uses = {index: _uses(cell, starts, index) for index in live}
     used: dict[int, list[_EDGE]] = {index: [] for index in uses}
     for index, edges in uses.items():
         for kind, other in edges:
@@ -44,31 +46,23 @@ def canonical(cell: Cell) -> str:
     return _digest(colours[step.out["y"]], *sorted(colours.values()))[:16]
 
 
-def _live(cell: Cell, starts: Mapping[str, str]) -> Iterator[tuple[int, list[_EDGE]]]:
-    """What each node uses on which y depends; of a state the node of its value a step later."""
+def _uses(cell: Cell, starts: Mapping[str, str], index: int) -> list[_EDGE]:
+    """What a node uses; of a state the node of its value a step later."""
     step = cell.traced
-    todo, seen = [step.out["y"]], set()
-    while todo:
-        index = todo.pop()
-        if index in seen:
-            continue
-        seen.add(index)
-        node = step.graph.nodes[index]
-        if node.op == "pre":
-            edges = []
-            for term in cell.preactivations[node.name].terms:
-                start = starts[term.matrix]
-                if term.operand in step.fed[node.name]:
-                    edges.append((f"product {start}", step.fed[node.name][term.operand]))
-                elif term.operand != "x":
-                    edges.append((f"product with past {start}", step.out[term.operand]))
-        elif node.op == "past":
-            edges = [("past", step.out[node.name])]
-        else:
-            ordered = node.op not in _COMMUTE
-            edges = [(f"argument {place if ordered else ''}", arg) for place, arg in enumerate(node.args)]
-        todo += [other for _, other in edges]
-        yield index, edges
+    node = step.graph.nodes[index]
+    if node.op == "past":
+        return [("past", step.out[node.name])]
+    if node.op != "pre":
+        ordered = node.op not in _COMMUTE
+        return [(f"argument {place if ordered else ''}", arg) for place, arg in enumerate(node.args)]
+    edges = []
+    for term in cell.preactivations[node.name].terms:
+        start = starts[term.matrix]
+        if term.operand in step.fed[node.name]:
+            edges.append((f"product {start}", step.fed[node.name][term.operand]))
+        elif term.operand != "x":
+            edges.append((f"product with past {start}", step.out[term.operand]))
+    return edges
 
 
 def _own(cell: Cell, starts: Mapping[str, str], index: int) -> str:

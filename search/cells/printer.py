@@ -18,6 +18,7 @@ from search.cells.text import TextCell
 from search.cells.trace import TIME
 from search.expression import EquationError, Node
 
+PAST = "A name is the value at this step once a line above gives it, and otherwise that of the step before."
 _CALLED = {"abs": "absolute", "max": "maximum", "min": "minimum"}  # functions, by their nodes where they differ
 _SMOOTH = (*(name for name in FUNCTIONS if name not in ("maximum", "minimum", "where")), "abs")  # of one argument
 

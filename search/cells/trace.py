@@ -4,7 +4,7 @@
 expressions of the backward step. Nothing here knows of any particular cell.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -132,24 +132,31 @@ def _carried(
     return tuple(why), out
 
 
-def _hears_input(cell: Traceable, step: Step) -> bool:
-    """Whether y depends on x, at this step or through the state."""
-    todo, seen = [step.out["y"]], set()
+def reached(start: int, uses: Callable[[int], Iterable[int]]) -> Iterator[int]:
+    """A node and all on which it depends, each once, given what each uses."""
+    todo, seen = [start], set()
     while todo:
         index = todo.pop()
-        if index in seen:
-            continue
-        seen.add(index)
+        if index not in seen:
+            seen.add(index)
+            yield index
+            todo += uses(index)
+
+
+def _hears_input(cell: Traceable, step: Step) -> bool:
+    """Whether y depends on x, at this step or through the state."""
+
+    def heard(index: int) -> set[str]:
         node = step.graph.nodes[index]
-        todo += node.args
-        if node.op == "past":
-            todo.append(step.out[node.name])
-        if node.op == "pre":
-            heard = {term.operand for term in cell.preactivations[node.name].terms} - step.fed[node.name].keys()
-            if "x" in heard:
-                return True
-            todo += [step.out[operand] for operand in heard]
-    return False
+        if node.op != "pre":
+            return {node.name} if node.op == "past" else set()
+        return {term.operand for term in cell.preactivations[node.name].terms} - step.fed[node.name].keys()
+
+    def uses(index: int) -> Iterator[int]:
+        yield from step.graph.nodes[index].args
+        yield from (step.out[name] for name in heard(index) if name != "x")
+
+    return any("x" in heard(index) for index in reached(step.out["y"], uses))
 
 
 def differentiate(step: Step) -> Backward:

@@ -261,7 +261,7 @@ odyssey.tabs = (() => {
   const cellCard = (card) => el("section", { class: "card" }, el("h3", {}, said(card.variant)),
     el("p", { class: "note" }, said(card.definition.join(", "))),
     card.equations.length ? el("pre", {}, card.equations.join("\n")) : null,
-    card.parameters.length ? el("p", { class: "note" }, `Weights: ${card.parameters.join(", ")}. A name is the value at this step once a line above gives it, and otherwise that of the step before.`) : null,
+    card.parameters.length ? el("p", { class: "note" }, `Weights: ${card.parameters.join(", ")}. ${card.rule}`) : null,
     card.note ? el("p", { class: "said" }, said(card.note)) : null);
 
   async function cells() {
