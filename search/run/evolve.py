@@ -32,7 +32,7 @@ from search.study.study import Study
 from search.tasks import Task
 from search.training.status import Status
 
-SETTINGS_FILE = "evolve.yaml"
+SETTINGS_FILE = "settings.yaml"
 BEST = 5  # of whom variant files are written
 _OF_PLANS = ("trials", "epochs", "patience", "seed", "dtype", "space", "optimizer", "storage")
 _KEPT = ("variants", "tasks", "gate", "gate_score", "keep", "generations", "children", "survivors", *_OF_PLANS)
@@ -61,7 +61,10 @@ def main(composed: Composed, composer: Composer) -> int:
     if found is None:
         return INTERRUPTED
     best = _write_best(folder, found)
-    print(visible(f"{folder}: complete; the best stand in {best}: odyssey cell NAME --config-dir {folder}"), file=sys.stderr)
+    print(
+        visible(f"{folder}: complete; the best stand in {best}: odyssey cell NAME --config-dir {folder}"),
+        file=sys.stderr,
+    )
     return 0
 
 
