@@ -134,6 +134,7 @@ KINDS: Mapping[str, Kind] = {
     "generations": whole(1, 1000),
     "children": whole(1, 1000),
     "survivors": whole(1, 1_000_000),
+    "more": whole(0, 1_000_000),
     "trials": whole(1, 1_000_000),
     "seeds": whole(1, 1_000_000),
     "epochs": whole(1, 1_000_000),

@@ -5,15 +5,26 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from search.errors import UserError
 from search.evolve import generation, lineage
 from search.evolve.generation import Candidate
 
-# Trains variants, {name: definition}, on a task; returns by variant, of these and of all trained on it before, the best
-# validation score where there is one, once all trials have ended; None if it was interrupted.
-Train = Callable[[str, Mapping[str, Mapping[str, Any]]], Mapping[str, float] | None]
+
+class Train(Protocol):
+    """What trains candidates."""
+
+    def __call__(
+        self, task: str, variants: Mapping[str, Mapping[str, Any]], more: bool = False
+    ) -> Mapping[str, float] | None:
+        """Trains variants, ``{name: definition}``, on a task; `more`, in other trials, as many as parents get.
+
+        Returns:
+            by variant, of these and of all trained so before, the best validation score where there is one, once all
+            trials have ended; None if it was interrupted.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Rules:
         generations: after that of the cells with which it begins.
         children: of a generation.
         survivors: as many of the best so far may be parents.
+        more: whether those are trained in more trials.
         gate: the task that comes first, or None.
         gate_score: the highest validation score with which a candidate passes the gate.
         tasks: the others, in their order; of each whether its scores are errors in percent.
@@ -35,6 +47,7 @@ class Rules:
     generations: int
     children: int
     survivors: int
+    more: bool
     gate: str | None
     gate_score: float
     tasks: Mapping[str, bool]
@@ -77,19 +90,20 @@ def run(
                 else generation.first(variants)
             )
             lineage.write(folder, [*found, *born])
+            known = []
         judged = _judged(rules, born, next(iter(variants)), train)
-        if judged is None:
+        proven = judged and _proven(rules, [*found, *judged], train)
+        if judged is None or proven is None:
             return None
-        found += judged
-        if found != known[: len(found)]:
-            lineage.write(folder, found)
+        found = proven
+        lineage.write(folder, [*found, *known[len(found) :]])
         note(_told(rules, number, judged, generation.best(found, 1)[0]))
     return found
 
 
 def _newborn(candidate: Candidate) -> Candidate:
     """A candidate as it was before it was trained."""
-    return dataclasses.replace(candidate, rejected="", scores={}) if candidate.name else candidate
+    return dataclasses.replace(candidate, rejected="", scores={}, proven=False) if candidate.name else candidate
 
 
 def _judged(rules: Rules, born: Sequence[Candidate], baseline: str, train: Train) -> list[Candidate] | None:
@@ -104,6 +118,24 @@ def _judged(rules: Rules, born: Sequence[Candidate], baseline: str, train: Train
         for name in going:
             now[name] = _scored(rules, now[name], task, best.get(name), _of_baseline(rules, task, baseline, best))
     return [now.get(candidate.name, candidate) for candidate in born]
+
+
+def _proven(rules: Rules, found: list[Candidate], train: Train) -> list[Candidate] | None:
+    """All candidates, of which those that may be parents have the scores of more trials: the best of all of theirs,
+    relative to the baseline's best of as many."""
+    first, now = found[0], list(found)
+    while rules.more and (new := [c for c in generation.best(now, rules.survivors) if not c.proven]):
+        scores: dict[str, dict[str, float]] = {candidate.name: {} for candidate in new}
+        for task, percent in rules.tasks.items():
+            few = train(task, {})
+            many = train(task, {c.name: c.definition for c in (first, *new)}, more=True)
+            if few is None or many is None:
+                return None
+            best = {name: min(s[name] for s in (few, many) if name in s) for name in {*few, *many}}
+            for name, own in scores.items():
+                own[task] = generation.relative(best[name], best[first.name], percent)
+        now = [dataclasses.replace(c, scores=scores[c.name], proven=True) if c.name in scores else c for c in now]
+    return now
 
 
 def _scored(rules: Rules, candidate: Candidate, task: str, score: float | None, baseline: float) -> Candidate:

@@ -39,6 +39,7 @@ class Candidate:
         rejected: why it was not trained further; empty if it came through.
         scores: by task its best validation score relative to that of the baseline, as `relative` gives it, for those
             tasks that it has been trained on.
+        proven: whether those are scores of all the trials that parents get.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Candidate:
     form: str
     rejected: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    proven: bool = False
 
     @property
     def fitness(self) -> float:

@@ -15,6 +15,7 @@ import yaml
 from search import cells, engines, losses, rules, tasks
 from search.base import files
 from search.base.keys import shown
+from search.base.randomness import derive_seed
 from search.engines.engine import Engine
 from search.errors import INTERRUPTED, UserError, expect, one_line, visible
 from search.evolve import evolution, generation
@@ -35,7 +36,7 @@ from search.training.status import Status
 SETTINGS_FILE = "settings.yaml"
 BEST = 5  # of whom variant files are written
 _OF_PLANS = ("trials", "epochs", "patience", "seed", "dtype", "space", "optimizer", "storage")
-_KEPT = ("variants", "tasks", "gate", "gate_score", "keep", "generations", "children", "survivors", *_OF_PLANS)
+_KEPT = ("variants", "tasks", "gate", "gate_score", "keep", "generations", "children", "survivors", "more", *_OF_PLANS)
 
 
 def main(composed: Composed, composer: Composer) -> int:
@@ -56,7 +57,7 @@ def main(composed: Composed, composer: Composer) -> int:
     files.write(folder / SETTINGS_FILE, yaml.safe_dump({key: settings[key] for key in _KEPT}, sort_keys=False))
     chosen = ("seed", "generations", "children", "survivors", "gate", "gate_score", "keep")
     percent = {name: losses.find(studies.tasks[name].loss).counts_errors for name in settings["tasks"]}
-    own = evolution.Rules(tasks=percent, **{key: settings[key] for key in chosen})
+    own = evolution.Rules(tasks=percent, more=settings["more"] > 0, **{key: settings[key] for key in chosen})
     found = evolution.run(own, variants, studies.train, folder, _Teller(own.generations))
     if found is None:
         return INTERRUPTED
@@ -110,12 +111,12 @@ def _beginners(names: list[str], composer: Composer) -> dict[str, dict[str, Any]
 
 @dataclass
 class _Studies:
-    """The studies of an evolution, one a task.
+    """The studies of an evolution: of each task TASK, and of its further trials TASK-more.
 
     Attributes:
-        plans: of each without its variants.
-        tasks: by the name of their file.
-        caches: folders of prepared data.
+        plans: of each, with the variants that it begins with.
+        tasks: of each.
+        caches: folders of prepared data, by task.
         done: variants whose trials have all ended, with the best validation scores, of studies that were looked at.
     """
 
@@ -147,11 +148,19 @@ class _Studies:
             plan = Plan(study=study, task=definition, variants=dict(variants), score="", data_hash="", **given)
             plan.check()
             made[name] = tasks.load(with_cache(definition, caches[name]))
-            plans[name] = replace(plan, score=made[name].score, data_hash=made[name].hash)
+            plans[name] = plan = replace(plan, score=made[name].score, data_hash=made[name].hash)
+            if settings["more"] and name != settings["gate"]:
+                expect(f"{name}-more" not in names, "tasks", f"{name}-more", f"another name beside {name}")
+                seed = derive_seed(settings["seed"], "more")
+                plans[f"{name}-more"] = replace(plan, study=f"{study}-more", trials=settings["more"], seed=seed)
+                made[f"{name}-more"] = made[name]
         return _Studies(settings, composer.line, engine, start, plans, made, caches)
 
-    def train(self, name: str, variants: Mapping[str, Mapping[str, Any]]) -> Mapping[str, float] | None:
+    def train(
+        self, task: str, variants: Mapping[str, Mapping[str, Any]], more: bool = False
+    ) -> Mapping[str, float] | None:
         """See `search.evolve.evolution.Train`."""
+        name = f"{task}-more" if more else task
         if name not in self.done:
             self.done[name] = self._found(name)
         ended, best = self.done[name]
@@ -162,7 +171,7 @@ class _Studies:
         both = {**old, **{key: dict(definition) for key, definition in variants.items()}}
         study = Study.create(folder, replace(self.plans[name], variants=both).with_fingerprints())
         try:
-            cache = self.caches[name]
+            cache = self.caches[task]
             if not trained(study, self.tasks[name], self.engine, self.settings, self.start, cache, self.line):
                 return None
             self.done[name] = frozenset(both), study.best()
