@@ -42,6 +42,7 @@ ROOMS = (  # from bottom to top
     "search.engines",
     "search search.training",  # the package itself has `unroll`
     "search.study",
+    "search.evolve",
     "search.run search.__main__",
     "analysis",
 )

@@ -95,7 +95,7 @@ def list_of(each: Kind) -> Kind:
     def legal(value: Any) -> bool:
         return isinstance(value, list) and bool(value) and all(map(each.legal, value)) and len(set(value)) == len(value)
 
-    return Kind(legal, f"a list of which each is {each.expected}, once", each.values, many=True)
+    return Kind(legal, f"a list of which each is {each.expected}, once", each.values, each.text, many=True)
 
 
 def _or_null(kind: Kind, null: str) -> Kind:
@@ -127,6 +127,14 @@ _NAMES = Kind(
 KINDS: Mapping[str, Kind] = {
     "study": Kind(is_name, NAME_EXPECTED, text=True),
     "variants": _NAMES,
+    "tasks": list_of(Kind(is_name, NAME_EXPECTED, text=True)),
+    "gate": Kind(lambda v: v is None or is_name(v), "the name of a task; or null, none", text=True),
+    "gate_score": number(0),
+    "keep": number(0),
+    "generations": whole(1, 1000),
+    "children": whole(1, 1000),
+    "survivors": whole(1, 1_000_000),
+    "more": whole(0, 1_000_000),
     "trials": whole(1, 1_000_000),
     "seeds": whole(1, 1_000_000),
     "epochs": whole(1, 1_000_000),

@@ -115,7 +115,7 @@ def define(definition: dict[str, Any]) -> Cell:
     equations as text, ``{"equations": text, ...}`` (see `search.cells.text.define`).
     """
     if "equations" in definition:
-        return check(define_text(definition))
+        return define_text(definition)
     values = dict(definition)
     name = values.pop("cell", None)
     if not isinstance(name, str):

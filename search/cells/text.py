@@ -3,13 +3,13 @@
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from search.base.keys import shown
-from search.cells.cell import Cell, Preactivation, Preactivations, Term
+from search.cells.cell import Cell, Preactivation, Preactivations, Term, check
 from search.cells.equations import FORGOTTEN, FUNCTIONS, Equations, Line, Part, direct, terms
 from search.cells.parser import parse, wrong
 from search.cells.trace import TIME, Step, trace
@@ -123,7 +123,14 @@ def define(definition: Mapping[str, Any]) -> TextCell:
         given[key] = dict(values)
     added = tuple((name, float(value)) for name, value in given["initial"].items())
     repeated = tuple((name, tuple(map(float, values))) for name, values in given["constants"].items())
-    return TextCell(text, added, repeated)
+    return _checked(text, added, repeated)
+
+
+@lru_cache(maxsize=4096)  # of some 20 KB; a study of many cells asks for each of them again and again
+def _checked(text: str, added: tuple[Any, ...], repeated: tuple[Any, ...]) -> TextCell:
+    cell = TextCell(text, added, repeated)
+    check(cell)
+    return cell
 
 
 def _is_number(value: object) -> bool:

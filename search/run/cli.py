@@ -23,6 +23,7 @@ COMMANDS = {
     "sweep": ("search.run.commands:sweep", "run a study, or what it still lacks"),
     "worker": ("search.run.commands:worker", "help with a study that a sweep has begun, from anywhere"),
     "replicate": ("search.run.commands:replicate", "train the best setting of each variant again with new seeds"),
+    "evolve": ("search.run.evolve:main", "search for new cells by mutation, in generations"),
     "train": ("search.run.commands:train", "train one trial and print its result as JSON"),
     "status": ("search.run.status:main", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
@@ -31,7 +32,9 @@ COMMANDS = {
     "bench": ("search.run.commands:bench", "measure the engines on this machine"),
     "data": ("search.run.commands:data", "prepare the data of a task"),
 }
-_TRAIN = ("sweep", "worker", "replicate", "train", "cell", "bench", "data")  # run cells and tasks of the user's own
+# That run cells and tasks of the user's own.
+_TRAIN = ("sweep", "worker", "replicate", "evolve", "train", "cell", "bench", "data")
+_LISTS = {"variants": "variant", "tasks": "task", "gate": "task"}  # keys of names, and the config groups of those
 _EPILOG = """\
 odyssey COMMAND --help explains a command's keys. Completion of commands, keys and values in the shell:
 eval "$(register-python-argcomplete odyssey)"
@@ -69,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if code == INTERRUPTED:
         again = ""
-        if words and words[0] in ("sweep", "worker", "replicate"):
+        if words and words[0] in ("sweep", "worker", "replicate", "evolve"):
             again = f"; the same command goes on:\n  odyssey {masked_command(words)}"
         print(f"interrupted{again}", file=sys.stderr)
     return code
@@ -202,9 +205,9 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
     if key == "study":
         runs = next((w.removeprefix("runs=") for w in _words if w.startswith("runs=")), "runs")
         return [f"study={path.parent.name}" for path in sorted(Path(runs).glob("*/study.yaml"))]
-    if key == "variants":
+    if key in _LISTS:
         before = value[: value.rfind(",") + 1]
-        return [f"variants={before}{name}" for name in options("variant", folders) if name not in before.split(",")]
+        return [f"{key}={before}{name}" for name in options(_LISTS[key], folders) if name not in before.split(",")]
     if key == "optimizer.schedule" or (key, command) == ("schedule", "train"):
         return [f"{key}={name}" for name in SCHEDULES]
     kind = keys.kind(command, key)

@@ -14,11 +14,12 @@ from typing import Any
 from search import cells, engines, rules, tasks
 from search.base import files
 from search.base.keys import NAME_EXPECTED, is_name, shown
+from search.engines.engine import Engine
 from search.errors import FAILED, INTERRUPTED, expect, visible
 from search.run import launchers
 from search.run.bench import COLUMNS, SHAPED_SEQUENCES, Settings, measure, shaped
 from search.run.composition import Composed, Composer
-from search.run.launchers import Job, local
+from search.run.launchers import Job, Start, local
 from search.run.launchers.job import train_here, with_cache, work
 from search.run.launchers.watch import watch
 from search.study import progress
@@ -28,6 +29,7 @@ from search.study.record import result_of
 from search.study.space import LAYERS, REQUIRED, check_setting
 from search.study.storage import kept
 from search.study.study import Study
+from search.tasks import Task
 from search.training.status import Status
 from search.training.trial import Trial, listed
 from search.training.trial import train as train_population
@@ -49,31 +51,51 @@ def sweep(composed: Composed, composer: Composer) -> int:
         settings["storage"] = kept(settings["storage"])
     folder = Path(settings["runs"]) / settings["study"]
     old = read_plan(folder) if (folder / PLAN_FILE).exists() else None
-    cache = _definition(settings["task"]).get("cache")
+    cache = task_definition(settings["task"]).get("cache")
     if old is None or "variants" in composed.said:
-        settings["variants"] = _variants(settings["variants"], composer, old.variants if old else {})
+        settings["variants"] = variant_definitions(settings["variants"], composer, old.variants if old else {})
     if old:
-        settings = _as_planned(settings, old, composed.said)
+        planned = {"task": old.task} | {key: getattr(old, key) for key in _PLANNED}
+        settings = as_planned(settings, planned, composed.said)
         storage_url(folder, old, settings["storage"] if "storage" in composed.said else None)
     settings["optimizer"] = rules.normal(settings["optimizer"], settings["space"])
     engine = engines.choose(settings["engine"], settings["device"])
-    definition = {key: value for key, value in _definition(settings["task"]).items() if key != "cache"}
+    definition = {key: value for key, value in task_definition(settings["task"]).items() if key != "cache"}
     given = {key: settings[key] for key in _PLANNED}
     plan = Plan(study=settings["study"], task=definition, score="", data_hash="", **given).with_fingerprints()
     if old:  # before the data are prepared, which may take long
         refuse_unless_grown(old, replace(plan, score=old.score, data_hash=old.data_hash))
-    launcher = settings["launcher"]
-    start = launchers.ready(launcher)
+    start = launchers.ready(settings["launcher"])
     task = tasks.load(with_cache(definition, cache))
     study = Study.create(folder, replace(plan, score=task.score, data_hash=task.hash))
-    if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
-        complete = train_here(study, task, engine, settings, composer.line)
-    else:
-        workers = start(_job(settings, folder, cache, plan.storage))
-        with progress.Progress(study.counts(), plan.epochs, study.plan.score, composer.line) as display:
-            display.note(f"study {folder}, {workers.described}")
-            complete = watch(study, workers, display)
+    complete = trained(study, task, engine, settings, start, cache, composer.line)
     return _ended(study, settings) if complete else INTERRUPTED
+
+
+def trained(
+    study: Study, task: Task, engine: Engine, settings: dict[str, Any], start: Start, cache: str | None, again: str
+) -> bool:
+    """Trains what a study lacks, here or by the workers of a launcher; returns whether it is complete.
+
+    Args:
+        study: opened for writing.
+        task: the study's.
+        engine: computes.
+        settings: of the command.
+        start: what `launchers.ready` gave.
+        cache: folder of prepared data, for tasks that have one.
+        again: the command line that goes on with it, for people.
+
+    Raises:
+        UserError: see `search.study.sweep.run` and `search.run.launchers.watch.watch`.
+    """
+    launcher = settings["launcher"]
+    if launcher["name"] == "local" and local.n_workers(launcher, engine.name) == 1:
+        return train_here(study, task, engine, settings, again)
+    workers = start(_job(settings, study.folder, cache, study.plan.storage))
+    with progress.Progress(study.counts(), study.plan.epochs, study.plan.score, again) as display:
+        display.note(f"study {study.folder}, {workers.described}")
+        return watch(study, workers, display)
 
 
 def _ended(study: Study, settings: dict[str, Any]) -> int:
@@ -139,7 +161,7 @@ def train(composed: Composed, composer: Composer) -> None:
     variant = settings["variant"]
     expect(isinstance(variant, dict), "variant", variant, "a file of the config group, e.g. variant=vanilla")
     cell = cells.define(variant)
-    task = tasks.load(_definition(settings["task"]))
+    task = tasks.load(task_definition(settings["task"]))
     hyperparameters = {name: settings[name] for name in (*REQUIRED, *LAYERS)} | trained_by
     for name in ("hidden_size", "n_layers"):
         hyperparameters[name] = int(hyperparameters[name])
@@ -167,7 +189,7 @@ def train(composed: Composed, composer: Composer) -> None:
 
 def data(composed: Composed, composer: Composer) -> None:
     """``odyssey data``: prepares a task's data."""
-    task = tasks.load(_definition(composed.settings["task"]))
+    task = tasks.load(task_definition(composed.settings["task"]))
     for name, split in task.splits.items():
         print(f"{name}: {len(split.inputs)} sequences of {split.n_steps} steps, {split.n_predicted} to predict")
     for key, value in task.source.items():
@@ -182,7 +204,7 @@ def bench(composed: Composed, composer: Composer) -> None:
         engines.choose(name)
     for name in settings["variants"]:
         cells.get(name)
-    _definition(settings["task"])
+    task_definition(settings["task"])
     if (
         settings["task"]["name"] in COLUMNS
         and settings["task"].get("path", "") is None
@@ -201,7 +223,7 @@ def bench(composed: Composed, composer: Composer) -> None:
     print(f"written to {path}")
 
 
-def _definition(task: Any) -> dict[str, Any]:
+def task_definition(task: Any) -> dict[str, Any]:
     """The definition of a task, of which at least the name is known."""
     named = isinstance(task, dict) and isinstance(task.get("name"), str)
     expect(named, "task", shown(task), "a file of the config group, e.g. task=jsb")
@@ -209,7 +231,9 @@ def _definition(task: Any) -> dict[str, Any]:
     return {str(key): value for key, value in task.items()}
 
 
-def _variants(names: list[str], composer: Composer, planned: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def variant_definitions(
+    names: list[str], composer: Composer, planned: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Definitions of variants by name, from the config group ``variant`` (also one of the user's ``--config-dir``), or
     as `planned` where there is no such file; those that are planned first, in their order."""
     files = composer.options("variant")
@@ -220,9 +244,8 @@ def _variants(names: list[str], composer: Composer, planned: Mapping[str, dict[s
     return found
 
 
-def _as_planned(settings: dict[str, Any], old: Plan, said: frozenset[str]) -> dict[str, Any]:
-    """The settings with which an existing study goes on: those of its plan, but for what the user said."""
-    planned: dict[str, Any] = {"task": old.task} | {key: getattr(old, key) for key in _PLANNED}
+def as_planned(settings: dict[str, Any], planned: Mapping[str, Any], said: frozenset[str]) -> dict[str, Any]:
+    """The settings with which something that exists goes on: those that were planned, but for what the user said."""
     merged = settings | {key: value for key, value in planned.items() if key not in said}
     for key in said:  # space.lr.low=1e-4 is said of the plan's own space
         group, _, rest = key.partition(".")

@@ -210,6 +210,20 @@ class Composer:
             raise UserError(f"variant={name}: expected a file with cell: NAME and toggles")
         return definition
 
+    def task(self, name: str) -> dict[str, Any]:
+        """The definition of a task, by the name of its file.
+
+        Raises:
+            UserError: there is none, or it is no mapping.
+        """
+        legal = self.options("task")
+        expect(name in legal, "tasks", keys.shown(name), f"names among {', '.join(legal)}")
+        found, _ = self.parsed("train", [f"task={name}"])
+        definition = self._plain("train", found, ["task"]).get("task")
+        if not isinstance(definition, dict):
+            raise UserError(f"task={name}: expected a file with name: NAME and options")
+        return definition
+
     def text(self, group: str, name: str) -> str:
         """The text of a file of a config group."""
         for folder in (resources.files("configs"), *self._folders):

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +124,23 @@ class Plan:
 
     def space_of(self, variant: str) -> Space:
         """The search space, checked against the toggles of a variant's cell and the settings of the update rule."""
-        rule = rules.rule(self.optimizer)
         legal = (*self._trained_by, *cells.toggles(cells.define(self.variants[variant])))
-        required = (*REQUIRED, *rules.needed(self.optimizer))
-        return parse(self.space, legal, required, lambda key, name, value: rules.check_value(rule, key, name, value))
+        check = partial(rules.check_value, self._rule)
+        return parse(self.space, legal, self._required, check)
 
     @cached_property
     def _trained_by(self) -> tuple[str, ...]:
         """Names of the settings that are not the cell's."""
-        return (*REQUIRED, *LAYERS, *rules.legal(rules.rule(self.optimizer)))
+        return (*REQUIRED, *LAYERS, *rules.legal(self._rule))
+
+    @cached_property
+    def _rule(self) -> rules.Rule:
+        return rules.rule(self.optimizer)
+
+    @cached_property
+    def _required(self) -> tuple[str, ...]:
+        """Names of the settings that a space must have."""
+        return (*REQUIRED, *rules.needed(self.optimizer))
 
     def toggles(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Those settings of a trial that are toggles of its cell."""
