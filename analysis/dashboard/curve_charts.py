@@ -61,7 +61,8 @@ def curves(
     n = own["place"].nunique()
     kept = thinned(own[own["place"] <= MOST_CURVES], "place", keep=own["epoch"] == own["best_epoch"])
     first = kept["place"] == 1
-    y = number("valid_score", f"validation {label}", domain=ends)
+    y = number("valid_score", f"validation {label}", domain=[{"expr": "low"}, {"expr": "high"}])
+    axis = [{"name": name, "value": end} for name, end in zip(("low", "high"), ends, strict=True)]
     line = {"type": "line", "clip": True}
     layers = [
         drawn_from(
@@ -86,7 +87,9 @@ def curves(
         "best": kept.loc[first, columns],
         "dot": kept.loc[first & (kept["epoch"] == kept["best_epoch"]), columns],
     }
-    return Figure(f"curves_{variant}", f"{variant} (n = {n})", caption, {"layer": layers, "height": 200}, data)
+    return Figure(
+        f"curves_{variant}", f"{variant} (n = {n})", caption, {"params": axis, "layer": layers, "height": 200}, data
+    )
 
 
 def stability(drawn: pd.DataFrame, baseline: str) -> Figure:

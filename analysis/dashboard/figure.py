@@ -57,6 +57,7 @@ CONFIG: Any = {
     },
     "legend": {"labelColor": INK, "titleColor": INK, "orient": "bottom", "columns": 4, "labelFontSize": 11},
     "text": {"color": INK},
+    "mark": {"aria": False},  # a text for each point, by interpreted expressions; a figure is described as a whole
 }
 
 
@@ -143,7 +144,7 @@ def drawn_from(name: str, mark: str | Mapping[str, Any], **encoding: Any) -> dic
     return {"data": {"name": name}, "mark": mark, "encoding": encoding}
 
 
-def number(field: str, title: str | None = None, log: bool = False, domain: Sequence[float] = (), **more: Any) -> Any:
+def number(field: str, title: str | None = None, log: bool = False, domain: Sequence[Any] = (), **more: Any) -> Any:
     """The encoding of a number; its axis ends where the data or the `domain` do."""
     scale: dict[str, Any] = {"nice": False} | ({"type": "log"} if log else {"zero": False})
     scale |= {"domain": list(domain)} if len(domain) else {}

@@ -101,21 +101,25 @@ odyssey.figures = (() => {
     }
   }
 
-  // A figure that stands there, with other data. Only what differs is drawn again.
+  // A figure that stands there, with other data and values of its parameters. Only what differs is drawn again.
   async function renew(one, payload) {
     const differs = Object.keys(payload.data).filter((name) => !equal(one.payload.data[name], payload.data[name]));
     one.payload = payload;
     label(one);
+    for (const { name, value } of settable(payload.spec)) one.view.signal(name, value);
     for (const name of differs) one.view.change(name, vega.changeset().remove(() => true).insert(rows(payload.data[name])));
-    if (differs.length) await one.view.runAsync();
+    await one.view.runAsync();
   }
 
-  // The element of a figure: one that stands there, if all but its data are the same. `of`: listens, open, tell and
+  const settable = (spec) => (spec.params ?? []).filter((each) => "value" in each);
+  const form = (spec) => ({ ...spec, params: spec.params?.map((each) => ("value" in each ? each.name : each)) });
+
+  // The element of a figure: one that stands there, if all but its data and values of parameters are the same. `of`: listens, open, tell and
   // curve, as far as its points are trials, and a key of what these are about.
   function figure(payload, of = {}) {
     for (const one of of.listens ? [] : drawn) {
       if (one.key !== of.key || one.listens || one.payload.name !== payload.name || !one.view || !one.made.isConnected) continue;
-      if (!equal(one.payload.spec, payload.spec)) continue;
+      if (!equal(form(one.payload.spec), form(payload.spec))) continue;
       one.made.paint = () => renew(one, payload);
       return one.made;
     }
