@@ -30,6 +30,7 @@ class Node:
     - ``pre`` NAME: a pre-activation; `args` are the operands that the step passes to it
     - ``unit`` NAME: a per-unit parameter
     - ``constant`` NAME: a per-unit constant
+    - ``below`` NAME: the state of the layer below at t
     - ``adjoint`` NAME: d loss / d state at t, everything after t included (backward only)
     - ``fed`` NAME.OPERAND: matrix^T @ d loss / d pre NAME, for an operand that the step passes (backward only)
 
@@ -50,14 +51,20 @@ class Node:
 
 
 LEAVES: tuple[str, ...] = ("const", "past", "pre", "unit", "adjoint", "fed", "gradient", "weight", "slot")
-LEAVES += ("hyper", "time", "scale", "output", "target", "constant")
+LEAVES += ("hyper", "time", "scale", "output", "target", "constant", "below")
 
 
 @dataclass
 class Graph:
-    """Nodes in an order in which each comes after its arguments; equal nodes are one node."""
+    """Nodes in an order in which each comes after its arguments; equal nodes are one node.
+
+    Attributes:
+        nodes: the values.
+        units: whether these are of the units of a layer, over which there is a mean.
+    """
 
     nodes: list[Node] = field(default_factory=list)
+    units: bool = False
     _index: dict[Node, int] = field(default_factory=dict)
 
     def add(self, node: Node) -> "Expr":
@@ -198,6 +205,12 @@ class Expr:
         args = (self.index, self.graph.operand(a).index, self.graph.operand(b).index)
         return self.graph.add(Node("where", args))
 
+    def mean(self, axis: int, keepdim: bool) -> "Expr":
+        """The mean over the units of a layer, which of torch's tensors are the last axis."""
+        if not self.graph.units:
+            raise EquationError("mean is over the units of a layer, which a cell's step alone has")
+        return self._unary("mean")
+
     def new_full(self, size: tuple[()], value: float) -> "Expr":
         """A number of the same graph, as of torch's tensors."""
         return self.graph.const(value)
@@ -269,6 +282,7 @@ _DERIVATIVES: dict[str, Callable[..., tuple[Expr | None, ...]]] = {
     "max": lambda d, r, a, b: (d * _share(a, b), d * _share(b, a)),
     "min": lambda d, r, a, b: (d * _share(b, a), d * _share(a, b)),
     "where": lambda d, r, c, a, b: (None, c.choose(d, 0.0), c.choose(0.0, d)),
+    "mean": lambda d, r, a: (d._unary("mean"),),  # each unit hears of all
     "floor": lambda d, r, a: (None,),
     "positive": lambda d, r, a: (None,),
 }

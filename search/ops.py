@@ -1,4 +1,5 @@
-"""The elementwise operations in which equations are written, besides ``+ - * /``, unary minus and ``** 2``.
+"""The operations in which equations are written, besides ``+ - * /``, unary minus and ``** 2``; all are element by
+element but `mean`.
 
 Each asks its argument, so that the same equations run on torch tensors (the reference engine) and
 on expression-graph nodes (`search.expression`, from which the compiled engines are derived). Derivatives at a kink are
@@ -17,6 +18,7 @@ __all__ = [
     "log",
     "log_sigmoid",
     "maximum",
+    "mean",
     "minimum",
     "relu",
     "sigmoid",
@@ -109,6 +111,11 @@ def minimum(a: Any, b: Any) -> Any:
     """The smaller of a and b; where they are equal each has half of the derivative"""
     a, b = _both(a, b)
     return a.minimum(b)
+
+
+def mean(v: Any) -> Any:
+    """The mean of v over the units of the layer, the same number for each; of a cell's step alone"""
+    return v.mean(-1, keepdim=True)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

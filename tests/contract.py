@@ -13,7 +13,7 @@ from search.base.randomness import epoch_order
 from search.cells import LSTM, Cell, Preactivations, toggles, variants
 from search.engines import Engine, Member
 from search.engines.cuda.engine import CudaEngine
-from search.ops import exp, relu, sigmoid, tanh
+from search.ops import exp, mean, relu, sigmoid, tanh
 from search.run.bench import PAPER_VARIANTS
 from search.tasks import Split, Task
 from tests.conftest import make_member
@@ -152,6 +152,25 @@ class Odd(Cell):
         d = sigmoid(pre("d", third=relu(c) - p.p * past.fixed))
         pre("e")
         return {"y": d * pre("b") + 0.5 * a, "s": tanh(c), "quiet": 0.5 * past.quiet + d, "fixed": 0.3}
+
+
+@dataclass(frozen=True)
+class Averaged(Cell):
+    """Takes means over the units where no other cell does: of a mean, of a parameter, of an operand that it passes, of
+    what that gives, and of a state that is itself a mean."""
+
+    def affine(self) -> dict[str, str]:
+        return {"a": "W x + R y", "b": "Q u + b"}
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return ("g",)
+
+    def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+        a = pre("a")
+        u = (a - mean(a)) * mean(p.g * past.y)
+        b = pre("b", u=u)
+        return {"y": tanh(b - mean(b * b)) + mean(mean(a) * past.s) + a, "s": mean(u) + mean(p.g)}
 
 
 def unrolled(engine: Engine, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:

@@ -12,13 +12,13 @@ import torch
 
 from search import engines, rules
 from search.base.randomness import input_noise
-from search.cells import get
+from search.cells import Cell, get
 from search.engines import Engine, Interrupted, Member
 from search.errors import UserError
 from search.losses import LOSSES
 from tests.clockwork import Clockwork
 from tests.conftest import assert_same_state, make_member
-from tests.contract import CELLS, ENGINES, TOLERANCE, Odd, Scale, assert_unrolls_like, lstms, make_engine
+from tests.contract import CELLS, ENGINES, TOLERANCE, Averaged, Odd, Scale, assert_unrolls_like, lstms, make_engine
 from tests.cuda_emulator import installed
 
 OTHER_LOSSES = [*(loss for loss in LOSSES if loss != "bernoulli"), "tests.huber.Huber"]
@@ -141,13 +141,16 @@ def test_networks_of_several_layers_train_like_the_reference(
     assert_same_state(ours, theirs, tolerance, scale.epochs)
 
 
-def test_a_cell_with_constants_and_time_is_like_the_reference(engine: Engine, reference: Engine, scale: Scale) -> None:
+@pytest.mark.parametrize("cell", [Clockwork(), Averaged()])
+def test_a_cell_with_constants_time_or_means_is_like_the_reference(
+    engine: Engine, reference: Engine, scale: Scale, cell: Cell
+) -> None:
     for n_units in (1, 6, 19):
-        assert_unrolls_like(engine, reference, Clockwork(), n_units=n_units, n_steps=9, dtype="float64")
+        assert_unrolls_like(engine, reference, cell, n_units=n_units, n_steps=9, dtype="float64")
     task = scale.task(bidirectional=True)
     rows = []
     for each in (engine, reference):
-        members = [make_member(task, Clockwork(), n, n, "float64", n_layers=2) for n in (5, 18)]
+        members = [make_member(task, cell, n, n, "float64", n_layers=2) for n in (5, 18)]
         rows.append((scale.curves(each, task, members, "float64"), members))
     (a, ours), (b, theirs) = rows
     np.testing.assert_allclose(a, b, rtol=1e-9)

@@ -41,7 +41,7 @@ y = tanh(c) * o
 MGU = "f = sigmoid(W_f x + R_f y + b_f)\nh = tanh(W_h x + R_h (f * y) + b_h)\ny = (1 - f) * y + f * h\n"
 
 # Variants whose initial values or constants are more than a file can say.
-BEGUN_BY_CODE = ("irnn", "clockwork", "cornn", "indrnn", "lem", "lru", "unicornn")
+BEGUN_BY_CODE = ("irnn", "clockwork", "cornn", "indrnn", "layer_norm", "lem", "lru", "unicornn")
 
 
 def read(text: str, **more: Any) -> Cell:
@@ -350,9 +350,9 @@ BAD = {  # what the text is, and what is said of it
     HEAD + "y = f ** f": "line 2, character 10: expected the power 2, not 'f'",
     HEAD + "y = f ** 2 ** 2": "line 2, character 12: expected parentheses around one of the powers",
     HEAD + "y = f > 0": "line 2, character 7: expected a name, a number or one of",
-    HEAD + "y = f[t-2]": "line 2, character 5: expected the past value of a line as NAME[t-1], not f[",
-    HEAD + "y = f[0]": "line 2, character 5: expected the past value",
-    HEAD + "y = b_f[t-1] * f": "line 2, character 5: expected the past value",
+    HEAD + "y = f[t-2]": "line 2, character 5: expected another value of a line as NAME[t-1] or NAME[below], not f[",
+    HEAD + "y = f[0]": "line 2, character 5: expected another value of a line",
+    HEAD + "y = b_f[t-1] * f": "line 2, character 5: expected another value of a line",
     HEAD + "y = f.real": "line 2, character 6: expected a name, a number or one of",
     HEAD + "y = f'": "line 2, character 6: expected a name",
     HEAD + "y = __import__(os)": "line 2, character 5: expected a function of search.ops",

@@ -185,11 +185,49 @@ def clockwork(p: Values, s: Values, x: np.ndarray, t: int) -> Values:
     return {"y": np.array([moved[unit] if t % 2**k == 0 else s["y"][unit] for unit, k in enumerate(group)])}
 
 
+def depth_gated(p: Values, s: Values, x: np.ndarray, t: int) -> Values:
+    """With diagonal matrices for the paper's vectors."""
+    d_p = {k: np.diag(p[f"p_{k}"]) for k in "ifdo"}
+    a = {k: p[f"W_{k}"] @ x + p[f"R_{k}"] @ s["y"] + p[f"b_{k}"] for k in "zifo"}
+    i, f = (sigma(a[k] + d_p[k] @ s["c"]) for k in "if")
+    d = sigma(p["b_d"] + p["W_d"] @ x + d_p["d"] @ s["c"] + np.diag(p["q_d"]) @ s["c_below"])
+    c = d * s["c_below"] + f * s["c"] + i * np.tanh(a["z"])
+    return {"y": sigma(a["o"] + d_p["o"] @ c) * np.tanh(c), "c": c}
+
+
+def grid(p: Values, s: Values, x: np.ndarray, t: int) -> Values:
+    """The LSTM of the paper's equation, twice, of both hidden vectors as one."""
+    both = np.concatenate([x, s["h"]])
+
+    def transform(memory: np.ndarray, end: str) -> tuple[np.ndarray, np.ndarray]:
+        u, f, o, z = (np.hstack([p[f"W_{k}{end}"], p[f"R_{k}{end}"]]) @ both + p[f"b_{k}{end}"] for k in "ufoz")
+        memory = sigma(f) * memory + sigma(u) * np.tanh(z)
+        return np.tanh(sigma(o) * memory), memory
+
+    (h, c), (y, m) = transform(s["c"], ""), transform(s["m_below"], "d")
+    return {"y": y, "h": h, "c": c, "m": m}
+
+
+def layer_norm(p: Values, s: Values, x: np.ndarray, t: int) -> Values:
+    """With the four gates as one vector, as the paper has them."""
+
+    def norm(v: np.ndarray, gain: np.ndarray, bias: np.ndarray | float = 0.0) -> np.ndarray:
+        return gain * (v - v.mean()) / np.sqrt(v.var() + 1e-5) + bias
+
+    kinds = ("W", "R", "g_x", "g_y", "b")
+    w, r, of_x, of_y, b = (np.concatenate([p[f"{kind}_{k}"] for k in "zifo"]) for kind in kinds)
+    z, i, f, o = np.split(norm(w @ x, of_x) + norm(r @ s["y"], of_y) + b, 4)
+    c = sigma(f) * s["c"] + sigma(i) * np.tanh(z)
+    return {"y": sigma(o) * np.tanh(norm(c, p["g_c"], p["b_c"])), "c": c}
+
+
 PAPERS: dict[str, Statement] = {
     each.__name__: each
     for each in (mut1, mut2, mut3, mgu, mingru, minlstm, indrnn, rnn_diagonal, paragru, lstm_diagonal, paralstm, ran)
 }
-PAPERS |= {each.__name__: each for each in (star, sru, lem, cornn, unicornn, lru, slstm, hgrn, clockwork)}
+PAPERS |= {each.__name__: each for each in (star, sru, lem, cornn, unicornn, lru, slstm, hgrn, clockwork, layer_norm)}
+DEEP: dict[str, Statement] = {each.__name__: each for each in (depth_gated, grid)}  # which read the layer below
+PAPERS |= DEEP
 
 
 def drawn(cell: Cell) -> tuple[Values, np.ndarray, np.ndarray]:
@@ -314,10 +352,67 @@ def test_every_cell_trains_like_the_reference(engine: str) -> None:
 
 
 @pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize("engine", ["cpu", "cuda"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_cells_that_read_the_layer_below_train_like_the_reference(engine: str, bidirectional: bool) -> None:
+    if engine != "cpu" and not installed():
+        pytest.skip("needs g++, as by apt-get install g++, and an x86-64 processor")
+    scale = Scale.of(engine)
+    task = scale.task(bidirectional=bidirectional)
+    sizes = [(name, n_layers, n) for name in DEEP for n_layers, n in ((2, 9), (3, 5), (2, 17))]
+    rows = []
+    for each in (make_engine(engine), engines.choose("reference", "cpu")):
+        members = [
+            make_member(task, name, n, k, "float64", n_layers=n_layers, skip=n_layers == 3)
+            for k, (name, n_layers, n) in enumerate(sizes)
+        ]
+        rows.append((scale.curves(each, task, members, "float64", threads=2), members))
+    (a, ours), (b, theirs) = rows
+    np.testing.assert_allclose(a, b, rtol=1e-9)
+    assert_same_state(ours, theirs, 1e-9, scale.epochs)
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_a_cell_reads_the_layer_below(name: str) -> None:
+    """A network of three layers, by the equations of each, as the reference trains them."""
+    scale = Scale.of("cpu")
+    task = scale.task()
+    member = make_member(task, name, N_UNITS, 3, "float64", n_layers=3, input_noise=0.0)
+    member.weights[:] = np.random.default_rng(5).normal(0.0, 0.5, len(member.weights))
+    named, network = member.network.unpack(member.weights), member.network
+    total = 0.0
+    for x, targets in zip(task.splits["valid"].inputs, task.splits["valid"].targets, strict=True):
+        lower: list[Values] = []
+        for layer in network.layers:
+            own = {key: named[layer.prefix + key] for key in network.cell.parameters(1, 1)}
+            heard = [below["y"] for below in lower] or list(x.astype(float))
+            lower = stacked(DEEP[name], own, heard, lower)
+        z = np.array([state["y"] for state in lower]) @ named["W_out"].T + named["b_out"]
+        total += float((softplus(z) - targets * z).sum())
+    engine = engines.choose("reference", "cpu")
+    found = engine.trainer(task, "float64", 1).evaluate([member], "valid")[0]
+    np.testing.assert_allclose(found, total / task.splits["valid"].n_predicted, rtol=1e-10)
+
+
+def stacked(statement: Statement, p: Values, xs: list[np.ndarray], lower: list[Values]) -> list[Values]:
+    """The states of a layer over the one whose states are `lower`, if there is one."""
+    state: Values = defaultdict(lambda: np.zeros(N_UNITS))
+    states = []
+    for t, x in enumerate(xs):
+        below = lower[t] if lower else {}
+        state = state | statement(p, state | {f"{key}_below": value for key, value in below.items()}, x, t)
+        states.append(state)
+    return states
+
+
+@pytest.mark.usefixtures("fresh_cache")
 def test_every_cell_learns(echo: Task) -> None:
     """To repeat the input of the step before, in a few epochs better than any constant answer could."""
     settings = dict(lr=0.01, momentum=0.9, input_noise=0.0)
-    members = [make_member(echo, name, 12, k, "float32", **settings) for k, name in enumerate(ZOO)]
+    members = [
+        make_member(echo, name, 12, k, "float32", **settings | ({"n_layers": 2, "lr": 0.1} if name in DEEP else {}))
+        for k, name in enumerate(ZOO)
+    ]
     trainer = make_engine("cpu").trainer(echo, "float32", 1)
     for epoch in range(50):
         order = epoch_order(0, epoch, len(echo.splits["train"].inputs))
@@ -341,7 +436,7 @@ def test_the_page_has_every_cell_with_its_parameters() -> None:
 
 def test_the_experiment_has_every_cell() -> None:
     variants = yaml.safe_load((ROOT / "configs" / "experiment" / "zoo.yaml").read_text())["variants"]
-    assert set(variants) >= {*ZOO, "vanilla", "gru", "rnn", "irnn"} and variants[0] == "vanilla"
+    assert set(variants) >= {*ZOO, "vanilla", "gru", "rnn", "irnn"} - DEEP.keys() and variants[0] == "vanilla"
 
 
 def test_the_factorial_has_every_toggle_of_the_paper_with_all_its_values() -> None:

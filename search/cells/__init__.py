@@ -8,9 +8,12 @@ import yaml
 from search.cells.cell import Cell, Preactivations, check
 from search.cells.clockwork import Clockwork
 from search.cells.cornn import CoRNN
+from search.cells.depth_gated import DepthGatedLSTM
+from search.cells.grid import GridLSTM
 from search.cells.gru import GRU
 from search.cells.hgrn import HGRN
 from search.cells.indrnn import IndRNN
+from search.cells.layer_norm import LayerNormLSTM
 from search.cells.lem import LEM
 from search.cells.lru import LRU
 from search.cells.lstm import LSTM
@@ -46,7 +49,10 @@ __all__ = [
     "Cell",
     "Clockwork",
     "CoRNN",
+    "DepthGatedLSTM",
+    "GridLSTM",
     "IndRNN",
+    "LayerNormLSTM",
     "MinGRU",
     "MinLSTM",
     "Preactivations",
@@ -72,6 +78,9 @@ _CELLS: dict[str, type[Cell]] = {
     "minlstm": MinLSTM,
     "indrnn": IndRNN,
     "ran": RAN,
+    "depth_gated": DepthGatedLSTM,
+    "grid": GridLSTM,
+    "layer_norm": LayerNormLSTM,
     "star": STAR,
     "sru": SRU,
     "lem": LEM,

@@ -47,11 +47,11 @@ def canonical(cell: Cell) -> str:
 
 
 def _uses(cell: Cell, starts: Mapping[str, str], index: int) -> list[_EDGE]:
-    """What a node uses; of a state the node of its value a step later."""
+    """What a node uses; of a state at another step or in another layer the node of its value."""
     step = cell.traced
     node = step.graph.nodes[index]
-    if node.op == "past":
-        return [("past", step.out[node.name])]
+    if node.op in ("past", "below"):
+        return [(node.op, step.out[node.name])]
     if node.op != "pre":
         ordered = node.op not in _COMMUTE
         return [(f"argument {place if ordered else ''}", arg) for place, arg in enumerate(node.args)]

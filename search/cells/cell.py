@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from search.base.randomness import initial_normal
-from search.cells.trace import TIME, Step, trace
+from search.cells.trace import BELOW, TIME, Step, trace
 from search.expression import EquationError
 from search.own import MOST, Toggled, explained
 
@@ -101,11 +101,13 @@ class Cell(Toggled):
         Args:
             past: the state at t - 1 as attributes, zero at the first step.
             pre: ``pre(name, **operands)`` is the pre-activation of that name.
-            p: the per-unit parameters and constants as attributes, and as ``p.t`` the number of the step, from 0 on
-                in the order in which the layer reads the sequence.
+            p: the per-unit parameters and constants as attributes; as ``p.t`` the number of the step, from 0 on
+                in the order in which the layer reads the sequence; and as attributes of ``p.below`` the state of the
+                layer below (of the same direction) at t, which for the lowest layer is zero.
 
         Returns:
-            the output ``y`` at t, and whatever else the next step reads from `past` or multiplies by a matrix.
+            the output ``y`` at t, and whatever else the next step reads from `past` or multiplies by a matrix, or the
+            layer above reads.
         """
         raise EquationError('missing; it gives the equations of a time step, e.g. {"y": tanh(pre("a"))}')
 
@@ -221,10 +223,10 @@ def check(cell: Cell) -> Cell:
     with explained(kind, "units"):
         if not isinstance(cell.units, tuple) or not all(isinstance(name, str) for name in cell.units):
             raise EquationError('expected a tuple of names, e.g. ("p_i", "p_f")')
-        if TIME in cell.units:
-            raise EquationError("p.t is the number of the step; expected another name")
+        if taken := {TIME, BELOW} & set(cell.units):
+            raise EquationError(f"p.{min(taken)} is something else; expected another name")
     with explained(kind, "constants"):
-        if taken := {TIME, *cell.units} & set(cell.constant_names):
+        if taken := {TIME, BELOW, *cell.units} & set(cell.constant_names):
             raise EquationError(f"p.{min(taken)} is something else; expected another name")
     with explained(kind, "affine"):
         _check_names(cell)

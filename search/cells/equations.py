@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from search import ops
-from search.cells.trace import TIME
+from search.cells.trace import BELOW, TIME
 
 INPUT = "x"
 FORGOTTEN = "_"  # the name of a line that is evaluated and not kept
@@ -27,7 +27,8 @@ class Part:
     `op` is ``add``, ``sub``, ``mul``, ``div``, ``neg``, ``square``, a function of `search.ops`, or
 
     - ``number``: its `value`
-    - ``past`` NAME: the value at t - 1 of the line of that name; ``line`` NAME: its value at t
+    - ``past`` NAME: the value at t - 1 of the line of that name; ``line`` NAME: its value at t; ``below`` NAME: that of
+      the layer below
     - ``unit`` NAME, ``constant`` NAME: a per-unit parameter, a per-unit constant; ``time``: the number of the step
     - ``pre`` NAME: a pre-activation of that name, the sum of its ``product``s and, last, of a ``bias`` NAME
     - ``product`` MATRIX: of that matrix with its argument, which is ``input``, ``past``, or, where it has a `key`,
@@ -179,7 +180,9 @@ def direct(part: Part) -> bool:
 
 
 def _key(operand: Part) -> str:
-    return "".join(part.name for part in operand.walk() if part.op in ("past", "line", "unit", "constant")) or "u"
+    return (
+        "".join(part.name for part in operand.walk() if part.op in ("past", "below", "line", "unit", "constant")) or "u"
+    )
 
 
 def bare_units(terms: Collection[tuple[str, Part]]) -> bool:
@@ -219,6 +222,8 @@ class _Writer:
                 text, strength = number(part.value), _ATOM if part.value >= 0 else _STRENGTH["neg"]
             case "past":
                 text, strength = f"{part.name}[t-1]" if part.name in self.above else part.name, _ATOM
+            case "below":
+                text, strength = f"{part.name}[{BELOW}]", _ATOM
             case "line" | "unit" | "constant" | "bias":
                 text, strength = part.name, _ATOM
             case "time" | "input":

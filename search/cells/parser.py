@@ -4,7 +4,8 @@
     c = i * tanh(W_z x + R_z y + b_z) + (1 - i) * c
     y = tanh(c)
 
-A name is the value at this step if a line above gives it, and that of the step before otherwise, or as ``c[t-1]``.
+A name is the value at this step if a line above gives it, and that of the step before otherwise, or as ``c[t-1]``;
+``c[below]`` is that of the layer below at this step.
 ``x`` is the input, ``t`` the number of the step. ``MATRIX operand`` is a product, of which the operand may be computed,
 ``R_n (r * y)``. The products of a sum are one pre-activation, whose bias is the first name in that sum that is a
 parameter. Parameters of the units are called ``b``, ``p``, ``b_...`` or ``p_...``, or declared in a line of their own:
@@ -21,7 +22,7 @@ from typing import NoReturn
 
 from search.cells.cell import OUTPUT_LAYER
 from search.cells.equations import FORGOTTEN, FUNCTIONS, INPUT, SIGNS, Equations, Line, Part
-from search.cells.trace import TIME
+from search.cells.trace import BELOW, TIME
 from search.errors import UserError
 
 _TOKEN = re.compile(
@@ -317,11 +318,12 @@ class _Reader:
         if name == INPUT:
             wrong(place, "x is the input, of which only a matrix product can be taken, as in W x")
         if self.token.text == "[":
-            words = [t.text for t in self.tokens[self.at : self.at + 5]]
-            if words != ["[", "t", "-", "1", "]"] or name not in self.given or name == FORGOTTEN:
-                wrong(place, f"expected the past value of a line as NAME[t-1], not {name}[...")
-            self.at += 5
-            return Part("past", name=name, place=place)
+            for words, op in ((["[", TIME, "-", "1", "]"], "past"), (["[", BELOW, "]"], "below")):
+                found = [token.text for token in self.tokens[self.at : self.at + len(words)]]
+                if found == words and name in self.given and name != FORGOTTEN:
+                    self.at += len(words)
+                    return Part(op, name=name, place=place)
+            wrong(place, f"expected another value of a line as NAME[t-1] or NAME[below], not {name}[...")
         if name == TIME:
             return Part("time", place=place)
         if name in self.constants:

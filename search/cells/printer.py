@@ -262,7 +262,7 @@ class _Printer:
     def _names_in(self, index: int) -> Iterator[str]:
         """The names that stand in the expression of a node; see `Equations.named`."""
         op, args = self.ops[index]
-        if index in self.lines or op in ("past", "unit", "constant"):
+        if index in self.lines or op in ("past", "below", "unit", "constant"):
             yield self.lines.get(index, self.nodes[index].name)
         else:
             for arg in args[:1] if op == "mul" and args[0] == args[1] else args:
@@ -277,7 +277,7 @@ class _Printer:
         match op:
             case "const":
                 return Part("number", value=node.value)
-            case "past" | "unit" | "constant" | "time":
+            case "past" | "below" | "unit" | "constant" | "time":
                 return Part(op, name="" if op == "time" else node.name)
             case "pre":
                 return self._preactivation(node.name)
@@ -322,4 +322,4 @@ class _Printer:
         return self._part(some)
 
     def _is_leaf(self, index: int) -> bool:
-        return self.nodes[index].op in ("past", "unit", "constant", "time")
+        return self.nodes[index].op in ("past", "below", "unit", "constant", "time")

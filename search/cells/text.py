@@ -168,6 +168,8 @@ def _value(part: Part, values: Mapping[str, Any], past: Any, pre: Preactivations
                 return each.value
             case "past":
                 return getattr(past, each.name)
+            case "below":
+                return getattr(p.below, each.name)
             case "line":
                 return values[each.name]
             case "unit" | "constant" | "time":

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from search.expression import Attributes, EquationError, Expr, Graph, Node, Operand, adjoints
 
-TIME = "t"  # the name under which a step reads it
+TIME, BELOW = "t", "below"  # names under which a step reads its number, and the state of the layer below
 
 
 class Traceable(Protocol):
@@ -34,12 +34,14 @@ class Step:
         state: names that must be carried from one step to the next, ``y`` first.
         out: for each name of `state` the node of its value at t.
         fed: for each pre-activation the operands that the step passes to it, ``{name: {operand: node}}``.
+        below: names of `state` that the layer above reads.
     """
 
     graph: Graph
     state: tuple[str, ...]
     out: dict[str, int]
     fed: dict[str, dict[str, int]]
+    below: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,14 @@ class Backward:
         past: for each name of the state the node of the elementwise part of d loss / d state at t - 1
             (what flows back through the matrix products is not in it).
         units: for each per-unit parameter the node of this step's part of its gradient.
+        below: for each name that the step reads of the layer below the node of d loss / d that.
         n_forward: nodes below this index belong to the forward step.
     """
 
     pre: dict[str, int]
     past: dict[str, int]
     units: dict[str, int]
+    below: dict[str, int]
     n_forward: int
 
 
@@ -66,8 +70,9 @@ def trace(cell: Traceable) -> Step:
     Raises:
         EquationError: the step uses a name that is not declared, leaves out one that is, or does what a step cannot.
     """
-    graph = Graph()
+    graph = Graph(units=True)
     read: dict[str, None] = {}
+    lower: dict[str, None] = {}
     fed: dict[str, dict[str, int]] = {}
 
     def past(name: str) -> Expr:
@@ -76,9 +81,17 @@ def trace(cell: Traceable) -> Step:
         read[name] = None
         return graph.leaf("past", name)
 
-    def unit(name: str) -> Expr:
+    def below(name: str) -> Expr:
+        if name == "x":
+            raise EquationError("x is the input, which only `affine` hears; p.below has the state")
+        lower[name] = None
+        return graph.leaf("below", name)
+
+    def unit(name: str) -> Any:
         if name == TIME:
             return graph.leaf("time", name)
+        if name == BELOW:
+            return Attributes(below)
         if name in cell.constant_names:
             return graph.leaf("constant", name)
         if name not in cell.units:
@@ -99,23 +112,25 @@ def trace(cell: Traceable) -> Step:
         return graph.add(Node("pre", tuple(given.values()), name))
 
     returned = cell.step(Attributes(past), pre, Attributes(unit))
-    step = Step(graph, *_carried(cell, graph, returned, read, fed), fed)
+    why = dict.fromkeys(("y", *read), "read from `past`") | {"y": "the output"}
+    for name in lower:
+        why.setdefault(name, "read from `p.below`")
+    step = Step(graph, *_carried(cell, graph, returned, why, fed), fed, tuple(lower))
     if not _hears_input(cell, step):
         raise EquationError("y does not depend on the input x")
     return step
 
 
 def _carried(
-    cell: Traceable, graph: Graph, returned: Any, read: Mapping[str, None], fed: Mapping[str, Mapping[str, int]]
+    cell: Traceable, graph: Graph, returned: Any, why: dict[str, str], fed: Mapping[str, Mapping[str, int]]
 ) -> tuple[tuple[str, ...], dict[str, int]]:
-    """`Step.state` and `Step.out`, given what the step returned, and what it has read and passed."""
+    """`Step.state` and `Step.out`, given what the step returned, why it must return what, and what it has passed."""
     if not isinstance(returned, Mapping):
         kind = "None" if returned is None else f"a {type(returned).__name__}"
         raise EquationError(f"returns {kind}; expected a dict of y and whatever else the next step reads")
     never = cell.preactivations.keys() - fed.keys()
     if never:
         raise EquationError(f"never asks for pre-activation {', '.join(sorted(never))} of `affine`")
-    why = dict.fromkeys(("y", *read), "read from `past`") | {"y": "the output"}
     for name, affine in cell.preactivations.items():
         for term in affine.terms:
             if term.operand != "x" and term.operand not in fed[name]:
@@ -170,7 +185,7 @@ def differentiate(step: Step) -> Backward:
 
     found = adjoints(graph, ((index, graph.leaf("adjoint", name)) for name, index in step.out.items()), fed)
     of = {op: {graph.nodes[i].name: d.index for i, d in found.items() if graph.nodes[i].op == op} for op in _LEAVES}
-    return Backward(of["pre"], of["past"], of["unit"], n_forward)
+    return Backward(of["pre"], of["past"], of["unit"], of["below"], n_forward)
 
 
-_LEAVES = ("pre", "past", "unit")
+_LEAVES = ("pre", "past", "unit", "below")

@@ -53,6 +53,8 @@ def _written(part: Part) -> tuple[str, int]:
             return _number(part.value)
         case "line" | "past":
             return _name(part.name, "t" if part.op == "line" else "t-1"), _ATOM
+        case "below":
+            return rf"{_name(part.name, 't')}^{{\mathrm{{below}}}}", _ATOM
         case "unit" | "constant" | "bias":
             return _name(part.name), _ATOM
         case "time" | "input":

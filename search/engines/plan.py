@@ -6,7 +6,8 @@
   in a row of columns, so that one matrix product feeds all of them;
 - *products*: the matrix products with those columns. All matrices with the same operand are one matrix;
 - *stages*: the elementwise work between the products. A cell whose step passes an operand to a pre-activation
-  (the GRU's ``r * y``) needs a product in the middle of its step; each such product begins another stage;
+  (the GRU's ``r * y``) needs a product in the middle of its step; each such product begins another stage, and so does
+  each mean over the units;
 - the *tape*: the values that outlive their stage, one row of slots for each time step. It holds the state,
   the operands of products, and what the backward step reads. Cheap arithmetic is repeated rather than kept.
 
@@ -19,10 +20,10 @@ from itertools import pairwise
 
 from search.cells.cell import Cell
 from search.cells.trace import differentiate, trace
-from search.expression import LEAVES, Node
+from search.expression import LEAVES, Node, closure
 
 # Results that are dear to compute: where another stage needs one it is kept on the tape.
-_KEPT = ("pre", "sigmoid", "tanh", "exp", "log", "sqrt", "sin", "cos", "div")
+_KEPT = ("pre", "mean", "sigmoid", "tanh", "exp", "log", "sqrt", "sin", "cos", "div")
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,19 @@ class Stage:
     Attributes:
         products: to be done before it: forward the products of operands that the last stage made, backward
             ``fed = d pre @ matrix`` for the pre-activations whose adjoint the last stage made.
+        means: to be taken before it: those of `Plan.means` whose argument an earlier stage has summed.
         loads: nodes of earlier stages, to read from the tape.
         nodes: nodes to evaluate, leaves among them, each after its arguments.
+        summed: those of `Plan.means` whose argument it evaluates.
         writes: forward, the nodes to write to the tape.
         adjoints: backward, the nodes of d loss / d pre-activation by name.
     """
 
     products: tuple[Product, ...]
+    means: tuple[int, ...]
     loads: tuple[int, ...]
     nodes: tuple[int, ...]
+    summed: tuple[int, ...]
     writes: tuple[int, ...] = ()
     adjoints: Mapping[str, int] = field(default_factory=dict)
 
@@ -72,12 +77,14 @@ class Plan:
         biases: the bias of each pre-activation that has one.
         units: the per-unit parameters.
         constants: the per-unit constants.
+        means: the nodes that are means over the units.
         state: for each name the node of its value at t.
         inputs, recurrent: products with ``x`` and with the state; those with passed operands are in the stages.
         tape: slot of each kept node. ``past`` NAME is the slot of ``state[NAME]`` one step before, zero at first.
         forward, backward: the stages in order; at least one each.
         past, unit_gradients: results of the last backward stage by name: the elementwise part of d loss / d state
             at t - 1, and this step's part of the gradients of the per-unit parameters.
+        below: results of the last backward stage too: d loss / d what the step reads of the layer below, by name.
     """
 
     nodes: tuple[Node, ...]
@@ -85,6 +92,7 @@ class Plan:
     biases: dict[str, str]
     units: tuple[str, ...]
     constants: tuple[str, ...]
+    means: tuple[int, ...]
     state: dict[str, int]
     inputs: tuple[Product, ...]
     recurrent: tuple[Product, ...]
@@ -93,6 +101,7 @@ class Plan:
     backward: tuple[Stage, ...]
     past: dict[str, int]
     unit_gradients: dict[str, int]
+    below: dict[str, int]
 
     @property
     def preactivations(self) -> tuple[str, ...]:
@@ -140,7 +149,10 @@ class _Planner:
         self.d_pre = {name: self.backward.pre.get(name, zero) for name in self.order}
         self.past = {name: self.backward.past.get(name, zero) for name in self.step.state}
         self.unit_gradients = {name: self.backward.units.get(name, zero) for name in cell.units}
+        self.below = {name: self.backward.below.get(name, zero) for name in self.step.below}
         self.nodes = tuple(self.step.graph.nodes)
+        used = closure(self.nodes, [*self.step.out.values(), *self.d_pre.values(), *self._results])
+        self.means = tuple(index for index in used if self.nodes[index].op == "mean")
         self.level, self.level_back = self._levels()
 
     def plan(self) -> Plan:
@@ -151,6 +163,7 @@ class _Planner:
             biases={name: pre.bias for name in self.order if (pre := self.cell.preactivations[name]).bias},
             units=self.cell.units,
             constants=self.cell.constant_names,
+            means=self.means,
             state={name: self.step.out[name] for name in self.step.state},
             inputs=self._products("x", -1),
             recurrent=tuple(p for name in self.step.state for p in self._products(name, self.step.out[name])),
@@ -159,6 +172,7 @@ class _Planner:
             backward=tuple(self._backward_stages(tape)),
             past=self.past,
             unit_gradients=self.unit_gradients,
+            below=self.below,
         )
 
     def _products(self, operand: str, node: int) -> tuple[Product, ...]:
@@ -172,16 +186,17 @@ class _Planner:
         return tuple(Product(operand, node, run, tuple(matrix[name] for name in run)) for run in runs)
 
     def _levels(self) -> tuple[list[int], list[int]]:
-        """The stage of each node, forward and backward: one after that of the product it waits for."""
+        """The stage of each node, forward and backward: one after that of the product or mean it waits for."""
         nodes = self.nodes
         level, level_back = [0] * len(nodes), [0] * len(nodes)
         for index, node in enumerate(nodes):
             if index < self.backward.n_forward:
-                level[index] = max((level[a] for a in node.args), default=0) + (node.op == "pre" and bool(node.args))
+                waits = node.op == "mean" or (node.op == "pre" and bool(node.args))
+                level[index] = max((level[a] for a in node.args), default=0) + waits
             elif node.op == "fed":
                 level_back[index] = level_back[self.d_pre[node.name.partition(".")[0]]] + 1
             else:
-                level_back[index] = max((level_back[a] for a in node.args), default=0)
+                level_back[index] = max((level_back[a] for a in node.args), default=0) + (node.op == "mean")
         return level, level_back
 
     def _closure(self, roots: Iterable[int], known: Iterable[int]) -> tuple[list[int], list[int]]:
@@ -195,12 +210,25 @@ class _Planner:
                 loads.add(index)
             elif index not in needed:
                 needed.add(index)
-                todo += () if nodes[index].op in LEAVES else nodes[index].args
+                todo += () if nodes[index].op in (*LEAVES, "mean") else nodes[index].args
         return sorted(loads), sorted(needed)
+
+    def _means(self, stage: int, backward: bool = False) -> tuple[tuple[int, ...], tuple[int, ...], list[int]]:
+        """The means to be taken before a stage, those to be summed in it, and what these are of."""
+        level = self.level_back if backward else self.level
+        own = [index for index in self.means if (index >= self.backward.n_forward) == backward]
+        before, summed = (tuple(i for i in own if level[i] == stage + later) for later in (0, 1))
+        return before, summed, [self.nodes[i].args[0] for i in summed]
 
     @property
     def _backward_roots(self) -> list[int]:
-        return [*self.d_pre.values(), *self.past.values(), *self.unit_gradients.values()]
+        means = [i for i in self.means if i >= self.backward.n_forward]
+        return [*self.d_pre.values(), *self._results, *(self.nodes[i].args[0] for i in means)]
+
+    @property
+    def _results(self) -> list[int]:
+        """Those of the last backward stage."""
+        return [*self.past.values(), *self.unit_gradients.values(), *self.below.values()]
 
     def _tape(self) -> dict[int, None]:
         """What the tape holds: the state and the operands; then, from the backward step to the first stage, each dear
@@ -211,7 +239,7 @@ class _Planner:
         dear = [i for i in range(self.backward.n_forward) if self.nodes[i].op in _KEPT]
         tape |= dict.fromkeys(self._closure(self._backward_roots, [*tape, *dear])[0])
         for stage in reversed(range(1, max(level) + 1)):
-            roots = [i for i in tape if level[i] == stage]
+            roots = [*(i for i in tape if level[i] == stage), *self._means(stage)[2]]
             earlier = [i for i in (*tape, *dear) if level[i] < stage]
             tape |= dict.fromkeys(self._closure(roots, earlier)[0])
         return tape
@@ -225,17 +253,19 @@ class _Planner:
                 for p in self.fed[f"{name}.{operand}"]
                 if stage and _level_of_pre(self.nodes, self.level, name) == stage
             )
-            roots = [i for i in tape if self.level[i] == stage]
-            loads, evaluated = self._closure(roots, [i for i in tape if self.level[i] < stage])
-            yield Stage(between, tuple(loads), tuple(evaluated), writes=tuple(roots))
+            writes = [i for i in tape if self.level[i] == stage]
+            means, summed, of = self._means(stage)
+            loads, evaluated = self._closure([*writes, *of], [i for i in tape if self.level[i] < stage])
+            yield Stage(between, means, tuple(loads), tuple(evaluated), summed, writes=tuple(writes))
 
     def _backward_stages(self, tape: Mapping[int, None]) -> Iterator[Stage]:
         last = max(self.level_back[i] for i in self._backward_roots)
         for stage in range(last + 1):
             adjoints = {name: index for name, index in self.d_pre.items() if self.level_back[index] == stage}
-            roots = list(adjoints.values())
+            means, summed, of = self._means(stage, backward=True)
+            roots = [*adjoints.values(), *of]
             if stage == last:
-                roots += [*self.past.values(), *self.unit_gradients.values()]
+                roots += self._results
             loads, evaluated = self._closure(roots, tape)
             between = tuple(
                 p
@@ -243,7 +273,7 @@ class _Planner:
                 if node.op == "fed" and self.level_back[index] == stage
                 for p in self.fed[node.name]
             )
-            yield Stage(between, tuple(loads), tuple(evaluated), adjoints=adjoints)
+            yield Stage(between, means, tuple(loads), tuple(evaluated), summed, adjoints=adjoints)
 
 
 def _segments(hears: dict[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

@@ -4,7 +4,7 @@ Slow and simple. The other engines are tested against it.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -15,7 +15,7 @@ from search import losses
 from search.base.randomness import input_noise
 from search.cells import Cell, Preactivations
 from search.cells.cell import Names
-from search.cells.trace import TIME
+from search.cells.trace import BELOW, TIME
 from search.engines.engine import Epoch, Interrupted, Member
 from search.network import Network
 from search.rules import Update
@@ -23,8 +23,12 @@ from search.tasks.task import Task
 
 
 def layer(
-    cell: Cell, params: dict[str, torch.Tensor], constants: dict[str, torch.Tensor], x: torch.Tensor
-) -> torch.Tensor:
+    cell: Cell,
+    params: dict[str, torch.Tensor],
+    constants: dict[str, torch.Tensor],
+    x: torch.Tensor,
+    below: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
     """Runs a cell over time, for K sets of parameters at once.
 
     Args:
@@ -32,9 +36,10 @@ def layer(
         params: each parameter with a leading axis K: [K, N, M], [K, N, N] or [K, N].
         constants: the same for the constants of the cell: [K, N].
         x: [K, T, B, M]
+        below: what the layer below gave, if there is one.
 
     Returns:
-        y [K, T, B, N]
+        y [K, T, B, N], and by name whatever else the layer above reads.
     """
     n_units = next(iter(params.values())).shape[1]
     n_sets, n_steps, n_batch = x.shape[:3]
@@ -60,7 +65,7 @@ def layer(
 
     zeros = x.new_zeros(n_sets, n_batch, n_units)
     past = dict.fromkeys(cell.traced.state, zeros)
-    outputs = []
+    given: dict[str, list[torch.Tensor]] = {name: [] for name in ("y", *cell.traced.below)}
 
     def preactivations(sums: dict[str, torch.Tensor]) -> Preactivations:
         def pre(name: str, /, **operands: torch.Tensor) -> torch.Tensor:
@@ -77,10 +82,13 @@ def layer(
         for operand, names, matrix in recurrent:
             for name, part in zip(names, (past[operand] @ matrix).split(n_units, dim=-1), strict=True):
                 sums[name] = sums[name] + part if name in sums else part
-        values = cell.step(Names(past), preactivations(sums), Names(units | {TIME: x.new_tensor(float(t))}))
+        lower = {name: zeros if below is None else below[name][:, t] for name in cell.traced.below}
+        read = units | {TIME: x.new_tensor(float(t)), BELOW: Names(lower)}
+        values = cell.step(Names(past), preactivations(sums), Names(read))
         past = {name: torch.as_tensor(values[name], dtype=x.dtype, device=x.device).expand_as(zeros) for name in past}
-        outputs.append(past["y"])
-    return torch.stack(outputs, dim=1)
+        for name, steps in given.items():
+            steps.append(past[name])
+    return {name: torch.stack(steps, dim=1) for name, steps in given.items()}
 
 
 class ReferenceEngine:
@@ -94,7 +102,7 @@ class ReferenceEngine:
     def unroll(self, cell: Cell, params: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         n_units = len(next(iter(params.values())))
         constants = {name: x.new_tensor(value)[None] for name, value in cell.constant_values(n_units).items()}
-        return layer(cell, {name: p[None] for name, p in params.items()}, constants, x[None])[0]
+        return layer(cell, {name: p[None] for name, p in params.items()}, constants, x[None])["y"][0]
 
     def compile(self, cell: Cell, dtype: str, loss: str, update: Update) -> None:
         return None
@@ -188,8 +196,10 @@ def _groups(members: Sequence[Member]) -> Iterator[list[int]]:
     """Indices of members that can train in lockstep: same equations, same layers, same epoch."""
 
     def key(k: int) -> tuple[object, ...]:
-        heard = tuple(layer.heard is not None for layer in members[k].network.layers)
-        return *members[k].signature, heard, members[k].epoch
+        network = members[k].network
+        heard = tuple(layer.heard is not None for layer in network.layers)
+        means = any(node.op == "mean" for node in network.cell.traced.graph.nodes)  # in which no padded unit counts
+        return *members[k].signature, heard, members[k].epoch, network.n_units if means else 0
 
     for _, group in groupby(sorted(range(len(members)), key=key), key):
         yield list(group)
@@ -250,15 +260,17 @@ class _Stack:
         """Outputs before the loss's nonlinearity, for x [K, T, M]: [K, T, O]."""
         network = self.network
         heard = {-1: x}  # what each level gives to the one above
+        given: dict[int, dict[str, torch.Tensor]] = {}  # of each direction, by the layer below
         outputs = []
         for level, layers in groupby(network.layers, key=lambda each: each.level):
             ys = []
             for each in layers:
                 params = {name: self.params[each.prefix + name] for name in network.cell.parameters(1, 1)}
                 below = heard[level - 1]
-                y = layer(
-                    network.cell, params, self._constants, (below.flip(1) if each.direction else below)[:, :, None]
-                )[:, :, 0]
+                below = (below.flip(1) if each.direction else below)[:, :, None]
+                own = layer(network.cell, params, self._constants, below, given.get(each.direction))
+                given[each.direction] = own
+                y = own["y"][:, :, 0]
                 ys.append(y.flip(1) if each.direction else y)
                 outputs += ys[-1:] if each.heard is not None else []
             heard[level] = torch.cat(ys, dim=-1)

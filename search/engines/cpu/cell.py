@@ -144,9 +144,11 @@ class CellKernels:
             for stage in plan.forward:
                 for product in stage.products:
                     multiply(product, now)
+                self._take_means(b, layer, stage)
 
                 def units(j: ir.Value, stage: Stage = stage) -> None:
                     values = self._evaluate(b, layer, stage, t, j, past, now, row)
+                    self._sum(b, layer, stage, j, values)
                     for node in stage.writes:
                         b.write(values[node], self.slot(b, layer, now, node), j)
 
@@ -189,10 +191,12 @@ class CellKernels:
             for stage in plan.backward:
                 for product in stage.products:
                     multiply(product, self._fed(b, layer, product.operand), layer.pointer("zeros"))
+                self._take_means(b, layer, stage)
 
                 def units(j: ir.Value, stage: Stage = stage) -> None:
                     dy_row = b.at(dy, b.mul(t, unit_stride))
                     values = self._evaluate(b, layer, stage, t, j, past, now, row, dy_row)
+                    self._sum(b, layer, stage, j, values)
                     mask = b.first_lanes(b.sub(n_units, j))
                     for name, node in stage.adjoints.items():
                         b.write_where(mask, values[node], b.at(row, layer.size(f"column.{name}")), j)
@@ -203,6 +207,8 @@ class CellKernels:
                             self._add(b, self.vector(b, layer, "gradients", name), j, values[node])
                         for name, node in plan.past.items():
                             b.write(values[node], self._carry(b, layer, name), j)
+                        for name, node in plan.below.items():
+                            b.write(values[node], self._below(b, layer, "d_below", t, name), j)
 
                 b.loop(0, n_units, lanes, units)
 
@@ -238,6 +244,34 @@ class CellKernels:
     def _carry(self, b: Builder, layer: Fields, state: str) -> ir.Value:
         place = b.const(list(self.plan.state).index(state))
         return b.at(layer.pointer("carry"), b.mul(place, layer.size("unit_stride")))
+
+    def _sum(self, b: Builder, layer: Fields, stage: Stage, j: ir.Value, values: dict[int, ir.Value]) -> None:
+        """Writes what a stage has of the arguments of means, for the vector of units from `j` on."""
+        mask = b.first_lanes(b.sub(layer.size("n_units"), j)) if stage.summed else None
+        for node in stage.summed:
+            b.write_where(mask, values[self.plan.nodes[node].args[0]], self._summed(b, layer, node), j)
+
+    def _take_means(self, b: Builder, layer: Fields, stage: Stage) -> None:
+        """Takes the means that a stage needs, in an order of the units that is always the same."""
+        n_units = layer.size("n_units")
+        for node in stage.means:
+
+            def add(j: ir.Value, total: ir.Value, node: int = node) -> list[ir.Value]:
+                return [b.fadd(total, b.read(self._summed(b, layer, node), j))]
+
+            (total,) = b.loop(0, n_units, self.target.lanes, add, [b.splat(0.0)])
+            mean = b.fdiv(b.sum_lanes(total), b.sitofp(n_units, self.target.real))
+            place = b.at(layer.pointer("means"), self.plan.means.index(node))
+            b.store(mean, place, align=self.target.itemsize)
+
+    def _summed(self, b: Builder, layer: Fields, node: int) -> ir.Value:
+        place = b.const(self.plan.means.index(node))
+        return b.at(layer.pointer("summed"), b.mul(place, layer.size("unit_stride")))
+
+    def _below(self, b: Builder, layer: Fields, array: str, t: ir.Value, name: str) -> ir.Value:
+        """Address of the derivative by what a layer reads of the one below: ``d_below``, or ``from_above`` it."""
+        row = b.at(layer.pointer(array), b.mul(t, layer.size(f"{array}_stride")))
+        return b.at(row, b.mul(b.const(list(self.plan.below).index(name)), layer.size("unit_stride")))
 
     def _fed(self, b: Builder, layer: Fields, operand: str) -> ir.Value:
         place = b.const(self.fed.index(operand))
@@ -279,12 +313,19 @@ class CellKernels:
                 case "constant":
                     place = b.mul(b.const(plan.constants.index(node.name)), layer.size("unit_stride"))
                     value = b.read(b.at(layer.pointer("constants"), place), j)
+                case "below":
+                    lower = b.at(layer.pointer("below"), b.mul(t, layer.size("below_stride")))
+                    value = b.read(self.slot(b, layer, lower, plan.state[node.name]), j)
+                case "mean":
+                    value = b.splat(b.read_one(layer.pointer("means"), plan.means.index(index)))
                 case "time":
                     value = b.splat(b.sitofp(t, self.target.real))
                 case "adjoint":
                     value = b.read(self._carry(b, layer, node.name), j)
                     if node.name == "y":
                         value = b.fadd(value, b.read(dy, j))
+                    if node.name in plan.below:
+                        value = b.fadd(value, b.read(self._below(b, layer, "from_above", t, node.name), j))
                 case "fed":
                     value = b.read(self._fed(b, layer, node.name), j)
                 case operation:

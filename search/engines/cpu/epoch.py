@@ -169,7 +169,12 @@ class Pass:
         network, layer, layout = self._network, self._network.layers[k], self._layouts[k]
         record = Record(layer_fields(self._code.plan))
         heard = 0 if layer.heard is None else 1 if layer.heard == 0 else 2
-        record.set(**layout.sizes(), **self._layers[k], heard=heard)
+        own, lower, higher = self._layers[k], None, None
+        if layer.level:
+            lower = self._layers[k - network.n_directions]
+        if layer.level + 1 < network.n_layers:
+            higher = self._layers[k + network.n_directions]
+        record.set(**layout.sizes(), **own, **layout.neighbours(own, lower, higher), heard=heard)
         if layer.level:
             first_of_level = self._layers[layer.level * network.n_directions]
             record.set(inputs=first_of_level["inputs"], d_inputs=first_of_level["d_inputs"])

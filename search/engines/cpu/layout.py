@@ -41,7 +41,8 @@ def layer_fields(plan: Plan) -> tuple[str, ...]:
     """Names of the words of a layer's record."""
     return (
         *("n_inputs", "n_units", "unit_stride", "tape", "tape_stride", "columns", "column_stride", "zeros"),
-        *("carry", "fed", "dy", "vector_weights", "vector_gradients", "constants"),
+        *("carry", "fed", "dy", "vector_weights", "vector_gradients", "constants", "summed", "means"),
+        *("below", "below_stride", "d_below", "d_below_stride", "from_above", "from_above_stride", "nothing"),
         *("out_weights", "out_gradients", "out_transposed", "heard"),
         *("inputs", "d_inputs", "input_stride", "in_transposed", "outputs", "d_outputs", "output_stride"),
         *(f"column.{name}" for name in plan.preactivations),
@@ -185,6 +186,11 @@ class Layout:
     def tape_stride(self) -> int:
         return self.stride(len(self.plan.tape) * self.unit_stride)
 
+    @cached_property
+    def below_stride(self) -> int:
+        """Of the loss's derivative by what the layer reads of the state of the layer below it."""
+        return self.stride(len(self.plan.below) * self.unit_stride)
+
     @property
     def input_stride(self) -> int:
         """Of what a layer hears of the layer below it."""
@@ -215,6 +221,7 @@ class Layout:
             "tape_stride": self.tape_stride,
             "column_stride": self.column_stride,
             "input_stride": self.input_stride,
+            "d_below_stride": self.below_stride,
         }
         words |= {f"column.{name}": column for name, column in self.columns.items()}
         for s, segment in enumerate(self.plan.segments):
@@ -233,6 +240,10 @@ class Layout:
             "carry": (len(plan.state), unit_stride),
             "fed": (len(plan.products), unit_stride),
             "constants": (len(plan.constants), unit_stride),
+            "summed": (len(plan.means), unit_stride),
+            "means": (1, self.padded(len(plan.means))),
+            "d_below": (n_steps if plan.below else 0, self.below_stride),
+            "nothing": (1 if plan.below else 0, max(self.tape_stride, self.below_stride)),
             "zeros": (1, max(self.column_stride, unit_stride, self.padded(self.n_inputs))),
         }
 
@@ -258,6 +269,21 @@ class Layout:
     def input_buffers(self) -> dict[str, tuple[int, int]]:
         """The same for what that derivative takes besides."""
         return {"in_transposed": (max(map(self.product_columns, self.plan.inputs), default=0), self.input_stride)}
+
+    def neighbours(
+        self,
+        own: Mapping[str, np.ndarray],
+        below: Mapping[str, np.ndarray] | None = None,
+        above: Mapping[str, np.ndarray] | None = None,
+    ) -> dict[str, int | np.ndarray]:
+        """The words of the layer's record that point at the state of the layer below and at the loss's derivative by
+        its own that comes from the layer above, given the arrays of all three; zeros where there is no such layer."""
+        return {
+            "below": own["nothing"] if below is None else below["tape"][1:],
+            "below_stride": 0 if below is None else self.tape_stride,
+            "from_above": own["nothing"] if above is None else above["d_below"],
+            "from_above_stride": 0 if above is None else self.below_stride,
+        }
 
     def fill_constants(self, arrays: Mapping[str, np.ndarray], cell: Cell) -> None:
         """Writes the constants of a cell where its kernels look for them."""

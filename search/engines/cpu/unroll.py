@@ -54,7 +54,7 @@ class _Layer:
         for name, view in layout.views(self._arrays, "weights").items():
             view[...] = params[name]
         self._record = Record(layer_fields(code.plan))
-        self._record.set(**layout.sizes(), **self._arrays)
+        self._record.set(**layout.sizes(), **self._arrays, **layout.neighbours(self._arrays))
         self._job = Record(UNROLL)
         self._job.set(layer=self._record.words, n_steps=n_steps, n_batch=n_batch, x=self._x)
         self._job.set(tape=self._arrays["tape"], tape_size=(n_steps + 1) * layout.tape_stride)

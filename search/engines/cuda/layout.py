@@ -9,8 +9,9 @@ All numbers count numbers, not bytes. In global memory a block's part (its slot)
   neighbouring numbers;
 - the noisy input [T, M] and the logits [T, O] of the sequence under way, and for each level above the first what its
   layers hear, and d loss / d that, [T, directions * N] each;
-- for each layer: its tape [T + 1, slots * N], columns [T, pre-activations * N], d loss / d y [T, N], and those
-  recurrent matrices that found no place in shared memory once more, transposed, for the backward step.
+- for each layer: its tape [T + 1, slots * N], columns [T, pre-activations * N], d loss / d y [T, N], d loss / d what it
+  reads of the state of the layer below [T, names * N], and those recurrent matrices that found no place in shared
+  memory once more, transposed, for the backward step.
 
 In shared memory: the constants of the cell, the vectors of each layer, an area that the phases of a sequence use in
 turn, and the first rows of each recurrent matrix of each layer, as many as there is room for.
@@ -48,6 +49,7 @@ LAYER = _record(
     (
         *("n_inputs", "back", "heard", "adds", "weights", "recurrent", "vectors", "out", "hears", "d_hears"),
         *("above", "d_above", "above_stride", "tape", "columns", "dy", "transposed", "mats", "vec"),
+        *("below", "d_below", "from_above"),
     )
 )
 COPY = _record(("source", "source_stride", "n_rows", "n_columns", "target", "target_stride"))
@@ -161,7 +163,7 @@ class Layout:
         """Where in shared memory the matrices begin."""
         plan, n = self.plan, self.n_units
         columns, vectors = len(plan.preactivations) * n, len(plan.vectors) * n
-        state = len(plan.state) * n
+        state = (len(plan.state) + len(plan.means)) * n
         forward = state + len(passed(plan)) * n + self.shares * columns
         backward = state + vectors + columns + self.shares * len(operands(plan)) * n
         rows, micro = self.tiles.rows, self.tiles.micro
@@ -195,6 +197,7 @@ class Layout:
             "tape": (steps + 1) * len(self.plan.tape) * n,
             "columns": steps * len(self.plan.preactivations) * n,
             "dy": steps * n,
+            "d_below": steps * len(self.plan.below) * n,
             "transposed": self.n_recurrent_columns * n * n if self.chip < n else 0,
         }
 
@@ -266,6 +269,9 @@ class Layout:
                 fields[name], scratch = scratch, scratch + size
             for name, value in fields.items():
                 record[name] = value
+        apart = network.n_directions
+        records["below"], records["from_above"] = -1, -1
+        records["below"][apart:], records["from_above"][:-apart] = records["tape"][:-apart], records["d_below"][apart:]
         return records
 
     @property

@@ -60,7 +60,8 @@ class _Recurrence:
     def forward(self) -> None:
         """Columns to tape, from row 1 on."""
         p, plan = self._p, self._plan
-        self._regions(("state", f"{len(self._states)}"), ("fed", f"{len(self._passed)}"), ("parts", "0"))
+        own = (("state", len(self._states)), ("means", len(plan.means)), ("fed", len(self._passed)), ("parts", 0))
+        self._regions(*((name, str(size)) for name, size in own))
         p.put("const Shares shares = shares_of(n, chip)")
         with p.strided("u", "thread()", f"{len(self._states)} * n"):
             p.put("sm[state + u] = 0")
@@ -74,6 +75,7 @@ class _Recurrence:
                     self._multiply(products, summed)
                     p.barrier("sums by share are whole before they are added up")
                     summed |= {name for product in products for name in product.preactivations}
+                self._take_means(stage)
                 with p.strided("j", "thread()", "n"):
                     self._forward_stage(stage, summed, last=stage is plan.forward[-1])
                 p.barrier("operands are whole before they are multiplied, and the sums were read")
@@ -141,6 +143,7 @@ class _Recurrence:
             "pre": lambda name: f"pre_{place[name]}",
         }
         self._evaluate(stage, leaves)
+        self._sum(stage)
         for node in stage.writes:
             p.put(f"g[now + {plan.tape[node]} * n + j] = n{node}")
         for k, operand in enumerate(self._passed):
@@ -167,10 +170,14 @@ class _Recurrence:
             "unit": lambda name: f"sm[layer.vec + {plan.vectors.index(name)} * n + j]",
             "constant": lambda name: f"sm[{plan.constants.index(name)} * n + j]",
             "time": lambda name: "real(t)",
+            "below": lambda name: self._if_there("below", f"(t + 1) * N_TAPE + {plan.tape[plan.state[name]]}"),
         }
         self._p.put(*(f"const real n{index} = g[now + {plan.tape[index]} * n + j]" for index in stage.loads))
+        means = [index for index in stage.nodes if index in plan.means]
+        self._p.put(*(f"const real n{index} = mean_{plan.means.index(index)}" for index in means))
         # Reads first: they do not wait for one another.
-        order = sorted(stage.nodes, key=lambda index: plan.nodes[index].op not in leaves)
+        others = [index for index in stage.nodes if index not in plan.means]
+        order = sorted(others, key=lambda index: plan.nodes[index].op not in leaves)
         self._p.assign(
             plan.nodes, order, "n{}".format, lambda node: leaves[node.op](node.name) if node.op in leaves else None
         )
@@ -180,9 +187,8 @@ class _Recurrence:
     def backward(self) -> None:
         """Replaces the columns by d loss / d pre-activation; sums up the gradients of the vectors in `vgrad`."""
         p, plan = self._p, self._plan
-        self._regions(
-            ("carry", f"{len(self._states)}"), ("vgrad", "N_VECTORS"), ("adjoints", "N_COLUMNS"), ("parts", "0")
-        )
+        own = ("carry", f"{len(self._states)}"), ("vgrad", "N_VECTORS"), ("means", f"{len(plan.means)}")
+        self._regions(*own, ("adjoints", "N_COLUMNS"), ("parts", "0"))
         p.put("const Shares shares = shares_of(n, chip)")
         # Carries, gradients and sums start at zero; they lie side by side.
         with p.strided("u", "work + thread()", f"parts + shares.shares * ({len(self._operands)} * n)"):
@@ -195,6 +201,7 @@ class _Recurrence:
                 if stage.products:
                     self._multiply_back(stage.products)
                     p.barrier("sums by share are whole before they are added up")
+                self._take_means(stage)
                 with p.strided("j", "thread()", "n"):
                     self._backward_stage(stage, last=stage is plan.backward[-1])
                 p.barrier("adjoints are whole before they are multiplied, and the sums were read")
@@ -247,7 +254,9 @@ class _Recurrence:
         def adjoint(name: str) -> str:
             parts = [f"sm[carry + {states.index(name)} * n + j]"]
             parts += [f"heard_{place[name]}"] if name in place else []
-            return " + ".join([*parts, *(["g[layer.dy + t * n + j]"] if name == "y" else [])])
+            parts += ["g[layer.dy + t * n + j]"] if name == "y" else []
+            parts += [self._if_there("from_above", self._below(name))] if name in plan.below else []
+            return " + ".join(parts)
 
         leaves = {
             "past": lambda name: f"g[past + {plan.tape[plan.state[name]]} * n + j]",
@@ -255,6 +264,7 @@ class _Recurrence:
             "fed": lambda name: f"heard_{place[name]}",
         }
         self._evaluate(stage, leaves)
+        self._sum(stage)
         for name, node in stage.adjoints.items():
             p.put(f"sm[adjoints + {self._order.index(name)} * n + j] = n{node}")
             p.put(f"g[row + {self._order.index(name)} * n + j] = n{node}")
@@ -265,3 +275,30 @@ class _Recurrence:
                 p.put(f"sm[vgrad + {plan.vectors.index(name)} * n + j] += n{node}")
             for k, name in enumerate(states):
                 p.put(f"sm[carry + {k} * n + j] = n{plan.past[name]}")
+            for name, node in plan.below.items():
+                p.put(f"g[layer.d_below + ({self._below(name)}) * n + j] = n{node}")
+
+    def _take_means(self, stage: Stage) -> None:
+        """The means that a stage needs as variables of every thread, each of which adds up all units."""
+        p = self._p
+        places = [self._plan.means.index(node) for node in stage.means]
+        if places:
+            p.put(*(f"real mean_{place} = 0" for place in places))
+            with p.inside("for (int q = 0; q < n; ++q)"):
+                p.put(*(f"mean_{place} += sm[means + {place} * n + q]" for place in places))
+            p.put(*(f"mean_{place} /= n" for place in places))
+
+    def _sum(self, stage: Stage) -> None:
+        """Keeps what a stage has of the arguments of means."""
+        for node in stage.summed:
+            argument = self._plan.nodes[node].args[0]
+            self._p.put(f"sm[means + {self._plan.means.index(node)} * n + j] = n{argument}")
+
+    def _below(self, name: str) -> str:
+        """The row of the derivative by a name that is read of the layer below."""
+        return f"t * {len(self._plan.below)} + {list(self._plan.below).index(name)}"
+
+    @staticmethod
+    def _if_there(part: str, row: str) -> str:
+        """What stands for unit j in a row of a part of another layer; zero where there is no such layer."""
+        return f"(layer.{part} < 0 ? real(0) : real(g[layer.{part} + ({row}) * n + j]))"

@@ -67,12 +67,14 @@ class _Layer:
             "tape": (n_steps + 1, len(plan.tape), n),
             "dy": (n_steps, n),
             "gradients": (len(plan.vectors), n),
+            "d_below": (n_steps, len(plan.below), n),
             "transposed": (width, n, n),
         }
         self._own, places = _parts(x, self._n_batch, own)
         starts = shared | places
         record = np.zeros(1, LAYER)
-        for name, start in {**starts, "mats": self._layout.mats, "vec": self._layout.first_vectors}.items():
+        alone = {"below": -1, "from_above": -1}
+        for name, start in {**starts, **alone, "mats": self._layout.mats, "vec": self._layout.first_vectors}.items():
             if name in (LAYER.names or ()):
                 record[name] = start
         self._record = torch.from_numpy(record.view(np.uint8)).to(x.device)
