@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from search import rules
 from search.cells import get
 from search.engines.cuda.engine import CudaEngine
 from search.engines.cuda.layout import HARDWARE
@@ -93,10 +94,12 @@ def test_the_order_of_threads_changes_nothing(order: int) -> None:
 
 
 BARRIER = re.compile(r"^ *barrier\(\);  // (.*)$", re.MULTILINE)
-# With a product in the middle of its step; with CTC, whose own barriers are not in the other.
+# With a product in the middle of its step; with CTC, and with clipping by norm, whose own barriers are in no other.
+CLIPPED = rules.update({"rule": "sgd", "clip_norm": 0.1}, {"lr": 0.02, "momentum": 0.8})
 SOURCES = {
     "bernoulli": epoch_source(make_plan(get("gru")), "bernoulli", HARDWARE, SGD().program),
     "ctc": epoch_source(make_plan(get("rnn")), "ctc", HARDWARE, SGD().program),
+    "clipped": epoch_source(make_plan(get("gru")), "bernoulli", HARDWARE, CLIPPED.program),
     "unroll": unroll_source(make_plan(get("gru"))),
 }
 
@@ -120,10 +123,11 @@ def exercise(engine: CudaEngine, kind: str) -> None:
         unrolled(engine, get("gru"), params, torch.randn(3, 2, 3, requires_grad=True))
         return
     scale = Scale((), (1, 18), 20, (35,), (), 1)
-    task = scale.task(bidirectional=True, loss=kind)
-    cell = "rnn" if kind == "ctc" else "gru"
-    members = [make_member(task, cell, 12, 0, "float32", n_layers=2, skip=skip) for skip in (True, False)]
-    members += [make_member(task, cell, n, n, "float32") for n in (1, 40, 10)]
+    clipped = kind == "clipped"
+    task = scale.task(bidirectional=True, loss="bernoulli" if clipped else kind)
+    cell, optimizer = "rnn" if kind == "ctc" else "gru", {"rule": "sgd", "clip_norm": 0.1 if clipped else None}
+    members = [make_member(task, cell, 12, 0, "float32", optimizer, n_layers=2, skip=skip) for skip in (True, False)]
+    members += [make_member(task, cell, n, n, "float32", optimizer) for n in (1, 40, 10)]
     scale.curves(engine, task, members, "float32")
 
 

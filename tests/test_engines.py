@@ -127,7 +127,7 @@ def test_networks_of_several_layers_train_like_the_reference(
     clip_norm: float | None,
 ) -> None:
     task = scale.task(bidirectional=bidirectional)
-    optimizer = {"rule": "sgd", "clip_norm": clip_norm if engine.name == "cpu" else None}
+    optimizer = {"rule": "sgd", "clip_norm": clip_norm}
     sizes = [("vanilla", 2, False, 9), ("vanilla", 2, False, 17), ("gru", 3, True, 5), ("fgr", 2, True, 8)]
     rows = []
     for each in (engine, reference):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from search import rules
 from search.cells import get
 from search.engines.cuda import nvrtc
 from search.engines.cuda.layout import HARDWARE
@@ -66,6 +67,13 @@ def test_no_size_of_block_spills(threads: int) -> None:
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "bernoulli"])
 def test_no_loss_spills_nor_a_rule_with_more_slots(loss: str) -> None:
     assert_fits(epoch_source(make_plan(get("gru")), loss, HARDWARE, Adam().program), {"epoch"}, 256)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["gru", "fgr"])
+def test_clipping_by_norm_does_not_spill(cell: str) -> None:
+    update = rules.update({"rule": "adam", "clip_norm": 1.0}, {"lr": 0.01})
+    assert_fits(epoch_source(make_plan(get(cell)), "bernoulli", HARDWARE, update.program), {"epoch"}, 512)
 
 
 @pytest.mark.usefixtures("fresh_cache")

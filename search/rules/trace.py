@@ -49,6 +49,11 @@ class Program:
     new: tuple[int, ...]
 
     @cached_property
+    def scale(self) -> int:
+        """Which of the shared nodes is the factor on the gradients that clipping by norm asks for; -1 if none is."""
+        return next((index for index in self.shared if self.nodes[index].op == "scale"), -1)
+
+    @cached_property
     def signature(self) -> str:
         """The equations as text: equal for rules that compute the same, whatever they are called."""
         return repr((self.nodes, self.slots, self.shared, self.own, self.weight, self.new))

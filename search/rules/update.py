@@ -89,11 +89,10 @@ class Update:
         """The equations as text."""
         return self.program.signature
 
-    @cached_property
+    @property
     def scale_place(self) -> int:
-        """Which of the shared values is the factor on the gradients that clipping by norm asks for; -1 if none is."""
-        nodes = self.program.nodes
-        return next((k for k, index in enumerate(self.program.shared) if nodes[index].op == "scale"), -1)
+        """Which of the shared values is that of `Program.scale`; -1 if none is."""
+        return self.program.shared.index(self.program.scale) if self.program.scale >= 0 else -1
 
     def scheduled(self, epoch: int, n_updates: int) -> tuple[Floats, dict[str, Any]]:
         """Numbers of the updates of an epoch [U], and the hyperparameters at each: one number, or [U].

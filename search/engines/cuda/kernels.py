@@ -9,7 +9,6 @@ from search.cells.cell import Cell
 from search.engines.cuda.device import Code, Device
 from search.engines.cuda.source import KERNELS, epoch_source, unroll_source
 from search.engines.plan import Plan, make_plan
-from search.errors import UserError
 from search.rules import Update
 
 UNROLL = tuple(name for name in KERNELS if name != "epoch")
@@ -70,14 +69,12 @@ class CudaCompiler:
         """The kernel of an epoch with a loss and an update, or those of an unroll if there is none.
 
         Raises:
-            UserError: there is no such loss, or no kernel for clipping by norm.
+            UserError: there is no such loss.
         """
         key = (cell.signature, dtype, loss, update and update.signature)
         if key not in self._known:
             if loss is not None:
                 losses.find(loss)
-            if update is not None and update.scale_place >= 0:
-                raise UserError("engine=cuda: clip_norm: expected null, or engine=cpu, which clips by norm")
             plan = make_plan(cell)
             if loss is None or update is None:
                 source, names = unroll_source(plan), UNROLL

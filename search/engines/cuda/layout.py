@@ -49,7 +49,7 @@ LAYER = _record(
     (
         *("n_inputs", "back", "heard", "adds", "weights", "recurrent", "vectors", "out", "hears", "d_hears"),
         *("above", "d_above", "above_stride", "tape", "columns", "dy", "transposed", "mats", "vec"),
-        *("below", "d_below", "from_above"),
+        *("below", "d_below", "from_above", "vgrad"),
     )
 )
 COPY = _record(("source", "source_stride", "n_rows", "n_columns", "target", "target_stride"))
@@ -198,6 +198,7 @@ class Layout:
             "columns": steps * len(self.plan.preactivations) * n,
             "dy": steps * n,
             "d_below": steps * len(self.plan.below) * n,
+            "vgrad": len(self.plan.vectors) * n,
             "transposed": self.n_recurrent_columns * n * n if self.chip < n else 0,
         }
 

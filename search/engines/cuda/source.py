@@ -5,7 +5,7 @@ a training step one after the other, each with all its threads:
 
 - products over all time steps at once (with the input, the output layer, gradients): tiles of the result in
   registers, pieces of the operands in shared memory. A gradient goes from its tile right into the update of the
-  weights; there is no gradient in memory;
+  weights; there is no gradient in memory (one that is clipped by norm is computed twice);
 - the recurrence, step by step, of which `search.engines.cuda.recurrence` tells.
 
 What no cell changes is written in the files of ``library``. What follows from equations is printed: the recurrence, the
@@ -91,6 +91,7 @@ def epoch_source(plan: Plan, loss: str, tiles: Tiles, program: Program) -> str:
         **{f"PHILOX_MULTIPLIER_{k}": f"{value}u" for k, value in enumerate(PHILOX_MULTIPLIERS)},
         **{f"PHILOX_WEYL_{k}": f"{value}u" for k, value in enumerate(PHILOX_WEYL)},
     }
+    backward = "clipped" if program.scale >= 0 else "backward"
     return "\n".join(
         [
             _constants({"ROWS": tiles.rows, "MICRO": tiles.micro} | constants | _sizes(plan)),
@@ -101,7 +102,7 @@ def epoch_source(plan: Plan, loss: str, tiles: Tiles, program: Program) -> str:
             _loss(loss),
             _rule(program),
             _recurrence(plan),
-            *(library(name) for name in ("matrices", "layer", "epoch")),
+            *(library(name) for name in ("matrices", "layer", backward, "epoch")),
         ]
     )
 
@@ -196,6 +197,11 @@ def _rule(program: Program) -> str:
     with printer.inside("DEVICE Rule rule_of(Pointer<const double> shared, int64 at)"):
         printer.put("Rule rule", *(f"rule.n{node} = real(shared[at + {k}])" for k, node in enumerate(program.shared)))
         printer.put("return rule")
+    if program.scale >= 0:
+        with printer.inside("DEVICE void scale_down(Rule &rule, double norm)"):
+            printer.text_line("// What is shared has the bound of the norm in the place of the factor.")
+            printer.put(f"const double factor = double(rule.n{program.scale}) / norm")
+            printer.put(f"rule.n{program.scale} = factor < 1 ? real(factor) : real(1)")
 
     def leaf(node: Node) -> str | None:
         slot = program.slots.index(node.name) + 1 if node.op == "slot" else 0

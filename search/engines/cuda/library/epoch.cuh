@@ -40,17 +40,7 @@ DEVICE double run_sequence(const Pass &pass, const Job &job, const Layer *layers
     const int64 best = int64(taken) * pass.n_total + sequence.first;
     const double loss = loss_of(pass, g, job.logits, job.n_outputs, sequence.index, n_steps, best);
     barrier();  // the derivatives by the logits are there for all
-    if (pass.train) {
-#pragma unroll 1
-        for (int l = job.n_layers - 1; l >= 0; --l)
-            layer_backward(pass, job, layers[l], sequence, sm, g);
-        const Rule rule = rule_of(pass.shared, sequence.rule);
-        for (int c = thread(); c < job.n_outputs; c += THREADS) {
-            real gradient = 0;
-            for (int t = 0; t < n_steps; ++t) gradient += g[job.logits + t * job.n_outputs + c];
-            update(g, job.bias + c, job.n_parameters, gradient, rule);
-        }
-    }
+    if (pass.train) train(pass, job, layers, sequence, sm, g);
     return loss;
 }
 

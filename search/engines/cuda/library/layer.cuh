@@ -89,9 +89,18 @@ DEVICE void input_adjoint(const Job &job, const Layer &layer, int n_steps, Point
     }
 }
 
-// Updates each matrix with its gradient, the sum over time of operand^T * d loss / d column, which is never in memory.
-DEVICE void update_matrices(const Job &job, const Layer &layer, const Rule &rule, int n_steps, Pointer<real> sm,
-                            Pointer<real> g) {
+// Where a layer's matrix is in the slot, and, if it is a recurrent one, where the recurrence reads it.
+struct Matrix {
+    int start, width;
+    bool recurrent;
+    Kept kept;
+};
+
+// The gradients of a layer's matrices, sums over time of operand^T * d loss / d column: result(matrix, row, column,
+// gradient) for each number, always by the same thread. They are never in memory.
+template <class Result>
+DEVICE void each_gradient(const Job &job, const Layer &layer, int n_steps, Pointer<real> sm, Pointer<real> g,
+                          Result result) {
     const int n = job.n_units, m = layer.n_inputs, out = job.n_outputs;
 #pragma unroll 1
     for (int p = 0; p < N_INPUT + N_RECURRENT + (layer.heard ? 1 : 0); ++p) {
@@ -119,24 +128,25 @@ DEVICE void update_matrices(const Job &job, const Layer &layer, const Rule &rule
             left = {layer.tape + (N_TAPE + Y_SLOT) * n, 1, N_TAPE * n};
         }
         const bool recurrent = p >= N_INPUT && p < N_INPUT + N_RECURRENT;
-        const Kept kept = recurrent ? kept_of(p - N_INPUT, layer, n, job.chip) : Kept{0, 0, 0};
-        multiply<false, false>(sm + job.work, g, left, right, size, [&](int r, int c, real total) {
-            const real value = update(g, target + r * size.columns + c, job.n_parameters, total, rule);
-            if (recurrent) keep(kept, n, job.chip, sm, g, r, c, value);
-        });
+        const Matrix matrix = {target, size.columns, recurrent,
+                               recurrent ? kept_of(p - N_INPUT, layer, n, job.chip) : Kept{0, 0, 0}};
+        multiply<false, false>(sm + job.work, g, left, right, size,
+                               [&](int r, int c, real total) { result(matrix, r, c, total); });
     }
 }
 
-// A layer backward, with the update of its parameters.
-DEVICE void layer_backward(const Pass &pass, const Job &job, const Layer &layer, const Sequence &sequence,
-                           Pointer<real> sm, Pointer<real> g) {
-    const int n = job.n_units, n_steps = sequence.n_steps;
-    output_adjoint(job, layer, n_steps, sm, g);
-    backward(layer, n, job.chip, job.work, n_steps, sm, g, g);
-    const Rule rule = rule_of(pass.shared, sequence.rule);
-    for (int u = thread(); u < N_VECTORS * n; u += THREADS)
-        sm[layer.vec + u] = update(g, layer.vectors + u, job.n_parameters, sm[job.work + VECTOR_GRADIENTS * n + u], rule);
-    barrier();  // the gradients of vectors have been read; the work area is free
-    if (layer.d_hears >= 0) input_adjoint(job, layer, n_steps, sm, g);
-    update_matrices(job, layer, rule, n_steps, sm, g);
+// Updates each matrix with its gradient.
+DEVICE void update_matrices(const Job &job, const Layer &layer, const Rule &rule, int n_steps, Pointer<real> sm,
+                            Pointer<real> g) {
+    each_gradient(job, layer, n_steps, sm, g, [&](const Matrix &matrix, int r, int c, real gradient) {
+        const real value = update(g, matrix.start + r * matrix.width + c, job.n_parameters, gradient, rule);
+        if (matrix.recurrent) keep(matrix.kept, job.n_units, job.chip, sm, g, r, c, value);
+    });
+}
+
+// d loss / d bias of an output.
+DEVICE real bias_gradient(const Job &job, int n_steps, int c, Pointer<real> g) {
+    real gradient = 0;
+    for (int t = 0; t < n_steps; ++t) gradient += g[job.logits + t * job.n_outputs + c];
+    return gradient;
 }
