@@ -72,7 +72,7 @@ def test_no_loss_spills_nor_a_rule_with_more_slots(loss: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["gru", "fgr"])
 def test_clipping_by_norm_does_not_spill(cell: str) -> None:
-    update = rules.update({"rule": "adam", "clip_norm": 1.0}, {"lr": 0.01})
+    update = rules.update({"rule": "sgd", "clip_norm": 1.0}, {"lr": 0.01, "momentum": 0.9})
     assert_fits(epoch_source(make_plan(get(cell)), "bernoulli", HARDWARE, update.program), {"epoch"}, 512)
 
 
