@@ -73,6 +73,7 @@ def odyssey(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         (["sweep", *ECHO, "space=null"], "space=null", "odyssey"),
         (["sweep", *ECHO, "space={}"], "space={}", "odyssey"),
         (["sweep", "task=null"], "task=null", "jsb"),
+        (["sweep", "variant=null"], "variant: no such key", "did you mean variants"),
         (["sweep", "task={}"], "task={}", "jsb"),
         (["train", "variant=null"], "variant=null", "vanilla"),
         (["sweep", "experiment=null"], "study", "study=..."),

@@ -157,6 +157,10 @@ class Composer:
             overrides = OverridesParser.create().parse_overrides(typed)
         except OverrideParseException as error:
             raise UserError(self._explained(command, error)) from None
+        for override in overrides:  # of a group that the command does not take Hydra would say neither name nor legal
+            root = override.key_or_group.partition(".")[0]
+            if override.value() is None and root not in (*keys.legal_keys(command), *keys.groups(command)):
+                raise UserError(_unknown(root, keys.legal_keys(command)))
         folders = [f"'file://{_quoted(str(folder))}'" for folder in self._folders]
         lines = [f"hydra.searchpath=[{','.join(folders)}]", *(o.input_line or "" for o in overrides)]
         try:
