@@ -77,13 +77,14 @@ def _with_short_tasks(settings: Mapping[str, Any], composer: Composer) -> dict[s
     """The tasks and the gate, each as the name of its file, with those options alone that the file says otherwise."""
 
     def short(task: Any) -> Any:
+        if not isinstance(task, dict):
+            return task
         name = task_name(task)
         usual = composer.task(name)
         other = {key: value for key, value in _options(task).items() if key not in usual or usual[key] != value}
         return {"name": name, **other} if other else name
 
-    gate = settings["gate"]
-    return {"tasks": list(map(short, settings["tasks"])), "gate": None if gate is None else short(gate)}
+    return {"tasks": list(map(short, settings["tasks"])), "gate": short(settings["gate"])}
 
 
 def _with_known(folder: Path, settings: dict[str, Any], said: frozenset[str]) -> dict[str, Any]:
