@@ -73,6 +73,25 @@ def main(composed: Composed, composer: Composer) -> int:
     return 0
 
 
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings with which an evolution goes on; None if there is none in this folder.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        known = yaml.safe_load(path.read_text(encoding="utf-8"))
+        named = isinstance(known, dict) and known.keys() == set(_KEPT)
+        expect(named, "it", shown(known), f"the keys {', '.join(_KEPT)}")
+    except FileNotFoundError:
+        return None
+    except (OSError, yaml.YAMLError, ValueError, UserError) as error:
+        raise UserError(f"{path}: expected the settings of an evolution ({one_line(error)})") from error
+    assert isinstance(known, dict)
+    return known
+
+
 def _with_short_tasks(settings: Mapping[str, Any], composer: Composer) -> dict[str, Any]:
     """The tasks and the gate, each as the name of its file, with those options alone that the file says otherwise."""
 
@@ -93,16 +112,9 @@ def _with_known(folder: Path, settings: dict[str, Any], said: frozenset[str]) ->
     Raises:
         UserError: the user says another thing than more generations.
     """
-    path = folder / SETTINGS_FILE
-    try:
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
-        expect(
-            isinstance(known, dict) and known.keys() == set(_KEPT), "it", shown(known), f"the keys {', '.join(_KEPT)}"
-        )
-    except FileNotFoundError:
+    known = read_settings(folder)
+    if known is None:
         return settings
-    except (OSError, yaml.YAMLError, ValueError, UserError) as error:
-        raise UserError(f"{path}: expected the settings of an evolution ({one_line(error)})") from error
     now = as_planned(settings, known, said)
     optimizer = rules.normal(now["optimizer"], now["space"])
     grown = {"generations"} if now["generations"] > known["generations"] else set()
