@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from analysis import evolution, evolution_figures, table_text, words
-from analysis.best_fraction import min_trials
 from analysis.dashboard.cards import cards
 from analysis.evolution import OUTCOMES, Evolution
 from analysis.evolution_page import page
@@ -20,7 +19,8 @@ from search.evolve.generation import Candidate
 from search.run.evolve import BEST
 
 SHOWN = 20  # of the survivors, on the page and in the tree
-OTHERS = ("mut1", "mut2", "mut3")  # with which the best are compared on held-out tasks
+OTHERS = ("vanilla", "gru", "mut1", "mut2", "mut3")  # with which the best are compared on held-out tasks,
+TRIALS = 100  # by so many trials of each
 _INTERVALS = "In brackets Wilson's 95 % interval, as if children were independent of each other."
 
 
@@ -156,13 +156,13 @@ def _commands(found: Evolution, folder: Path) -> list[str]:
     best = [c.name for c in found.survivors if c.generation][:BEST]
     if found.left or not best:
         return []
-    names = ",".join(dict.fromkeys([*found.settings["variants"], *OTHERS, *best]))
+    names = ",".join([*OTHERS, *best])
     study = f"{found.name}-held_out"
-    sweep = ["odyssey", "sweep", f"study={study}", "task=TASK", f"variants={names}", f"trials={min_trials()}"]
-    place = ["--config-dir", str(folder)]
+    sweep = ["odyssey", "sweep", f"study={study}", "task=TASK", f"variants={names}", f"trials={TRIALS}"]
+    sweep += ["space=evolve", "optimizer=adam", "--config-dir", str(folder)]
     again = ["odyssey", "replicate", f"study={study}", "seeds=10"]
     report = ["odyssey", "report", f"study={study}", "adjust=holm"]
-    return [*map(shlex.join, ([*sweep, *place], again, report))]
+    return [*map(shlex.join, (sweep, again, report))]
 
 
 def _cards(found: Evolution) -> list[dict[str, Any]]:

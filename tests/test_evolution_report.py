@@ -139,7 +139,7 @@ def test_the_report_is_a_page_with_figures_and_tables(capfd: pytest.CaptureFixtu
     first = record[survivors["name"][0]]
     assert survivors["score"][0] == pytest.approx(first.fitness)
     best = [name for name in survivors["name"] if name.startswith("g0")]
-    assert f"variants=gru,np,mut1,mut2,mut3,{','.join(best)} " in page
+    assert f"variants=vanilla,gru,mut1,mut2,mut3,{','.join(best)} " in page
 
 
 def test_a_generation_under_way_is_left_out(found: Evolution, tmp_path: Path) -> None:
