@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import evolution, evolution_figures, stats
+from analysis import evolution, evolution_figures, evolution_report, stats, style
 from analysis.evolution import ANY, Evolution
 from search.errors import UserError
 from search.evolve import lineage
@@ -150,6 +150,11 @@ def test_a_generation_under_way_is_left_out(found: Evolution, tmp_path: Path) ->
     now = evolution.load(runs / "s")
     assert now.left == 1 and now.generations == 1
     assert [c for c in found.candidates if c.generation < 2] == now.candidates
+    lineage.write(runs / "s", [old if not old.generation else new for old, new in zip(record, begun, strict=True)])
+    made = evolution_report.report(runs / "s", None, lambda text: None)
+    assert {"family.png", "progress.png", "survivors.md", "index.html"} <= made.keys() and "mutations.png" not in made
+    page = made["index.html"].decode()
+    assert "0 of 2 generations are complete" in page and "odyssey sweep" not in page
     lineage.write(runs / "s", begun)
     with pytest.raises(UserError, match="study=s: expected an evolution of which a gen"):
         evolution.load(runs / "s")
@@ -161,6 +166,20 @@ def test_what_says_nothing_of_an_evolution_is_refused(words: list[str], capfd: p
     assert main(["report", "study=s", *words]) == 2
     err = capfd.readouterr().err
     assert err == f"odyssey: {words[0]}: expected a study, which an evolution is not; its tasks are, STUDY-TASK\n"
+
+
+def test_figures_of_children_of_whom_none_was_trained_can_be_drawn(made: Evolution) -> None:
+    alone = dataclasses.replace(made, candidates=MADE[:3])
+    table = evolution.mutations(alone)
+    assert table.loc[table["outcome"] == "through", "share"].isna().all()
+    outcomes = evolution.outcomes(alone)
+    for figure in (
+        evolution_figures.draw_mutations(table),
+        evolution_figures.draw_outcomes(outcomes, evolution.totals(outcomes)),
+        evolution_figures.draw_family(evolution.family(alone)),
+        evolution_figures.draw_progress(evolution.progress(alone)),
+    ):
+        assert style.files(figure, ("png",))["png"]
 
 
 def test_long_lists_of_mutations_stay_within_the_figure() -> None:

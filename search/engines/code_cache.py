@@ -68,9 +68,13 @@ def kept(key: str, make: Callable[[], bytes]) -> tuple[bytes, bool]:
     code = make()
     try:
         files.write(path, hashlib.sha256(code).digest() + code, mode=0o644)
-        _bound(path.parent, _CHECKSUM_BYTES + len(code))
     except OSError as error:
         _say(f"compiled code is not kept: {one_line(error)}")
+        return code, False
+    try:
+        _bound(path.parent, _CHECKSUM_BYTES + len(code))
+    except OSError as error:
+        _say(f"compiled code that is not used any more stays: {one_line(error)}")
     return code, False
 
 
