@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats as scipy_stats
 
 from analysis import best_fraction, stats
 from analysis.best_fraction import Best, Estimate
@@ -296,10 +295,9 @@ def _described(trials: pd.DataFrame, own: _Search) -> dict[str, Any]:
 
 def _divergence(own: _Search, against: _Search | None, paired: bool) -> dict[str, float]:
     """The share of trials that diverged, and an exact test of it against another variant's, not adjusted."""
-    n, count = len(own.diverged), int(own.diverged.sum())
-    interval = scipy_stats.binomtest(count, n).proportion_ci(stats.LEVEL, "wilson") if n else None
-    low, high = (interval.low, interval.high) if interval else (stats.NAN, stats.NAN)
-    row = {"divergence": count / n if n else stats.NAN, "divergence_low": low, "divergence_high": high}
+    n = len(own.diverged)
+    rate = stats.proportion(int(own.diverged.sum()), n)
+    row = {"divergence": rate.estimate, "divergence_low": rate.low, "divergence_high": rate.high}
     if against is None or not n or not len(against.numbers):
         return row | {"p_divergence": stats.NAN}
     a, b = (own.with_partner(against), against.with_partner(own)) if paired else (own, against)

@@ -2,13 +2,24 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from analysis import figures, replicates, report_figures, statements, table_text, tables, words
+from analysis import (
+    evolution,
+    evolution_report,
+    figures,
+    replicates,
+    report_figures,
+    statements,
+    table_text,
+    tables,
+    words,
+)
 from analysis import findings as judging
 from analysis.commands import with_commands
 from analysis.compare import ADJUSTMENTS, ALPHA, Adjust, compare, compare_studies
@@ -43,9 +54,10 @@ def report(
     figures for print as ``.png``, ``.pdf`` and ``.svg`` with the numbers they draw as ``.csv``, tables as ``.csv``,
     ``.md`` and ``.tex``, all trials with the commands that repeat them as ``trials.csv``, and ``captions.md``.
     The report of several studies has all that of each, compares them, and is written to ``runs/A,B/report/``.
+    That of an evolution is of its cells (`analysis.evolution_report`); its tasks are studies with their own reports.
 
     Args:
-        study: as of `analysis.load`.
+        study: as of `analysis.load`, or an evolution, by its name or the path of its folder.
         runs: the folder of studies.
         select: the score that picks the best 10 % of trials, ``valid`` or ``test``.
         adjust: how p is adjusted for the number of tests, ``bonferroni`` or ``holm``.
@@ -58,6 +70,15 @@ def report(
     """
     expect(select in words.PICKED, "select", select, "valid or test")
     expect(adjust in words.ADJUSTED, "adjust", adjust, f"one of {', '.join(ADJUSTMENTS)}")
+    evolved = evolution.folder_of(study, runs)
+    if evolved is not None:
+        for key, value, unsaid in (
+            ("select", select, "valid"),
+            ("adjust", adjust, "bonferroni"),
+            ("findings", findings, None),
+        ):
+            expect(value == unsaid, key, value, "a study, which an evolution is not; its tasks are, STUDY-TASK")
+        return _written(evolution_report.report(evolved, storage, note), evolved / "report")
     published = judging.read(judging.PUBLISHED if findings is None else findings)
     studies = find_all(study, runs)
     plans = {plan.study: plan for _, plan in studies}
@@ -102,8 +123,13 @@ def report(
     finally:
         source.close()
     folder = (studies[0][0] if len(studies) == 1 else Path(runs) / ",".join(plans)) / "report"
+    return _written(contents.files, folder)
+
+
+def _written(contents: Mapping[str, bytes], folder: Path) -> Path:
+    """Writes the files of a report into its folder, and returns that."""
     try:
-        for name, content in contents.files.items():
+        for name, content in contents.items():
             files.write(folder / name, content)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from None

@@ -58,6 +58,14 @@ def welch(a: ArrayLike, b: ArrayLike) -> float:
     return float(scipy_stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
 
 
+def proportion(count: int, n: int) -> Interval:
+    """`count` of `n`, with Wilson's interval (1927); NaN if n = 0."""
+    if not n:
+        return Interval(NAN, NAN, NAN)
+    ends = scipy_stats.binomtest(count, n).proportion_ci(LEVEL, "wilson")
+    return Interval(count / n, float(ends.low), float(ends.high))
+
+
 def same_rate(a: ArrayLike, b: ArrayLike, paired: bool) -> float:
     """Two-sided exact p of an event being equally probable in a [n_a] and b [n_b], each true where it happened.
 

@@ -42,7 +42,7 @@ def done(frame: pd.DataFrame, plans: Iterable[Plan]) -> str:
     text = f"{finished}; {', '.join(others) or 'none is missing'}."
     seconds = frame["train_seconds"].sum()
     if seconds:
-        text += f" Their training took {_duration(seconds)}."
+        text += f" Their training took {duration(seconds)}."
     draws = dict.fromkeys(plan.draws for plan in plans)
     text += f" The draws are {'; '.join(draws)}."
     values = frame.groupby(["study", "task"], observed=True)[list(provenance(frame))].nunique()
@@ -272,7 +272,8 @@ def _against_baseline(rows: pd.DataFrame) -> str:
     return f"Against {baseline}, {'; '.join(parts)}."
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in the unit in which it is at least 2, or in seconds."""
     for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -274,9 +274,41 @@ def test_an_evolution_grows_by_generations_alone(capfd: pytest.CaptureFixture[st
 
 
 @pytest.mark.usefixtures("place")
+def test_tasks_and_gate_take_options_which_stay(capfd: pytest.CaptureFixture[str]) -> None:
+    adding = "tasks=[{name: short_adding, n_sequences: 12, length: 8}]"
+    words = ["gate={name: short_copy, length: 22}", "generations=1", "children=1", "more=0"]
+    assert run("s", adding, *words) == 0
+    plans = {task: read_plan(Path("runs", f"s-{task}")).task for task in TASKS}
+    assert plans["short_adding"] == TASKS["short_adding"] | {"n_sequences": 12}
+    assert plans["short_copy"] == TASKS["short_copy"] | {"length": 22}
+    before = record("s")
+
+    assert run("s", "tasks=[{length: 8, n_sequences: 12, name: short_adding}]", *words) == 0, "in another order"
+    assert main(["evolve", "study=s", "--config-dir", "conf"]) == 0, "by its own settings"
+    for other in (["tasks=short_adding"], ["tasks=[{name: short_adding, n_sequences: 13}]"], ["gate=short_copy"]):
+        capfd.readouterr()
+        assert run("s", adding, *words, *other) == 2
+        err = capfd.readouterr().err
+        assert err.count("\n") == 1 and "study=s: exists with other settings: " in err and "'name': 'short_" in err
+    assert record("s") == before
+
+
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     "words, expected",
     [
+        (["tasks=[{name: short_adding, n_sequences: many}]"], "tasks=short_adding: task.n_sequences=many: expected an"),
+        (["tasks=[{name: short_adding, size: 3}]"], "tasks=short_adding: task.size: no such key; expected one of"),
+        (["gate={name: short_copy, length: 1}"], "gate=short_copy: task.length=1: expected an integer"),
+        (["gate={name: nothing}"], "tasks=nothing: expected names among"),
+        (["tasks=[{n_sequences: 5}]"], "expected a list of names of tasks, each once; with options as in"),
+        (
+            ["tasks={name: short_adding, length: 9}"],
+            "tasks={name: short_adding, length: 9}: expected a value of the same kind",
+        ),
+        (["tasks=[short_adding,{name: short_adding, length: 9}]"], "expected a list of names of tasks, each once"),
+        (["tasks=short_adding,{length: 9}"], "expected a list of names of tasks, each once"),
+        (["gate=[short_copy]"], "expected the name of a task, with options as in {name: adding, length: 50}; or null"),
         (["tasks=nothing"], "tasks=nothing: expected names among"),
         (["tasks=short_copy"], "gate=short_copy: expected none of tasks"),
         (["variants=gru,mut2"], "variants=gru,mut2: expected cells that are not the same"),

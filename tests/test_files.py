@@ -1,10 +1,15 @@
 """Files that can be trusted: whole, unchanged since they were written, and nobody else's."""
 
 import contextlib
+import hashlib
+import math
+import multiprocessing
 import os
+import random
 import shutil
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +183,60 @@ def test_the_curve_of_a_trial_that_diverged_has_its_finite_epochs(echo: Task, tm
     study = sweep(tmp_path / "s", echo, space=wild, variants={"v": {"cell": "lstm", "output_activation": "identity"}})
     assert study.counts()["v"]["diverged"] == 3 and load_curves(tmp_path / "s").empty
     study.check_curves()
+
+
+# The bound of the cache of compiled code
+
+
+def code_of(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest() * 30  # 960 bytes, and 32 of a checksum
+
+
+def kept(key: str) -> bool:
+    """Whether code was found in the cache."""
+    code, found = code_cache.kept(key, lambda: code_of(key))
+    assert code == code_of(key)
+    return found
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_code_that_was_not_used_for_longest_goes_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_cache, "_since", math.inf)
+    for days, key in enumerate("abcd", 2):
+        before = {*code_cache.cache_folder().glob("*")}
+        assert not kept(key)
+        (new,) = {*code_cache.cache_folder().iterdir()} - before
+        os.utime(new, (time.time() - 86_400 * (10 - days),) * 2)  # a is the oldest
+    left_over = code_cache.cache_folder() / ".left.abcdefgh"
+    left_over.write_bytes(b"of a writer that was killed")
+    os.utime(left_over, (0, 0))
+    assert kept("a"), "which marks it as used"
+    monkeypatch.setattr(code_cache, "MOST_BYTES", 3 * 992)
+    assert not kept("e")
+    assert size(code_cache.cache_folder()) == 3 * 992 and not left_over.exists()
+    names = {hashlib.sha256(key.encode()).hexdigest(): key for key in "abcde"}
+    assert {names[path.name] for path in code_cache.cache_folder().iterdir()} == {"a", "d", "e"}
+
+
+def _uses_many(seed: int) -> None:
+    for n in random.Random(seed).choices(range(40), k=150):
+        kept(f"{n}")
+
+
+def test_the_cache_of_code_keeps_its_bound_under_several_processes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_cache, "_since", math.inf)
+    monkeypatch.setattr(code_cache, "MOST_BYTES", 20 * 992)
+    processes = [multiprocessing.get_context("fork").Process(target=_uses_many, args=(seed,)) for seed in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert 10 * 992 < size(code_cache.cache_folder()) <= (20 + 3 * 2) * 992
+    assert not list(code_cache.cache_folder().glob(".*"))
 
 
 # Files of others

@@ -35,6 +35,7 @@ class Kind:
         values: all of them, if they are few.
         text: whether a value, or each of a list, is taken as it is typed, whatever signs are in it.
         many: whether a value is a list, for which ``a,b`` is short.
+        mapped: whether a value may be ``{KEY: VALUE}`` instead of a text.
     """
 
     legal: Callable[[Any], bool]
@@ -42,6 +43,7 @@ class Kind:
     values: tuple[str, ...] = ()
     text: bool = False
     many: bool = False
+    mapped: bool = False
 
     def check(self, key: str, value: Any) -> None:
         """Raises UserError unless `value` is legal for `key`."""
@@ -109,6 +111,26 @@ def is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(NAME.fullmatch(value)) and len(value) <= 100
 
 
+def is_task(value: Any) -> bool:
+    """Whether a value is the name of a task, or a mapping of its options with the name among them."""
+    options = isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    return is_name(value["name"] if options and "name" in value else value)
+
+
+def task_name(value: Any) -> str:
+    """The name in a value of which `is_task` is true."""
+    return str(value["name"] if isinstance(value, dict) else value)
+
+
+def _are_tasks(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(map(is_task, value))
+        and len(set(map(task_name, value))) == len(value)
+    )
+
+
 NAME_EXPECTED = "a name of letters, digits, _ and, not first, . + = @ - or blanks"
 TRUTH = Kind(lambda v: isinstance(v, bool), "true or false", ("true", "false"))
 _STUDY = text("the name of a study, or the path of its folder")
@@ -127,8 +149,19 @@ _NAMES = Kind(
 KINDS: Mapping[str, Kind] = {
     "study": Kind(is_name, NAME_EXPECTED, text=True),
     "variants": _NAMES,
-    "tasks": list_of(Kind(is_name, NAME_EXPECTED, text=True)),
-    "gate": Kind(lambda v: v is None or is_name(v), "the name of a task; or null, none", text=True),
+    "tasks": Kind(
+        _are_tasks,
+        "a list of names of tasks, each once; with options as in [{name: adding, length: 50}, jsb]",
+        text=True,
+        many=True,
+        mapped=True,
+    ),
+    "gate": Kind(
+        lambda v: v is None or is_task(v),
+        "the name of a task, with options as in {name: adding, length: 50}; or null, none",
+        text=True,
+        mapped=True,
+    ),
     "gate_score": number(0),
     "keep": number(0),
     "generations": whole(1, 1000),

@@ -1,7 +1,6 @@
 """Whether a cell can be trained at all, found out before training: in some hundredths of a second."""
 
 import numpy as np
-import torch
 
 from search import unroll
 from search.base.randomness import initial_normal
@@ -55,6 +54,8 @@ def _remembers(cell: Cell) -> bool:
 
 def _gradients(cell: Cell) -> tuple[np.ndarray, list[np.ndarray]]:
     """Those of the outputs in a random direction of unit length, by the inputs [T, B, M] and by each parameter."""
+    import torch  # takes seconds to load, and who only reads an evolution needs none
+
     rng = np.random.default_rng(0)
     x = torch.tensor(rng.normal(size=(STEPS, _SEQUENCES, _INPUTS)), requires_grad=True)
     shapes = cell.parameters(_INPUTS, _UNITS)

@@ -204,7 +204,9 @@ def _completed(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[s
         return [f"{key}={name}" for name in options(key, folders)]
     if key == "study":
         runs = next((w.removeprefix("runs=") for w in _words if w.startswith("runs=")), "runs")
-        return [f"study={path.parent.name}" for path in sorted(Path(runs).glob("*/study.yaml"))]
+        marks = ["lineage.jsonl"] if command == "evolve" else ["study.yaml"]
+        marks += ["lineage.jsonl"] if command == "report" else []
+        return [f"study={path.parent.name}" for mark in marks for path in sorted(Path(runs).glob(f"*/{mark}"))]
     if key in _LISTS:
         before = value[: value.rfind(",") + 1]
         return [f"{key}={before}{name}" for name in options(_LISTS[key], folders) if name not in before.split(",")]

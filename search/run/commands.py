@@ -108,11 +108,12 @@ def _ended(study: Study, settings: dict[str, Any]) -> int:
         return FAILED
     study.check_curves()
     left_out = f", {len(failures)} trials failed, see odyssey status" if failures else ""
-    print(f"{study.folder}: complete{left_out}. Next: {_next(study.plan.study, settings)}", file=sys.stderr)
+    print(f"{study.folder}: complete{left_out}. Next: {report_line(study.plan.study, settings)}", file=sys.stderr)
     return 0
 
 
-def _next(study: str, settings: Mapping[str, Any]) -> str:
+def report_line(study: str, settings: Mapping[str, Any]) -> str:
+    """The command that comes next."""
     runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
     return f"odyssey report study={shlex.quote(study)}{runs}"
 
@@ -139,7 +140,7 @@ def replicate(composed: Composed, composer: Composer) -> int:
         study.close()
     left_out = f", {failed} failed, see odyssey status study={folder / replicates.FOLDER}/NAME" if failed else ""
     done = f"{settings['seeds']} replicates of the best trial of {', '.join(originals)}{left_out}"
-    print(f"{folder}: {done}. Next: {_next(settings['study'], settings)}", file=sys.stderr)
+    print(f"{folder}: {done}. Next: {report_line(settings['study'], settings)}", file=sys.stderr)
     return FAILED if failed == settings["seeds"] * len(originals) else 0
 
 

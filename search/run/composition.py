@@ -316,7 +316,7 @@ def _override(command: str, word: str) -> str:
     if re.match(r"hydra\b", name):
         raise UserError(_unknown(name, keys.legal_keys(command)))
     kind = keys.kind(command, name)
-    plain = value != "null" and value[:1] not in ("'", '"', "[")
+    plain = value != "null" and value[:1] not in ("'", '"', "[", *("{" if kind and kind.mapped else ""))
     if kind and kind.many and value and plain:
         parts = [part.strip() for part in value.split(",")]
         expect(all(parts), name, keys.shown(value), kind.expected)

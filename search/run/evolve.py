@@ -14,7 +14,7 @@ import yaml
 
 from search import cells, engines, losses, rules, tasks
 from search.base import files
-from search.base.keys import shown
+from search.base.keys import shown, task_name
 from search.base.randomness import derive_seed
 from search.engines.engine import Engine
 from search.errors import INTERRUPTED, UserError, expect, one_line, visible
@@ -23,7 +23,7 @@ from search.evolve.generation import Candidate
 from search.evolve.genome import Genome
 from search.expression import EquationError
 from search.run import launchers
-from search.run.commands import as_planned, task_definition, trained, variant_definitions
+from search.run.commands import as_planned, report_line, task_definition, trained, variant_definitions
 from search.run.composition import Composed, Composer
 from search.run.launchers import Start
 from search.run.launchers.job import with_cache
@@ -49,24 +49,61 @@ def main(composed: Composed, composer: Composer) -> int:
     expect(
         not (folder / PLAN_FILE).exists(), "study", settings["study"], "a name that no odyssey sweep has given a study"
     )
+    settings |= _with_short_tasks(settings, composer)
     settings = _with_known(folder, settings, composed.said)
     settings["optimizer"] = rules.normal(settings["optimizer"], settings["space"])
     variants = _beginners(settings["variants"], composer)
-    expect(settings["gate"] not in settings["tasks"], "gate", settings["gate"], "none of tasks")
+    gate = None if settings["gate"] is None else task_name(settings["gate"])
+    named = [task_name(task) for task in settings["tasks"]]
+    expect(gate not in named, "gate", gate, "none of tasks")
     studies = _Studies.ready(settings, composer, variants)
     files.write(folder / SETTINGS_FILE, yaml.safe_dump({key: settings[key] for key in _KEPT}, sort_keys=False))
-    chosen = ("seed", "generations", "children", "survivors", "gate", "gate_score", "keep")
-    percent = {name: losses.find(studies.tasks[name].loss).counts_errors for name in settings["tasks"]}
-    own = evolution.Rules(tasks=percent, more=settings["more"] > 0, **{key: settings[key] for key in chosen})
+    chosen = ("seed", "generations", "children", "survivors", "gate_score", "keep")
+    percent = {name: losses.find(studies.tasks[name].loss).counts_errors for name in named}
+    given = {key: settings[key] for key in chosen}
+    own = evolution.Rules(gate=gate, tasks=percent, more=settings["more"] > 0, **given)
     found = evolution.run(own, variants, studies.train, folder, _Teller(own.generations))
     if found is None:
         return INTERRUPTED
     best = _write_best(folder, found)
     print(
-        visible(f"{folder}: complete; the best stand in {best}: odyssey cell NAME --config-dir {folder}"),
+        visible(f"{folder}: complete; the best stand in {best}. Next: {report_line(settings['study'], settings)}"),
         file=sys.stderr,
     )
     return 0
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings with which an evolution goes on; None if there is none in this folder.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        known = yaml.safe_load(path.read_text(encoding="utf-8"))
+        named = isinstance(known, dict) and known.keys() == set(_KEPT)
+        expect(named, "it", shown(known), f"the keys {', '.join(_KEPT)}")
+    except FileNotFoundError:
+        return None
+    except (OSError, yaml.YAMLError, ValueError, UserError) as error:
+        raise UserError(f"{path}: expected the settings of an evolution ({one_line(error)})") from error
+    assert isinstance(known, dict)
+    return known
+
+
+def _with_short_tasks(settings: Mapping[str, Any], composer: Composer) -> dict[str, Any]:
+    """The tasks and the gate, each as the name of its file, with those options alone that the file says otherwise."""
+
+    def short(task: Any) -> Any:
+        if not isinstance(task, dict):
+            return task
+        name = task_name(task)
+        usual = composer.task(name)
+        other = {key: value for key, value in _options(task).items() if key not in usual or usual[key] != value}
+        return {"name": name, **other} if other else name
+
+    return {"tasks": list(map(short, settings["tasks"])), "gate": short(settings["gate"])}
 
 
 def _with_known(folder: Path, settings: dict[str, Any], said: frozenset[str]) -> dict[str, Any]:
@@ -75,16 +112,9 @@ def _with_known(folder: Path, settings: dict[str, Any], said: frozenset[str]) ->
     Raises:
         UserError: the user says another thing than more generations.
     """
-    path = folder / SETTINGS_FILE
-    try:
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
-        expect(
-            isinstance(known, dict) and known.keys() == set(_KEPT), "it", shown(known), f"the keys {', '.join(_KEPT)}"
-        )
-    except FileNotFoundError:
+    known = read_settings(folder)
+    if known is None:
         return settings
-    except (OSError, yaml.YAMLError, ValueError, UserError) as error:
-        raise UserError(f"{path}: expected the settings of an evolution ({one_line(error)})") from error
     now = as_planned(settings, known, said)
     optimizer = rules.normal(now["optimizer"], now["space"])
     grown = {"generations"} if now["generations"] > known["generations"] else set()
@@ -94,6 +124,11 @@ def _with_known(folder: Path, settings: dict[str, Any], said: frozenset[str]) ->
         hint = "use another study=NAME, or the old settings (an evolution may only grow, by more generations)"
         raise UserError(f"study={settings['study']}: exists with other settings: {'; '.join(texts)}; {hint}")
     return now
+
+
+def _options(task: Any) -> dict[str, Any]:
+    """Those of a task of the settings, beside its name."""
+    return {key: value for key, value in task.items() if key != "name"} if isinstance(task, dict) else {}
 
 
 def _beginners(names: list[str], composer: Composer) -> dict[str, dict[str, Any]]:
@@ -138,8 +173,11 @@ class _Studies:
         """
         engine = engines.choose(settings["engine"], settings["device"])
         start = launchers.ready(settings["launcher"])
-        names = [*([settings["gate"]] if settings["gate"] else []), *settings["tasks"]]
-        definitions = {name: task_definition(composer.task(name)) for name in names}
+        gate = [] if settings["gate"] is None else [settings["gate"]]
+        definitions = {
+            task_name(task): task_definition(composer.task(task_name(task)) | _options(task))
+            for task in (*gate, *settings["tasks"])
+        }
         caches = {name: definition.pop("cache", None) for name, definition in definitions.items()}
         given = {key: settings[key] for key in _OF_PLANS} | {"sampler": "random", "paired": True}
         plans, made = {}, {}
@@ -147,10 +185,14 @@ class _Studies:
             study = f"{settings['study']}-{name}"
             plan = Plan(study=study, task=definition, variants=dict(variants), score="", data_hash="", **given)
             plan.check()
-            made[name] = tasks.load(with_cache(definition, caches[name]))
+            gated = name in map(task_name, gate)
+            try:
+                made[name] = tasks.load(with_cache(definition, caches[name]))
+            except UserError as error:
+                raise UserError(f"{'gate' if gated else 'tasks'}={name}: {error}") from error
             plans[name] = plan = replace(plan, score=made[name].score, data_hash=made[name].hash)
-            if settings["more"] and name != settings["gate"]:
-                expect(f"{name}-more" not in names, "tasks", f"{name}-more", f"another name beside {name}")
+            if settings["more"] and not gated:
+                expect(f"{name}-more" not in definitions, "tasks", f"{name}-more", f"another name beside {name}")
                 seed = derive_seed(settings["seed"], "more")
                 plans[f"{name}-more"] = replace(plan, study=f"{study}-more", trials=settings["more"], seed=seed)
                 made[f"{name}-more"] = made[name]
