@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from fontTools import subset
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,6 +31,8 @@ DASHES: Any = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 MARKERS = "osD^vPX<>"
 CANVASES = {"png": FigureCanvasAgg, "pdf": FigureCanvasPdf, "svg": FigureCanvasSVG}
 KINDS, DPI = tuple(CANVASES), 200
+# A PDF places its glyphs one by one. What fonts say of placing them is of no use in it, and is most of a subset's time.
+subset.Options._drop_tables_default += ["GDEF", "GPOS", "GSUB", "MATH", "kern"]
 
 STYLE: Any = {
     "font.size": 7,
