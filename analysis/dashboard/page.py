@@ -64,9 +64,9 @@ def at_rest(views: Views, findings: bool = True) -> str:
         views: whose digests are at hand, if they are asked for.
         findings: whether they are.
     """
-    answers = dict(_answered(views, list(_asked(views, findings))))
     chunks: dict[str, int] = {}
-    thrifty = {key: _shared(answer, chunks) for key, answer in answers.items()}
+    asked = list(_asked(views, findings))
+    thrifty = {key: _shared(answer, chunks) for key, answer in _answered(views, asked)}
     data = _json({"answers": thrifty, "chunks": list(map(json.loads, chunks))})
     packed = base64.b64encode(gzip.compress(data.encode(), mtime=0)).decode()
     scripts = [asset(name).decode().replace("</script", "<\\/script") for name in SCRIPTS]
@@ -115,18 +115,27 @@ def _importances(views: Views, part: Chosen) -> Iterator[Params]:
 
 
 def _answered(views: Views, asked: list[tuple[str, Params]]) -> Iterator[tuple[str, Any]]:
-    """The answers by key, computed on all cores."""
+    """The answers by key, computed on all cores: those that have much in common, in one process."""
     global _views
     _views = views
-    processes = min(len(os.sched_getaffinity(0)), len(asked))
+    groups: dict[tuple[Any, ...], list[tuple[str, Params]]] = {}
+    for name, params in asked:
+        common = (name, *(params.get(control) for control in ("part", "share", "select", "task", "variant")))
+        groups.setdefault(common, []).append((name, params))
+    processes = min(len(os.sched_getaffinity(0)), len(groups))
     if processes < 2:
         yield from map(_answer, asked)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _ignore_interrupt) as pool:
-        yield from pool.map(_answer, asked, chunksize=8)
+        for answers in pool.map(_answers, groups.values()):
+            yield from answers
 
 
 _views: Views  # inherited by the processes that compute
+
+
+def _answers(asked: list[tuple[str, Params]]) -> list[tuple[str, Any]]:
+    return list(map(_answer, asked))
 
 
 def _answer(asked: tuple[str, Params]) -> tuple[str, Any]:
