@@ -92,7 +92,6 @@ def report(
     for part in every:
         _compared(contents, part)
         _shares(contents, part)
-    contents.end(note)
     note("page")
     digests = Ready({f"{part.study}/{part.task}": digest(part, published) for part in every})
     source = Source(study, runs, storage)
@@ -101,6 +100,7 @@ def report(
         contents.files["index.html"] = at_rest(Views(source, digests, live=False, usual=usual)).encode()
     finally:
         source.close()
+    contents.end(note)
     folder = (studies[0][0] if len(studies) == 1 else Path(runs) / ",".join(plans)) / "report"
     try:
         for name, content in contents.files.items():
