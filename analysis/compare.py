@@ -243,15 +243,19 @@ class Searches:
         """The rows of `compare`."""
         if baseline not in self._held:
             self._held[baseline] = self._contrasts(baseline)
-        table = self._held[baseline].assign(adjust=adjust)
-        for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
-            table[name] = ADJUSTMENTS[by](table["p" if name == "p_adjusted" else name])
-        table["significant"] = table["p_adjusted"] < ALPHA
-        table["more_trials"] = _more_trials(table[[*CONTRAST, "test", "significant", "fraction"]])
-        return table[[*COLUMNS, *sampled(self.trials)]]
+        table = self._held[baseline]
+        adjusted = ADJUSTMENTS[adjust](table["p"])
+        table = table.assign(
+            adjust=adjust,
+            p_divergence=ADJUSTMENTS[adjust](table["p_divergence"]),
+            p_as_paper=stats.bonferroni(table["p_as_paper"]),
+            p_adjusted=adjusted,
+            significant=adjusted < ALPHA,
+        )
+        return table.assign(more_trials=_more_trials(table[[*CONTRAST, "test", "significant", "fraction"]]))
 
     def _contrasts(self, baseline: str) -> pd.DataFrame:
-        """The rows of `compare`, without what depends on how p is adjusted."""
+        """The rows of `compare`, in which the columns that depend on how p is adjusted are yet to be filled."""
         rows = []
         same = {name: self.trials[name].iloc[0] for name in ("study", "task")}
         same |= {"select": self.select, "baseline": baseline, "fraction": self.fraction}
@@ -261,8 +265,8 @@ class Searches:
             row |= {"p_divergence": _p_divergence(own, other, self.paired)} | _contrast(own, other, self.paired)
             row["test"] = _test(other, row, baseline, self.fraction)
             rows.append(row | ({"difference": 0.0, "test": "baseline"} if variant == baseline else {}))
-        table = pd.DataFrame(rows)
         settings = sampled(self.trials)
+        table = pd.DataFrame(rows, columns=[*COLUMNS, *settings])
         types: dict[str, Any] = dict.fromkeys(("rank", "trial", "hidden_size"), "Int64")
         types |= {name: "float64" for name in settings if self.trials[name].dtype == "float64"}
         types |= {name: self.trials[name].dtype for name in ("task", "variant")}

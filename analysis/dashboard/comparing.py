@@ -155,7 +155,8 @@ def learning_curves(
             else ""
         )
     ranked = summaries.ranked_curves(chosen, curves(chosen), select) if len(chosen) else None
-    reference = summaries.best_curves(best, curves(best), select, 1.0) if len(best) else None
+    dashed = best[best["variant"] == baseline]
+    reference = summaries.best_curves(dashed, curves(dashed), select, 1.0) if len(best) else None
     if ranked is None or ranked.empty:
         return {"sentences": [f"There is no learning curve of trials of this kind: {what}."], "figures": []}
     drawn = _panels(ranked, ranked if reference is None else reference, variants_of(trials), baseline, label, what)
