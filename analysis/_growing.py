@@ -46,15 +46,17 @@ class Forest:
         """
         n = len(scores)
         codes, target = np.ascontiguousarray(codes), np.ascontiguousarray(scores, dtype=np.float64)[:, None]
-        seeds = np.random.RandomState(seed)
+        seeds, state = np.random.RandomState(seed), np.random.RandomState()
         self.trees: list[DecisionTreeRegressor] = []
         self.unseen = np.empty((n_trees, n), dtype=bool)
         with config_context(assume_finite=True, skip_parameter_validation=True):
             for unseen in self.unseen:
                 own = int(seeds.randint(np.iinfo(np.int32).max))
-                drawn = np.bincount(np.random.RandomState(own).randint(0, n, n), minlength=n)
+                state.seed(own)  # a new state for each, as of a number, would take as long as the tree
+                drawn = np.bincount(state.randint(0, n, n), minlength=n)
                 np.equal(drawn, 0, out=unseen)
-                tree = DecisionTreeRegressor(min_samples_leaf=min_leaf, max_features=1.0, random_state=own)
+                state.seed(own)
+                tree = DecisionTreeRegressor(min_samples_leaf=min_leaf, max_features=1.0, random_state=state)
                 self.trees.append(tree.fit(codes, target, sample_weight=drawn, check_input=False))
 
     def predict(self, codes: Any) -> Floats:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.frames import records
 from search.errors import masked
 from search.study import repeat
 from search.study.plan import Plan
@@ -14,9 +15,7 @@ def with_commands(frame: pd.DataFrame, plans: Mapping[str, Plan]) -> pd.DataFram
     """All trials, without passwords, with a column ``command`` that repeats each; missing where a trial has no
     settings."""
     errors = frame["error"].map(masked, na_action="ignore")
-    commands = pd.Series(
-        [command(row, plans[row["study"]]) for row in frame.to_dict("records")], frame.index, dtype="str"
-    )
+    commands = pd.Series([command(row, plans[row["study"]]) for row in records(frame)], frame.index, dtype="str")
     return frame.assign(error=errors, command=commands)
 
 

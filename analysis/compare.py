@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis import best_fraction, stats
 from analysis.best_fraction import Best, Estimate
-from analysis.frames import BASELINE, FRACTION, Select, is_paired, parts, selecting, variants_of
+from analysis.frames import BASELINE, FRACTION, Select, is_paired, parts, records, selecting, variants_of
 from analysis.load import sampled
 from analysis.ranking import ranks
 from analysis.stats import ALPHA
@@ -20,6 +20,7 @@ from search.errors import expect
 
 Adjust = Literal["bonferroni", "holm"]
 ADJUSTMENTS = {"bonferroni": stats.bonferroni, "holm": stats.holm}
+CONTRAST = ("difference", "difference_se", "difference_df", "n_compared")
 COLUMNS = (
     *(
         "study",
@@ -219,7 +220,6 @@ class Searches:
     paired: bool
     own: "dict[str, _Search]"
     described: list[dict[str, Any]]
-    ranked: pd.DataFrame
     _held: "dict[str, pd.DataFrame]" = field(default_factory=dict)
 
     @staticmethod
@@ -229,44 +229,47 @@ class Searches:
         by_variant = {variant: trials[trials["variant"] == variant] for variant in variants_of(trials)}
         own = {variant: _Search.of(of, select, fraction) for variant, of in by_variant.items()}
         described = [_described(by_variant[variant], search) for variant, search in own.items()]
+        place = pd.Series([row["best_mean"] for row in described]).rank(method="min")
         low, high = ranks(len(own), _differences(list(own.values()), paired))
         apart = 0 if paired else 1 + int(trials["trial"].max())  # no two trials of an unpaired design belong together
         numbers = [search.numbers + place * apart for place, search in enumerate(own.values())]
         first = best_fraction.first_probabilities([search.best for search in own.values()], numbers)
-        ranked = pd.DataFrame({"rank_low": low, "rank_high": high, "p_first": first})
-        return Searches(trials, select, fraction, paired, own, described, ranked)
+        for row, *found in zip(described, place, low, high, first, strict=True):
+            row |= dict(zip(("rank", "rank_low", "rank_high", "p_first"), found, strict=True))
+        return Searches(trials, select, fraction, paired, own, described)
 
     def against(self, baseline: str, adjust: Adjust) -> pd.DataFrame:
         """The rows of `compare`."""
         if baseline not in self._held:
             self._held[baseline] = self._contrasts(baseline)
-        table = self._held[baseline].assign(adjust=adjust)
-        for name, by in (("p_divergence", adjust), ("p_as_paper", "bonferroni"), ("p_adjusted", adjust)):
-            table[name] = ADJUSTMENTS[by](table["p" if name == "p_adjusted" else name])
-        table["significant"] = table["p_adjusted"] < ALPHA
-        table["more_trials"] = _more_trials(table)
-        return table[[*COLUMNS, *sampled(self.trials)]]
+        table = self._held[baseline]
+        adjusted = ADJUSTMENTS[adjust](table["p"])
+        table = table.assign(
+            adjust=adjust,
+            p_divergence=ADJUSTMENTS[adjust](table["p_divergence"]),
+            p_as_paper=stats.bonferroni(table["p_as_paper"]),
+            p_adjusted=adjusted,
+            significant=adjusted < ALPHA,
+        )
+        return table.assign(more_trials=_more_trials(table[[*CONTRAST, "test", "significant", "fraction"]]))
 
     def _contrasts(self, baseline: str) -> pd.DataFrame:
-        """The rows of `compare`, without what depends on how p is adjusted."""
+        """The rows of `compare`, in which the columns that depend on how p is adjusted are yet to be filled."""
         rows = []
+        same = {name: self.trials[name].iloc[0] for name in ("study", "task")}
+        same |= {"select": self.select, "baseline": baseline, "fraction": self.fraction}
         for (variant, own), described in zip(self.own.items(), self.described, strict=True):
-            row = {name: self.trials[name].iloc[0] for name in ("study", "task")} | {"variant": variant}
-            row |= {"select": self.select, "baseline": baseline, "fraction": self.fraction} | described
+            row = {**same, "variant": variant, **described}
             other = self.own.get(baseline) if variant != baseline else None
-            row |= _divergence(own, other, self.paired) | _contrast(own, other, self.paired)
-            rows.append(row | {"test": _test(other, row, baseline, self.fraction)})
-        table = pd.DataFrame(rows)
-        is_baseline = table["variant"] == baseline
-        table.loc[is_baseline, "difference"] = 0.0
-        table["test"] = table["test"].where(~is_baseline, "baseline")
-        table["rank"] = table["best_mean"].rank(method="min")
-        table[self.ranked.columns] = self.ranked
+            row |= {"p_divergence": _p_divergence(own, other, self.paired)} | _contrast(own, other, self.paired)
+            row["test"] = _test(other, row, baseline, self.fraction)
+            rows.append(row | ({"difference": 0.0, "test": "baseline"} if variant == baseline else {}))
         settings = sampled(self.trials)
+        table = pd.DataFrame(rows, columns=[*COLUMNS, *settings])
         types: dict[str, Any] = dict.fromkeys(("rank", "trial", "hidden_size"), "Int64")
         types |= {name: "float64" for name in settings if self.trials[name].dtype == "float64"}
         types |= {name: self.trials[name].dtype for name in ("task", "variant")}
-        return table.astype(types)
+        return table.assign(**{name: table[name].astype(dtype) for name, dtype in types.items()})
 
 
 def _described(trials: pd.DataFrame, own: _Search) -> dict[str, Any]:
@@ -290,18 +293,22 @@ def _described(trials: pd.DataFrame, own: _Search) -> dict[str, Any]:
         "best_train_seconds": stats.mean(picked["train_seconds"]),
         "train_seconds": stats.mean(finished["train_seconds"]),
         **{name: None if first is None else first[name] for name in ("trial", *sampled(trials))},
+        **_divergence(own),
     }
 
 
-def _divergence(own: _Search, against: _Search | None, paired: bool) -> dict[str, float]:
-    """The share of trials that diverged, and an exact test of it against another variant's, not adjusted."""
-    n = len(own.diverged)
-    rate = stats.proportion(int(own.diverged.sum()), n)
-    row = {"divergence": rate.estimate, "divergence_low": rate.low, "divergence_high": rate.high}
-    if against is None or not n or not len(against.numbers):
-        return row | {"p_divergence": stats.NAN}
+def _divergence(own: _Search) -> dict[str, float]:
+    """The share of trials that diverged."""
+    rate = stats.proportion(int(own.diverged.sum()), len(own.diverged))
+    return {"divergence": rate.estimate, "divergence_low": rate.low, "divergence_high": rate.high}
+
+
+def _p_divergence(own: _Search, against: _Search | None, paired: bool) -> float:
+    """Of an exact test of the share of trials that diverged against another variant's, not adjusted."""
+    if against is None or not len(own.numbers) or not len(against.numbers):
+        return stats.NAN
     a, b = (own.with_partner(against), against.with_partner(own)) if paired else (own, against)
-    return row | {"p_divergence": stats.same_rate(a.diverged, b.diverged, paired)}
+    return stats.same_rate(a.diverged, b.diverged, paired)
 
 
 def _contrast(own: _Search, against: _Search | None, paired: bool) -> dict[str, Any]:
@@ -347,7 +354,7 @@ def _more_trials(table: pd.DataFrame) -> list[float]:
     alpha = alpha_of(table)
     needed = best_fraction.min_trials(table["fraction"].iloc[0])
     found = []
-    for row in table.to_dict("records"):
+    for row in records(table):
         if row["test"] == "tested" and not row["significant"]:
             found.append(best_fraction.more_to_show(contrast_of(row), 0.0, alpha))
         else:
@@ -358,7 +365,7 @@ def _more_trials(table: pd.DataFrame) -> list[float]:
 
 def alpha_of(table: pd.DataFrame) -> float:
     """Of one side of each of the tests that were made, so that all of them together err in 5 % of studies."""
-    return ALPHA / (2 * max(1, int((table["test"] == "tested").sum())))
+    return ALPHA / (2 * max(1, table["test"].tolist().count("tested")))
 
 
 def _differences(searches: Sequence[_Search], paired: bool) -> list[Estimate]:

@@ -8,7 +8,7 @@ from typing import Any
 from analysis import table_text
 from analysis.dashboard.page import STYLE, asset
 from analysis.report_files import Contents, Drawn
-from analysis.style import KINDS
+from analysis.style import DPI, KINDS
 from analysis.table_text import Table
 
 _PAGE = """<!doctype html>
@@ -66,7 +66,8 @@ def page(
 
 def _figure(drawn: Drawn, png: bytes) -> str:
     data = base64.b64encode(png).decode()
-    kind = ' class="wide"' if drawn.figure.get_figwidth() > _MOST_NARROW else ""
+    width = int.from_bytes(png[16:20]) / DPI  # which the header of a PNG says, in inches
+    kind = ' class="wide"' if width > _MOST_NARROW else ""
     files = ", ".join(f'<a href="{escape(f"{drawn.name}.{end}")}">{end.upper()}</a>' for end in (*KINDS, "csv"))
     return (
         f"<figure>\n<h2>{escape(drawn.title)}</h2>\n"

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from analysis import evolution, evolution_figures, table_text, words
 from analysis.dashboard.cards import cards
 from analysis.evolution import OUTCOMES, Evolution
 from analysis.evolution_page import page
+from analysis.frames import records
 from analysis.report_figures import Note
 from analysis.report_files import Contents
 from analysis.table_text import Column, Table, fixed
@@ -43,13 +45,13 @@ def report(folder: Path, storage: str | None, note: Note) -> dict[str, bytes]:
         f"The best {min(SHOWN, len(found.survivors))} by relative score, filled and with their place, and all from "
         "which they descend: name, relative score, and the mutations that made each of its parent.",
         evolution.family(found),
-        evolution_figures.draw_family(evolution.family(found, SHOWN)),
+        partial(evolution_figures.draw_family, evolution.family(found, SHOWN)),
     )
     costs = evolution.progress(found)
     text = "Relative score of the best, and of the last of the survivors, after each generation, against all trials "
     text += f"that ended by then and their training time. At 1 is {_first(found)}. The scores are those of all trials "
     text += "that each has by now, and the further trials of the best count for the generation in which each was born."
-    contents.figure("progress", "The best against cost", text, costs, evolution_figures.draw_progress(costs))
+    contents.figure("progress", "The best against cost", text, costs, partial(evolution_figures.draw_progress, costs))
     tables = [_survivors(contents, found)]
     if found.born:
         tables += _of_children(contents, found)
@@ -80,7 +82,7 @@ def _survivors(contents: Contents, found: Evolution) -> Table:
     columns |= {"score": Column("relative score", "worst", fixed(3))}
     columns |= {f"score_{task}": Column("relative score", task, fixed(3)) for task in found.tasks}
     columns |= {"equations": Column("", "equations", str)}
-    return table_text.of_columns(frame, columns, "survivors", "Survivors", f"Relative to {_first(found)}.")
+    return table_text.of_columns(rows, columns, "survivors", "Survivors", f"Relative to {_first(found)}.")
 
 
 def _of_children(contents: Contents, found: Evolution) -> list[Table]:
@@ -90,14 +92,14 @@ def _of_children(contents: Contents, found: Evolution) -> list[Table]:
     text += "Trained: neither the same as a cell before nor beyond training; came through: all tasks; became a parent: "
     text += f"of any other, which those of generation {found.generations} could not yet; survived: are among the "
     text += f"{found.settings['survivors']} best now. A child of several mutations counts for each kind among them."
-    figure = evolution_figures.draw_mutations(shares)
-    contents.figure("mutations", "Which mutations survive", text, shares, figure)
+    draw = partial(evolution_figures.draw_mutations, shares)
+    contents.figure("mutations", "Which mutations survive", text, shares, draw)
     what = evolution.outcomes(found)
     sums = evolution.totals(what)
     text = "What became of all children that came up: how many each reason rejected, and by generation. A child that "
     text += "is rejected untrained is drawn again."
-    figure = evolution_figures.draw_outcomes(what, sums)
-    contents.figure("outcomes", "How children were rejected", text, what, figure)
+    draw = partial(evolution_figures.draw_outcomes, what, sums)
+    contents.figure("outcomes", "How children were rejected", text, what, draw)
     contents.frame("outcomes_summary", sums)
     wide = _wide(shares)
     contents.frame("mutations_summary", wide)
@@ -105,12 +107,12 @@ def _of_children(contents: Contents, found: Evolution) -> list[Table]:
     for outcome, (title, of) in OUTCOMES.items():
         columns[f"n_{outcome}"] = Column(title, "n", fixed(0))
         columns[outcome] = Column(title, f"% of those {of} [95 %]", _percent, interval=True)
-    made = [table_text.of_columns(wide, columns, "mutations_summary", "Mutations", _INTERVALS)]
+    made = [table_text.of_columns(records(wide), columns, "mutations_summary", "Mutations", _INTERVALS)]
     columns = {"outcome": Column("", "outcome", str), "n": Column("", "n", fixed(0))}
     columns |= {"share": Column("", "% of all [95 %]", _percent, interval=True)}
     own = sums.rename(columns={"low": "share_low", "high": "share_high"})
     title = f"Outcomes of {sums['of'].iloc[0]} children"
-    return [*made, table_text.of_columns(own, columns, "outcomes_summary", title, _INTERVALS)]
+    return [*made, table_text.of_columns(records(own), columns, "outcomes_summary", title, _INTERVALS)]
 
 
 def _percent(share: float) -> str:

@@ -27,7 +27,7 @@ from analysis.dashboard.digest import Ready, digest
 from analysis.dashboard.page import at_rest
 from analysis.dashboard.source import Source
 from analysis.dashboard.views import Views
-from analysis.frames import Select, best_trials, parts
+from analysis.frames import Select, best_trials, parts, records
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
 from analysis.part import Part
@@ -113,7 +113,6 @@ def report(
     for part in every:
         _compared(contents, part)
         _shares(contents, part)
-    contents.end(note)
     note("page")
     digests = Ready({f"{part.study}/{part.task}": digest(part, published) for part in every})
     source = Source(study, runs, storage)
@@ -122,6 +121,7 @@ def report(
         contents.files["index.html"] = at_rest(Views(source, digests, live=False, usual=usual)).encode()
     finally:
         source.close()
+    contents.end(note)
     folder = (studies[0][0] if len(studies) == 1 else Path(runs) / ",".join(plans)) / "report"
     return _written(contents.files, folder)
 
@@ -209,14 +209,15 @@ def _compared(contents: Contents, part: Part) -> None:
     """The comparison of the variants, and the best trial of each."""
     name, select = part.name, part.table["select"].iloc[0]
     contents.frame(f"comparison_{name}", part.table)
-    note = f"{words.comparison(part.table, part.label)}; variants in blue differ significantly (p < {ALPHA})."
+    rows = records(part.table)
+    note = f"{words.comparison(rows, part.label)}; variants in blue differ significantly (p < {ALPHA})."
     title = f"{part.title}: variants"
-    made = [tables.comparison(part.table, tables.COMPARISON, f"comparison_{name}", title, note)]
+    made = [tables.comparison(rows, tables.COMPARISON, f"comparison_{name}", title, note)]
     title = f"{part.title}: variants, further columns"
-    made.append(tables.comparison(part.table, tables.COMPARISON_MORE, f"comparison_more_{name}", title, ""))
+    made.append(tables.comparison(rows, tables.COMPARISON_MORE, f"comparison_more_{name}", title, ""))
     note = f"The trial with the best {words.PICKED[select].partition(',')[0]} of each variant."
-    made.append(tables.settings(part.table, f"settings_{name}", f"{part.title}: best settings", note))
-    columns = ["variant", "trial", "best_test_score", *tables.sampled_of(part.table)]
+    made.append(tables.settings(rows, f"settings_{name}", f"{part.title}: best settings", note))
+    columns = ["variant", "trial", "best_test_score", *tables.sampled_of(part.table.columns)]
     contents.frame(f"settings_{name}", part.table[columns])
     for each in made:
         contents.table(each)
@@ -232,7 +233,7 @@ def _replicated(contents: Contents, part: Part, folder: Path) -> None:
     contents.frame(name, found)
     title = f"{part.title}: replicates of the best trials"
     note = "A description, and no test of variants: see the figure of the replicates."
-    contents.table(table_text.of_columns(found, replicates.COLUMNS, name, title, note))
+    contents.table(table_text.of_columns(records(found), replicates.COLUMNS, name, title, note))
 
 
 def _shares(contents: Contents, part: Part) -> None:
@@ -264,12 +265,14 @@ def _shares(contents: Contents, part: Part) -> None:
         note = f"From the best settings of {reference} to those of each other variant, one change at a time, the one "
         note += "that lowers the predicted test score most first (Fawcett and Hoos 2016)."
         title = f"{part.title}: ablation from {reference}"
-        made.append(table_text.of_columns(fitted.ablation, tables.ABLATION, f"ablation_{name}", title, note))
+        made.append(table_text.of_columns(records(fitted.ablation), tables.ABLATION, f"ablation_{name}", title, note))
         contents.frame(f"ablation_{name}", fitted.ablation)
     if len(fitted.tunability):
         note = words.tunability(reference)
         title = f"{part.title}: tunability"
-        made.append(table_text.of_columns(fitted.tunability, tables.TUNABILITY, f"tunability_{name}", title, note))
+        made.append(
+            table_text.of_columns(records(fitted.tunability), tables.TUNABILITY, f"tunability_{name}", title, note)
+        )
         contents.frame(f"tunability_{name}", fitted.tunability)
     for each in made:
         contents.table(each)

@@ -1,6 +1,7 @@
 """The figures of a report, with their captions: what is drawn of what there is."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 
@@ -19,8 +20,8 @@ def boxes(contents: Contents, frame: pd.DataFrame, table: pd.DataFrame, every: l
         text = f"{words.boxes(table, drawn)} {words.means(table)}"
         points = summaries.points(frame, table)
         contents.frame("boxes_points", points)
-        figure = figures.draw_boxes(drawn, points, labels)
-        contents.figure("boxes", "Test scores by variant", text, drawn, figure)
+        draw = partial(figures.draw_boxes, drawn, points, labels)
+        contents.figure("boxes", "Test scores by variant", text, drawn, draw)
 
 
 def ranks(contents: Contents, every: list[Part], select: Select) -> None:
@@ -33,8 +34,8 @@ def ranks(contents: Contents, every: list[Part], select: Select) -> None:
     if len(variants) > 1:
         pairs = over_tasks.differences([part.trials for part in every], variants, select)
         contents.frame("ranks_pairs", pairs)
-        figure = figures.draw_ranks(drawn, over_tasks.groups(variants, pairs))
-        contents.figure("ranks", "Ranks over tasks", words.ranks(drawn, pairs), drawn, figure)
+        draw = partial(figures.draw_ranks, drawn, over_tasks.groups(variants, pairs))
+        contents.figure("ranks", "Ranks over tasks", words.ranks(drawn, pairs), drawn, draw)
 
 
 def of_part(contents: Contents, part: Part, curves: pd.DataFrame, select: Select) -> None:
@@ -50,30 +51,30 @@ def of_part(contents: Contents, part: Part, curves: pd.DataFrame, select: Select
         text += "training time; over all subsets of the trials (Dodge et al. 2019; unbiased as in Tang et al. 2020). "
         text += f"Bands: 95 % jackknife intervals, up to half of the trials. From {finished} finished and {diverged} "
         text += "diverged trials, the latter counted as the worst finished one of their variant."
-        figure = figures.draw_expected(expected, label, reference)
-        contents.figure(f"expected_{n}", f"{where}: expected best score", text, expected, figure)
+        draw = partial(figures.draw_expected, expected, label, reference)
+        contents.figure(f"expected_{n}", f"{where}: expected best score", text, expected, draw)
     best = summaries.best_curves(part.trials, curves, select)
     if len(best):
         text = f"Validation score by epoch of the best 10 % of trials {picked}: the best in colour with a dot at its "
         text += f"best epoch, the others in grey, and the best of {reference} dashed."
-        figure = figures.draw_curves(best, part.label, reference)
-        contents.figure(f"curves_{n}", f"{where}: learning curves", text, best, figure)
+        draw = partial(figures.draw_curves, best, part.label, reference)
+        contents.figure(f"curves_{n}", f"{where}: learning curves", text, best, draw)
     costs = {"n_parameters": ("parameters", "parameters"), "train_seconds": ("time", "training time")}
     for cost, (short, word) in costs.items():
         points = summaries.trade_off(part.trials, cost)
         if len(points):
             text = f"Test score against {word} of the {len(points)} finished trials. Line: Pareto front over all "
             text += "variants; no trial is better at no higher cost than one on it."
-            figure = figures.draw_trade_off(points, cost, label, reference)
-            contents.figure(f"{short}_{n}", f"{where}: score against {word}", text, points, figure)
+            draw = partial(figures.draw_trade_off, points, cost, label, reference)
+            contents.figure(f"{short}_{n}", f"{where}: score against {word}", text, points, draw)
 
 
 def replicated(contents: Contents, part: Part, again: pd.DataFrame) -> None:
     """The replicates of the best trials of one task of one study, as of `replicates.of_best`."""
     text = "Dots: test scores of the replicates, n those that finished; line: their median; diamond: the trial of the "
     text += f"search; triangle: so many are above the axis. {words.replicates(again)}"
-    figure = figures.draw_replicates(again, f"test {part.label}")
-    contents.figure(f"replicates_{part.name}", f"{part.title}: replicates", text, again, figure)
+    draw = partial(figures.draw_replicates, again, f"test {part.label}")
+    contents.figure(f"replicates_{part.name}", f"{part.title}: replicates", text, again, draw)
 
 
 def importance(contents: Contents, part: Part, note: Note) -> None:
@@ -89,9 +90,9 @@ def importance(contents: Contents, part: Part, note: Note) -> None:
             "interactions explain: what a forest blurs is put right in the debiased shares of the table, which also "
         )
         text += f"has the errors. {words.fits(fitted, fitted.variants)}"
-        figure = importance_figures.draw_shares(fitted.shares)
+        draw = partial(importance_figures.draw_shares, fitted.shares)
         title = f"{where}: shares of the variance"
-        contents.figure(f"shares_{n}", title, text, fitted.shares, figure)
+        contents.figure(f"shares_{n}", title, text, fitted.shares, draw)
     marginals = fitted.marginals
     for name, rows, what in (
         (f"marginals_{n}", marginals[marginals["variant"] == reference], reference),
@@ -100,17 +101,17 @@ def importance(contents: Contents, part: Part, note: Note) -> None:
         if len(rows) and rows["variant"].nunique() + (what == reference) > 1:
             text = f"{why}Predicted test score and training time of {what} against each setting, averaged over all "
             text += f"others. Bands: one standard deviation over the trees. {words.fits(fitted, rows['variant'])}"
-            figure = importance_figures.draw_marginals(rows, space, label, reference)
-            contents.figure(name, f"{where}: marginals, {what}", text, rows, figure)
+            draw = partial(importance_figures.draw_marginals, rows, space, label, reference)
+            contents.figure(name, f"{where}: marginals, {what}", text, rows, draw)
     if len(fitted.architecture):
         text = f"{why}Largest shares of the variance of the test score over all variants, with one standard deviation "
         text += f"over the trees. Filled: single dimensions; open: interactions. {words.fits_over(fitted)}"
-        figure = importance_figures.draw_architecture(fitted.architecture)
+        draw = partial(importance_figures.draw_architecture, fitted.architecture)
         title = f"{where}: architecture and settings"
-        contents.figure(f"architecture_{n}", title, text, fitted.architecture, figure)
+        contents.figure(f"architecture_{n}", title, text, fitted.architecture, draw)
     if len(fitted.surface):
         text = f"{why}Test score of {reference} over lr and hidden_size: the total marginal, and what the interaction "
         text += f"adds to the two main effects. {words.fits(fitted, [reference])}"
-        figure = importance_figures.draw_surface(fitted.surface, space, label)
+        draw = partial(importance_figures.draw_surface, fitted.surface, space, label)
         title = f"{where}: lr and hidden_size, {reference}"
-        contents.figure(f"surface_{n}", title, text, fitted.surface, figure)
+        contents.figure(f"surface_{n}", title, text, fitted.surface, draw)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis import style, table_text
 
@@ -17,13 +16,13 @@ class Drawn:
     Attributes:
         name: of its files, without ending.
         title, caption: text.
-        figure: to be drawn.
+        draw: makes the figure.
     """
 
     name: str
     title: str
     caption: str
-    figure: Figure
+    draw: style.Draw
 
 
 @dataclass
@@ -50,14 +49,14 @@ class Contents:
         self.files[f"{table.name}.tex"] = table_text.latex(table).encode()
         return table
 
-    def figure(self, name: str, title: str, caption: str, frame: pd.DataFrame, figure: Figure) -> None:
-        """Adds a figure, and the numbers it draws."""
+    def figure(self, name: str, title: str, caption: str, frame: pd.DataFrame, draw: style.Draw) -> None:
+        """Adds a figure, to be made by `draw`, and the numbers it draws."""
         self.frame(name, frame)
-        self.figures.append(Drawn(name, title, caption, figure))
+        self.figures.append(Drawn(name, title, caption, draw))
 
     def begin(self) -> None:
         """Begins to draw the figures that were added since the last call, which is what takes the time."""
-        new = {drawn.name: drawn.figure for drawn in self.figures[self._begun :]}
+        new = {drawn.name: drawn.draw for drawn in self.figures[self._begun :]}
         self._begun += len(new)
         self._drawing = itertools.chain(self._drawing, style.drawn(new))
 

@@ -1,7 +1,7 @@
 """What the statements of findings come to on the data of a study: see `analysis.findings`."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from scipy import stats as scipy_stats
 from analysis import best_fraction, fanova
 from analysis.best_fraction import Estimate
 from analysis.compare import ALPHA, contrast_of
-from analysis.frames import BASELINE
+from analysis.frames import BASELINE, records
 from analysis.importance import NAMES, Importance
 
 REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclusive"
@@ -38,9 +38,9 @@ class Evidence:
     importance: Importance
 
     @cached_property
-    def rows(self) -> dict[str, dict[Hashable, Any]]:
+    def rows(self) -> dict[str, dict[str, Any]]:
         """The comparison by variant."""
-        return {str(row["variant"]): row for row in self.comparison.to_dict("records")}
+        return {str(row["variant"]): row for row in records(self.comparison)}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ import multiprocessing
 import os
 import signal
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
+from fontTools import subset
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,6 +31,9 @@ DASHES: Any = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 MARKERS = "osD^vPX<>"
 CANVASES = {"png": FigureCanvasAgg, "pdf": FigureCanvasPdf, "svg": FigureCanvasSVG}
 KINDS, DPI = tuple(CANVASES), 200
+Draw = Callable[[], Figure]
+# A PDF places its glyphs one by one. What fonts say of placing them is of no use in it, and is most of a subset's time.
+subset.Options._drop_tables_default += ["GDEF", "GPOS", "GSUB", "MATH", "kern"]
 
 STYLE: Any = {
     "font.size": 7,
@@ -145,32 +149,32 @@ def lay_out(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def drawn(figures: Mapping[str, Figure]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Of each of the figures its name and its `files`, in order.
+def drawn(figures: Mapping[str, Draw]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Of each of the figures, which are yet to be drawn, its name and its `files`, in order.
 
     They are being drawn once this returns, as many at a time as there are cores, whatever goes on meanwhile.
     """
     processes = min(len(figures), len(os.sched_getaffinity(0)))
     if processes < 2:
-        return ((name, files(figure)) for name, figure in figures.items())
-    # Forked, for not all figures can be pickled; what runs there is drawing alone.
+        return ((name, files(draw())) for name, draw in figures.items())
+    # Forked, for not all that is drawn can be pickled; what runs there is drawing alone.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _inherit, (figures,))
     made = pool.map(_files_of, figures)
     pool.shutdown(wait=False)
     return zip(figures, made, strict=True)
 
 
-_inherited: Mapping[str, Figure] = {}
+_inherited: Mapping[str, Draw] = {}
 
 
-def _inherit(figures: Mapping[str, Figure]) -> None:
+def _inherit(figures: Mapping[str, Draw]) -> None:
     global _inherited
     _inherited = figures
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that waits
 
 
 def _files_of(name: str) -> dict[str, bytes]:
-    return files(_inherited[name])
+    return files(_inherited[name]())
 
 
 def series(variants: Sequence[str], baseline: str) -> dict[str, dict[str, Any]]:

@@ -5,13 +5,14 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from analysis import best_fraction, stats
-from analysis.compare import alpha_of, contrast_of
+from analysis.compare import CONTRAST, alpha_of, contrast_of
 from analysis.frames import (
     FRACTION,
     Select,
     best_trials,
     has_result,
     parts,
+    records,
     scored,
     selecting,
     upper_limit,
@@ -151,15 +152,17 @@ def power(table: pd.DataFrame, points: int = 16) -> pd.DataFrame:
     Returns:
         One row a variant and number: variant, n (trials of each variant, or pairs), power.
     """
-    open_ = table[(table["test"] == "tested") & ~table["significant"]]
-    alpha, rows = alpha_of(table), []
-    needed = (open_["n_compared"] + open_["more_trials"]).replace(np.inf, np.nan).max()
-    for row in open_.to_dict("records"):
+    rows = records(table[["variant", "test", "significant", "more_trials", *CONTRAST]])
+    open_ = [row for row in rows if row["test"] == "tested" and not row["significant"]]
+    alpha, drawn = alpha_of(table), []
+    needed = [row["n_compared"] + row["more_trials"] for row in open_]
+    most = max((n for n in needed if np.isfinite(n)), default=0.0)
+    for row in open_:
         contrast = contrast_of(row)
-        end = max(2.0 * contrast.n, needed if needed == needed else 0.0)
+        end = max(2.0 * contrast.n, most)
         for n in np.unique(np.geomspace(contrast.n, end, points).round()):
-            rows.append((row["variant"], int(n), best_fraction.expected_power(contrast, int(n), 0.0, alpha)))
-    return pd.DataFrame(rows, columns=["variant", "n", "power"])
+            drawn.append((row["variant"], int(n), best_fraction.expected_power(contrast, int(n), 0.0, alpha)))
+    return pd.DataFrame(drawn, columns=["variant", "n", "power"])
 
 
 def rank_stability(trials: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:

@@ -71,16 +71,21 @@ def more_trials(x: float) -> str:
 
 
 def of_columns(
-    table: pd.DataFrame, columns: Mapping[str, Column], name: str, title: str, note: str = "", marks: str = ""
+    records: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Column],
+    name: str,
+    title: str,
+    note: str = "",
+    marks: str = "",
 ) -> Table:
-    """Of a frame, these columns, with what is to be said of them.
+    """Of records, as of `frames.records`, these columns, with what is to be said of them.
 
     Args:
-        table: has every column; one with an interval also its NAME_low and NAME_high.
+        records: have every column; one with an interval also its NAME_low and NAME_high.
         marks: a column that says which rows are set off.
     """
     rows = []
-    for record in table.to_dict("records"):
+    for record in records:
         cells = []
         for key, column in columns.items():
             value = record[key]
@@ -89,7 +94,7 @@ def of_columns(
             else:
                 cells.append(or_absent(value, column.write))
         rows.append(cells)
-    marked = frozenset(i for i, mark in enumerate(table[marks] if marks else ()) if mark)
+    marked = frozenset(i for i, record in enumerate(records) if marks and record[marks])
     says = " ".join([*([note] if note else []), *(column.says for column in columns.values() if column.says)])
     return Table(name, title, [(c.group, c.heading) for c in columns.values()], rows, says, marked)
 

@@ -1,6 +1,6 @@
 """Tables as text: rounded, as Markdown and LaTeX. Full precision is in the CSV files, written from the frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.best_fraction import MIN_FIRST
 from analysis.compare import COLUMNS
+from analysis.frames import records
 from analysis.importance import NAMES
 from analysis.statements import VERDICTS
 from analysis.table_text import (
@@ -15,6 +16,7 @@ from analysis.table_text import (
     Column,
     Table,
     Write,
+    absent,
     fixed,
     interval,
     more_trials,
@@ -25,6 +27,7 @@ from analysis.table_text import (
     signed,
 )
 
+Rows = Sequence[Mapping[str, Any]]  # as of `frames.records`
 NEGLIGIBLE = 0.0005  # shares below it are only in the CSV file
 
 
@@ -89,20 +92,20 @@ COMPARISON_MORE = {
 }
 
 
-def comparison(table: pd.DataFrame, columns: Mapping[str, Column], name: str, title: str, note: str) -> Table:
+def comparison(compared: Rows, columns: Mapping[str, Column], name: str, title: str, note: str) -> Table:
     """Of the rows of `compare` of one study and task, these columns: of the baseline no difference from itself, and of
     what is not tested, why."""
-    made = of_columns(table, columns, name, title, note, marks="significant")
-    baseline, fraction = table[["baseline", "fraction"]].iloc[0]
+    made = of_columns(compared, columns, name, title, note, marks="significant")
+    baseline, fraction = compared[0]["baseline"], compared[0]["fraction"]
     says = {"{best}": f"{100 * fraction:g}", "{baseline}": baseline}
     rows = []
-    for cells, variant, test in zip(made.rows, table["variant"], table["test"], strict=True):
+    for cells, row in zip(made.rows, compared, strict=True):
         own = dict(zip(columns, cells, strict=True))
         for key, column in columns.items():
-            if column.group == CONTRAST and variant == baseline:
+            if column.group == CONTRAST and row["variant"] == baseline:
                 own[key] = ABSENT
-            elif key == "p_adjusted" and test != "tested":
-                own[key] = str(test)
+            elif key == "p_adjusted" and row["test"] != "tested":
+                own[key] = str(row["test"])
         rows.append(list(own.values()))
     headings = [(_filled(group, says), heading) for group, heading in made.headings]
     return replace(made, headings=headings, note=_filled(made.note, says), rows=rows)
@@ -150,13 +153,13 @@ TUNABILITY = {
 }
 
 
-def settings(table: pd.DataFrame, name: str, title: str, note: str) -> Table:
+def settings(compared: Rows, name: str, title: str, note: str) -> Table:
     """The best trial of each variant, from the rows of `compare` of one study and task."""
     columns: dict[str, tuple[str, Write]] = {"variant": ("variant", str), "trial": ("trial", fixed(0))}
     columns |= {"best_test_score": ("test score", fixed(3))}
-    own = [column for column in sampled_of(table) if table[column].notna().any()]
+    own = [column for column in sampled_of(compared[0]) if not all(absent(row[column]) for row in compared)]
     columns |= {column: (column, _setting(column)) for column in own}
-    rows = [[or_absent(row[key], write) for key, (_, write) in columns.items()] for row in table.to_dict("records")]
+    rows = [[or_absent(row[key], write) for key, (_, write) in columns.items()] for row in compared]
     return Table(name, title, [("", heading) for heading, _ in columns.values()], rows, note)
 
 
@@ -194,7 +197,7 @@ def between_shares(table: pd.DataFrame, name: str, title: str, note: str) -> Tab
             share(row["against"], row["against_se"]),
             interval(100 * row["difference"], 100 * row["low"], 100 * row["high"], signed(1)),
         ]
-        for row in table.to_dict("records")
+        for row in records(table)
     ]
     names = ("task", "variant", "setting", "study", "against", "share [%]", "against [%]", "difference [%]")
     return Table(name, title, [("", heading) for heading in names], rows, note)
@@ -209,7 +212,7 @@ def architecture(table: pd.DataFrame, name: str, title: str, note: str) -> Table
             f"{row['order']}",
             *(share(row[column], None) for column in ("mean", "sd", "debiased", "se")),
         ]
-        for row in table[~(table["mean"] < NEGLIGIBLE)].to_dict("records")
+        for row in records(table[~(table["mean"] < NEGLIGIBLE)])
     ]
     texts = ("architecture as", "dimensions", "order", "share [%]", "sd [%]", "debiased [%]", "se [%]")
     headings = [("", text) for text in texts]
@@ -231,7 +234,7 @@ def judged(table: pd.DataFrame, name: str, title: str, note: str, tasks: Sequenc
             *(str(row[column]) for column in ("finding", "task", "verdict", "statement", "evidence")),
             more_trials(row["more_trials"]),
         ]
-        for row in table.to_dict("records")
+        for row in records(table)
     ]
     titles = [*(["study"] if with_study else []), "finding", "task", "verdict", "statement", "evidence", "more trials"]
     return Table(name, title, [("", heading) for heading in titles], rows, note)
@@ -252,7 +255,7 @@ def between_studies(table: pd.DataFrame, name: str, title: str, note: str) -> Ta
             interval(row["effect_size"], row["effect_size_low"], row["effect_size_high"], signed(2)),
             or_absent(row["p_adjusted"], p_value),
         ]
-        for row in table.to_dict("records")
+        for row in records(table)
     ]
     names = (
         "task",
@@ -276,6 +279,6 @@ def _setting(name: str) -> Write:
     return lambda x: f"{x:.3f}" if isinstance(x, float) else str(x)
 
 
-def sampled_of(table: pd.DataFrame) -> list[str]:
-    """Columns of settings in the rows of `compare`."""
-    return [name for name in table.columns.astype(str) if name not in COLUMNS]
+def sampled_of(columns: Iterable[str]) -> list[str]:
+    """Those of the columns of `compare` that are of settings."""
+    return [name for name in columns if name not in COLUMNS]

@@ -1,6 +1,7 @@
 """The report in words: what its captions, notes and sentences say."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -52,24 +53,24 @@ def done(frame: pd.DataFrame, plans: Iterable[Plan]) -> str:
     return text
 
 
-def compared(table: pd.DataFrame, title: str, label: str) -> str:
+def compared(rows: Sequence[Mapping[str, Any]], title: str, label: str) -> str:
     """Which variant came out best and worst, and which differ from the baseline.
 
     Args:
-        table: the rows of `compare` of one study and task.
+        rows: of `compare` of one study and task.
         title: what that is called.
         label: what the score is, with its unit.
     """
-    ranked = table.dropna(subset=["best_mean"]).sort_values("best_mean")
-    if ranked.empty:
+    ranked = sorted((row for row in rows if row["best_mean"] == row["best_mean"]), key=lambda row: row["best_mean"])
+    if not ranked:
         return f"{title}: no trial has finished, so there is nothing to compare yet."
-    first, last, share = ranked.iloc[0], ranked.iloc[-1], f"{100 * table['fraction'].iloc[0]:g} %"
+    first, last, share = ranked[0], ranked[-1], f"{100 * rows[0]['fraction']:g} %"
     text = (
         f"{title}: the best {share} of {first['variant']} have the lowest mean test {label}, {first['best_mean']:.3f}"
     )
     if len(ranked) > 1:
         text += f"; those of {last['variant']} the highest, {last['best_mean']:.3f}"
-    return f"{text}. {_against_baseline(table)}"
+    return f"{text}. {_against_baseline(rows)}"
 
 
 def verdicts(table: pd.DataFrame, tasks: Sequence[str]) -> str:
@@ -179,9 +180,9 @@ def tunability(reference: str) -> str:
     return f"What tuning one setting gains over the best settings of {reference} (Probst et al. 2019)."
 
 
-def comparison(table: pd.DataFrame, label: str) -> str:
+def comparison(rows: Sequence[Mapping[str, Any]], label: str) -> str:
     """How a table of the comparison of one study and task is to be read; `label`: what the score is, with its unit."""
-    select, design, adjust = table[["select", "design", "adjust"]].iloc[0]
+    select, design, adjust = (rows[0][name] for name in ("select", "design", "adjust"))
     text = f"Scores: test {label}; lower is better. The best were picked by {PICKED[select]}. p: two-sided, "
     return text + f"{DESIGNS[design]}, adjusted after {ADJUSTED[adjust]}"
 
@@ -257,18 +258,18 @@ def _tests(table: pd.DataFrame) -> str:
     return " ".join(sentences) or f"There is nothing to test {BASELINE} against."
 
 
-def _against_baseline(rows: pd.DataFrame) -> str:
+def _against_baseline(rows: Sequence[Mapping[str, Any]]) -> str:
     """Which variants differ from the baseline; of the rows of `compare` of one study and task."""
-    baseline = rows["baseline"].iloc[0]
-    tested = rows[rows["test"] == "tested"]
-    if tested.empty:
+    baseline = rows[0]["baseline"]
+    tested = [row for row in rows if row["test"] == "tested"]
+    if not tested:
         return f"No variant could be tested against {baseline}."
     groups = {
-        "significantly worse": tested[tested["significant"] & (tested["difference"] > 0)],
-        "significantly better": tested[tested["significant"] & (tested["difference"] < 0)],
-        "not significantly different": tested[~tested["significant"]],
+        "significantly worse": [row for row in tested if row["significant"] and row["difference"] > 0],
+        "significantly better": [row for row in tested if row["significant"] and row["difference"] < 0],
+        "not significantly different": [row for row in tested if not row["significant"]],
     }
-    parts = [f"{name}: {', '.join(group['variant'])}" for name, group in groups.items() if len(group)]
+    parts = [f"{name}: {', '.join(row['variant'] for row in own)}" for name, own in groups.items() if own]
     return f"Against {baseline}, {'; '.join(parts)}."
 
 

@@ -5,6 +5,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +191,12 @@ def test_progress_names_each_figure(runs: Path, undrawn: None) -> None:
 
 
 def test_figures_drawn_beside_each_other_are_those_drawn_alone(frame: pd.DataFrame) -> None:
-    def made() -> dict[str, Figure]:
-        points = summaries.trade_off(frame, "n_parameters")
-        alone = figures.draw_trade_off(points, "n_parameters", LABEL, "vanilla")
-        return {"a": alone, "b": figures.draw_expected(summaries.expected_best(frame), LABEL, "vanilla")}
-
-    assert dict(style.drawn(made())) == {name: style.files(figure) for name, figure in made().items()}
+    points, best = summaries.trade_off(frame, "n_parameters"), summaries.expected_best(frame)
+    draws: dict[str, style.Draw] = {
+        "a": partial(figures.draw_trade_off, points, "n_parameters", LABEL, "vanilla"),
+        "b": partial(figures.draw_expected, best, LABEL, "vanilla"),
+    }
+    assert dict(style.drawn(draws)) == {name: style.files(draw()) for name, draw in draws.items()}
 
 
 @pytest.mark.parametrize("variants", [1, 2, 3, 4])

@@ -1,6 +1,7 @@
 """The figures of a comparison, one function each, from the frames of `analysis`."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -84,21 +85,22 @@ def boxes(
     return Figure(f"boxes_{panel}", name, caption, {"layer": layers, "height": HEIGHT}, data)
 
 
-def differences(table: pd.DataFrame, label: str) -> Figure:
+def differences(rows: Sequence[Mapping[str, Any]], label: str) -> Figure:
     """A forest plot of the differences from the baseline, with 95 % intervals.
 
     Args:
-        table: as of `compare`, of one study and task.
+        rows: of `compare` of one study and task, as of `frames.records`.
         label: what the score is, with its unit.
     """
-    baseline, adjust, fraction, design = table[["baseline", "adjust", "fraction", "design"]].iloc[0]
-    own = table[table["variant"] != baseline].copy()
-    own["says"] = [
-        test if test != "tested" else f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
-        for test, p in zip(own["test"], own["p_adjusted"], strict=True)
-    ]
+    baseline, adjust, fraction, design = (rows[0][name] for name in ("baseline", "adjust", "fraction", "design"))
     names = {"difference": "x", "difference_low": "low", "difference_high": "high"}
-    drawn = own[["variant", "significant", "n_compared", *names, "says"]].rename(columns=names)
+    names = {**{name: name for name in ("variant", "significant", "n_compared")}, **names}
+    marks = [
+        {new: row[name] for name, new in names.items()} | {"says": _p(row)}
+        for row in rows
+        if row["variant"] != baseline
+    ]
+    drawn = pd.DataFrame(marks, columns=[*names.values(), "says"])
     ends = np.append(drawn[["x", "low", "high"]].to_numpy(float).ravel(), 0.0)
     domain = margin(np.nanmin(ends), np.nanmax(ends), 0.08)
     title = f"difference from {baseline}: {label}"
@@ -121,6 +123,12 @@ def differences(table: pd.DataFrame, label: str) -> Figure:
     data = {"differences": drawn, "zero": pd.DataFrame({"x": [0.0]})}
     chart = {"layer": layers, "height": 36 * max(1, len(drawn))}
     return Figure("differences", f"Differences from {baseline}", caption, chart, data)
+
+
+def _p(row: Mapping[str, Any]) -> str:
+    if row["test"] != "tested":
+        return str(row["test"])
+    return "p < 0.001" if row["p_adjusted"] < 0.001 else f"p = {row['p_adjusted']:.3f}"
 
 
 def power(table: pd.DataFrame, drawn: pd.DataFrame | None = None) -> Figure:

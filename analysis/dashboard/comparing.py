@@ -10,7 +10,7 @@ from analysis import over_tasks, summaries, table_text, tables, words
 from analysis.compare import compare
 from analysis.dashboard import beside_charts, charts, curve_charts
 from analysis.dashboard.figure import Figure
-from analysis.frames import Select, scored, variants_of
+from analysis.frames import Select, records, scored, variants_of
 from analysis.style import Dimension
 
 Curves = Callable[[pd.DataFrame], pd.DataFrame]
@@ -35,24 +35,27 @@ def compared(
         label: what the score is, with its unit.
         title: of the part.
     """
-    baseline, select = table[["baseline", "select"]].iloc[0]
+    rows = records(table)
     if not scored(trials).any():
-        return {"sentences": [words.compared(table, title, label)], "figures": [], "tables": []}
-    drawn = [charts.differences(table, label)] if (table["variant"] != baseline).any() else []
+        return {"sentences": [words.compared(rows, title, label)], "figures": [], "tables": []}
+    drawn = [charts.differences(rows, label)] if any(row["variant"] != row["baseline"] for row in rows) else []
     powers = summaries.power(table)
     drawn += [charts.power(table, powers)] if len(powers) else []
-    picked = words.PICKED[select]
-    note = f"{words.comparison(table, label)}."
-    settings = tables.settings(table, "settings", "Best settings", f"The trial picked first by {picked}.")
+    picked = words.PICKED[rows[0]["select"]]
+    note = f"{words.comparison(rows, label)}."
+    settings = tables.settings(rows, "settings", "Best settings", f"The trial picked first by {picked}.")
     made = [
-        tables.comparison(table, tables.COMPARISON, "comparison", "Variants", note),
-        tables.comparison(table, tables.COMPARISON_MORE, "comparison_more", "Variants, further columns", ""),
+        tables.comparison(rows, tables.COMPARISON, "comparison", "Variants", note),
+        tables.comparison(rows, tables.COMPARISON_MORE, "comparison_more", "Variants, further columns", ""),
         settings,
     ]
-    reasons = table.loc[table["test"].str.startswith("not tested"), ["variant", "test"]].groupby("test", sort=False)
-    untested = [f"N{str(reason)[1:]} ({', '.join(own['variant'])})." for reason, own in reasons]
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row["test"].startswith("not tested"):
+            reasons.setdefault(row["test"], []).append(row["variant"])
+    untested = [f"N{reason[1:]} ({', '.join(own)})." for reason, own in reasons.items()]
     return {
-        "sentences": [words.compared(table, title, label), *untested],
+        "sentences": [words.compared(rows, title, label), *untested],
         "figures": [*boxes, *_payloads(drawn)],
         "tables": [shown(each) for each in made],
     }
@@ -152,7 +155,8 @@ def learning_curves(
             else ""
         )
     ranked = summaries.ranked_curves(chosen, curves(chosen), select) if len(chosen) else None
-    reference = summaries.best_curves(best, curves(best), select, 1.0) if len(best) else None
+    dashed = best[best["variant"] == baseline]
+    reference = summaries.best_curves(dashed, curves(dashed), select, 1.0) if len(best) else None
     if ranked is None or ranked.empty:
         return {"sentences": [f"There is no learning curve of trials of this kind: {what}."], "figures": []}
     drawn = _panels(ranked, ranked if reference is None else reference, variants_of(trials), baseline, label, what)

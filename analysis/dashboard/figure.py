@@ -114,7 +114,7 @@ def values(column: pd.Series) -> list[Any]:
     if isinstance(column.dtype, pd.CategoricalDtype):
         known = [*map(plain, column.cat.categories), None]  # the last is of what is missing, whose code is -1
         return [known[code] for code in column.cat.codes]
-    if column.dtype == np.int64 and (column.abs() <= EXACT).all():
+    if column.dtype == np.int64 and (np.abs(column.to_numpy()) <= EXACT).all():
         return column.tolist()
     return [plain(value) for value in column.tolist()]
 

@@ -8,7 +8,7 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from analysis.dashboard.chosen import Chosen
 from analysis.dashboard.digest import SCORES
 from analysis.dashboard.views import SHARES, STATES, Params, Views
+from analysis.frames import records
 from search.base.keys import ADJUSTMENTS, SELECTIONS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -25,6 +26,7 @@ LONG = 60  # characters from which on what answers have in common stands in one 
 VENDOR = ("vega.js", "vega-lite.js", "vega-embed.js")
 SCRIPTS = (*VENDOR, "core.js", "figure.js", "table.js", "tabs.js", "page.js")
 STYLE = "page.css"
+_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # made once: a part of the page is a call
 TEMPLATE = """<!doctype html>
 <html lang="en">
 <head>
@@ -62,12 +64,10 @@ def at_rest(views: Views, findings: bool = True) -> str:
         views: whose digests are at hand, if they are asked for.
         findings: whether they are.
     """
-    answers = dict(_answered(views, list(_asked(views, findings))))
     chunks: dict[str, int] = {}
-    thrifty = {key: _shared(answer, chunks) for key, answer in answers.items()}
-    data = json.dumps(
-        {"answers": thrifty, "chunks": list(map(json.loads, chunks))}, allow_nan=False, separators=(",", ":")
-    )
+    asked = list(_asked(views, findings))
+    thrifty = {key: _shared(answer, chunks) for key, answer in _answered(views, asked)}
+    data = _json({"answers": thrifty, "chunks": list(map(json.loads, chunks))})
     packed = base64.b64encode(gzip.compress(data.encode(), mtime=0)).decode()
     scripts = [asset(name).decode().replace("</script", "<\\/script") for name in SCRIPTS]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
@@ -100,7 +100,7 @@ def _asked(views: Views, findings: bool) -> Iterator[tuple[str, Params]]:
             yield "findings", own
             yield from (("importance", {**own, **params}) for params in _importances(views, part))
     trials = views.frame[["study", "task", "variant", "trial"]].astype(str)
-    yield from (("trial", dict(row)) for row in trials.to_dict("records"))  # type: ignore[misc]
+    yield from (("trial", dict(row)) for row in records(trials))
 
 
 def _importances(views: Views, part: Chosen) -> Iterator[Params]:
@@ -115,18 +115,27 @@ def _importances(views: Views, part: Chosen) -> Iterator[Params]:
 
 
 def _answered(views: Views, asked: list[tuple[str, Params]]) -> Iterator[tuple[str, Any]]:
-    """The answers by key, computed on all cores."""
+    """The answers by key, computed on all cores: those that have much in common, in one process."""
     global _views
     _views = views
-    processes = min(len(os.sched_getaffinity(0)), len(asked))
+    groups: dict[tuple[Any, ...], list[tuple[str, Params]]] = {}
+    for name, params in asked:
+        common = (name, *(params.get(control) for control in ("part", "share", "select", "task", "variant")))
+        groups.setdefault(common, []).append((name, params))
+    processes = min(len(os.sched_getaffinity(0)), len(groups))
     if processes < 2:
         yield from map(_answer, asked)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _ignore_interrupt) as pool:
-        yield from pool.map(_answer, asked, chunksize=8)
+        for answers in pool.map(_answers, groups.values()):
+            yield from answers
 
 
 _views: Views  # inherited by the processes that compute
+
+
+def _answers(asked: list[tuple[str, Params]]) -> list[tuple[str, Any]]:
+    return list(map(_answer, asked))
 
 
 def _answer(asked: tuple[str, Params]) -> tuple[str, Any]:
@@ -141,7 +150,7 @@ def _rounded(answer: Any) -> Any:
     """With numbers of as many digits as one can see; the report's own files have all."""
     if isinstance(answer, float):
         return float(f"{answer:.{DIGITS}g}")
-    if isinstance(answer, Mapping):
+    if isinstance(answer, dict):
         return {key: _rounded(value) for key, value in answer.items()}
     return [_rounded(value) for value in answer] if isinstance(answer, list) else answer
 
@@ -153,19 +162,14 @@ def _key(name: str, params: Params) -> str:
 
 def _shared(answer: Any, chunks: dict[str, int]) -> Any:
     """An answer in which what many have in common stands elsewhere: specifications, frames, tables."""
-    if isinstance(answer, Mapping):
-        found = {key: _shared(value, chunks) for key, value in answer.items()}
-        return _chunk(found, chunks)
+    if isinstance(answer, dict):
+        return _chunk({key: _shared(value, chunks) for key, value in answer.items()}, chunks)
     if isinstance(answer, list):
-        found_list = (
-            [_shared(value, chunks) for value in answer]
-            if any(isinstance(v, Mapping | list) for v in answer)
-            else answer
-        )
-        return _chunk(found_list, chunks)
+        nested = any(isinstance(value, dict | list) for value in answer)
+        return _chunk([_shared(value, chunks) for value in answer] if nested else answer, chunks)
     return answer
 
 
 def _chunk(value: Any, chunks: dict[str, int]) -> Any:
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    text = _json(value)
     return value if len(text) < LONG else {"$": chunks.setdefault(text, len(chunks))}

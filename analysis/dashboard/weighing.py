@@ -10,7 +10,7 @@ from analysis.dashboard import importance_charts
 from analysis.dashboard.comparing import shown
 from analysis.dashboard.digest import SCORES, Digest
 from analysis.dashboard.figure import Figure
-from analysis.frames import has_result
+from analysis.frames import has_result, records
 from analysis.importance import NAMES
 from search.errors import expect
 
@@ -110,7 +110,8 @@ def _tables(found: Digest) -> list[dict[str, Any]]:
         made.append(tables.ped_anova(found.ped_anova, "ped_anova", "What the best have in common", words.PED_ANOVA))
     if len(found.tunability):
         note = words.tunability(found.reference)
-        made.append(table_text.of_columns(found.tunability, tables.TUNABILITY, "tunability", "Tunability", note))
+        gains = records(found.tunability)
+        made.append(table_text.of_columns(gains, tables.TUNABILITY, "tunability", "Tunability", note))
     by_toggles = found.architecture[
         (found.architecture["by"] == "toggles") & (found.architecture["score"] == "test_score")
     ]
