@@ -29,7 +29,7 @@ def _elementwise(p: Printer, program: losses.LossProgram, gaps: bool) -> None:
         p.put("const real output = g[logits + e], given = pass.targets[targets + e]")
         p.put(f"const bool known = {'given == given' if gaps else 'true'}")
         p.put("const real target = known ? given : real(0)")
-        p.assign(program.nodes, program.order, "n{}".format, lambda node: leaves.get(node.op))
+        p.assign(program.nodes, program.order, "n{}".format, lambda index: leaves.get(program.nodes[index].op))
         more = f" + log(n{program.factor})" if program.factor >= 0 else ""
         p.put(f"if (known) loss += double(n{program.cost}{more})")
         p.put(f"g[logits + e] = known ? n{program.change} : real(0)")

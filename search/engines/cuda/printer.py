@@ -77,7 +77,7 @@ class Printer:
         nodes: Sequence[Node],
         order: Iterable[int],
         name: Callable[[int], str],
-        leaf: Callable[[Node], str | None],
+        read: Callable[[int], str | None],
     ) -> None:
         """Assigns to variables the values of nodes of a graph.
 
@@ -85,11 +85,11 @@ class Printer:
             nodes: of the graph.
             order: those to assign, each after its arguments.
             name: of the variable of a node.
-            leaf: what a node is that is read from outside; None for a constant or an operation.
+            read: what a node is that is read from outside; None for a constant or an operation.
         """
         for index in order:
             node = nodes[index]
-            value = leaf(node)
+            value = read(index)
             if value is None:
                 own = f"real({node.value!r})" if node.op == "const" else OPERATIONS[node.op]
                 value = own.format(*map(name, node.args))

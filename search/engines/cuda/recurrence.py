@@ -11,6 +11,7 @@ from search.engines.cuda.layout import operands, passed, recurrent
 from search.engines.cuda.printer import Printer
 from search.engines.plan import Plan, Product, Stage
 
+_READS = 32  # of a stage that are made before all else
 _LOADS = 8  # from matrices, in one turn of an unrolled loop
 ARGUMENTS = (
     "Layer layer, int n, int chip, int work, int n_steps, Pointer<real> sm, Pointer<const real> w, Pointer<real> g"
@@ -172,15 +173,24 @@ class _Recurrence:
             "time": lambda name: "real(t)",
             "below": lambda name: self._if_there("below", f"(t + 1) * N_TAPE + {plan.tape[plan.state[name]]}"),
         }
-        self._p.put(*(f"const real n{index} = g[now + {plan.tape[index]} * n + j]" for index in stage.loads))
-        means = [index for index in stage.nodes if index in plan.means]
-        self._p.put(*(f"const real n{index} = mean_{plan.means.index(index)}" for index in means))
-        # Reads first: they do not wait for one another.
-        others = [index for index in stage.nodes if index not in plan.means]
-        order = sorted(others, key=lambda index: plan.nodes[index].op not in leaves)
-        self._p.assign(
-            plan.nodes, order, "n{}".format, lambda node: leaves[node.op](node.name) if node.op in leaves else None
-        )
+        reads = {index: f"g[now + {plan.tape[index]} * n + j]" for index in stage.loads}
+        for index in stage.nodes:
+            node = plan.nodes[index]
+            if node.op == "mean":
+                reads[index] = f"mean_{plan.means.index(index)}"
+            elif node.op in leaves:
+                reads[index] = leaves[node.op](node.name)
+        others = [index for index in stage.nodes if index not in reads]
+        if len(reads) <= _READS:  # they do not wait for one another, and all find a register
+            order = [*reads, *others]
+        else:
+            order = list(
+                dict.fromkeys(
+                    i for index in others for i in (*(a for a in plan.nodes[index].args if a in reads), index)
+                )
+            )
+            order += [index for index in reads if index not in order]
+        self._p.assign(plan.nodes, order, "n{}".format, reads.get)
 
     # Backward
 

@@ -212,7 +212,7 @@ def _rule(program: Program) -> str:
 
     arguments = "Pointer<real> g, int at, int distance, real gradient, const Rule &rule"
     with printer.inside(f"DEVICE real update({arguments})"):
-        printer.assign(program.nodes, program.own, name, leaf)
+        printer.assign(program.nodes, program.own, name, lambda index: leaf(program.nodes[index]))
         printer.put(*(f"g[at + {j} * distance] = {name(node)}" for j, node in enumerate(program.new, 1)))
         printer.put(f"g[at] = {name(program.weight)}", f"return {name(program.weight)}")
     return printer.text
