@@ -205,8 +205,8 @@ class Expr:
         args = (self.index, self.graph.operand(a).index, self.graph.operand(b).index)
         return self.graph.add(Node("where", args))
 
-    def mean(self, axis: int, keepdim: bool) -> "Expr":
-        """The mean over the units of a layer, which of torch's tensors are the last axis."""
+    def over_units(self) -> "Expr":
+        """The mean over the units of a layer; not called `mean`, which NumPy would ask for."""
         if not self.graph.units:
             raise EquationError("mean is over the units of a layer, which a cell's step alone has")
         return self._unary("mean")

@@ -115,7 +115,7 @@ def minimum(a: Any, b: Any) -> Any:
 
 def mean(v: Any) -> Any:
     """The mean of v over the units of the layer, the same number for each; of a cell's step alone"""
-    return v.mean(-1, keepdim=True)
+    return v.over_units() if hasattr(v, "over_units") else v.mean(-1, keepdim=True)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

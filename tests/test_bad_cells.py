@@ -263,6 +263,10 @@ BAD = {
         "class Bad(Own):\n    def constants(self, n_units):  # HERE\n        return {'p_f': np.ones(n_units)}",
         "p.p_f is something else",
     ),
+    "a parameter called below": (
+        "class Bad(Own):  # HERE\n    units = ('p_f', 'below')",
+        "p.below is the state of the layer below",
+    ),
     "a parameter called t": ("class Bad(Own):  # HERE\n    units = ('p_f', 't')", "p.t is the number of the step"),
     "initial that raises": (
         "class Bad(Own):\n    def initial(self, name, normal):\n        return normals  # HERE",

@@ -14,6 +14,7 @@ from search.expression import EquationError
 from search.own import MOST, Toggled, explained
 
 _PROBED_UNITS = 5  # of the small layer
+_READ = {TIME: "the number of the step", BELOW: "the state of the layer below"}  # by a step, as attributes of `p`
 OUTPUT_LAYER = ("W_out", "b_out")  # names of its parameters, which `search.network` puts beside a cell's
 
 
@@ -223,10 +224,11 @@ def check(cell: Cell) -> Cell:
     with explained(kind, "units"):
         if not isinstance(cell.units, tuple) or not all(isinstance(name, str) for name in cell.units):
             raise EquationError('expected a tuple of names, e.g. ("p_i", "p_f")')
-        if taken := {TIME, BELOW} & set(cell.units):
-            raise EquationError(f"p.{min(taken)} is something else; expected another name")
+        for name, meaning in _READ.items():
+            if name in cell.units:
+                raise EquationError(f"p.{name} is {meaning}; expected another name")
     with explained(kind, "constants"):
-        if taken := {TIME, BELOW, *cell.units} & set(cell.constant_names):
+        if taken := {*_READ, *cell.units} & set(cell.constant_names):
             raise EquationError(f"p.{min(taken)} is something else; expected another name")
     with explained(kind, "affine"):
         _check_names(cell)
