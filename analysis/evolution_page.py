@@ -6,34 +6,24 @@ from html import escape
 from typing import Any
 
 from analysis import table_text
-from analysis.dashboard.page import STYLE, asset
+from analysis.dashboard.page import DOCUMENT, STYLE, asset
 from analysis.report_files import Contents, Drawn
 from analysis.style import DPI, KINDS
 from analysis.table_text import Table
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
+_HEAD = """\
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{title} · Odyssey</title>
 <link rel="icon" href="data:,">
 <style>{style}
 figure {{ margin: 2rem 0; }} .card {{ margin: 0 0 1rem; }}
-img {{ display: block; background: white; max-width: 100%; }} img.wide {{ min-width: 44rem; }}</style>
-</head>
-<body>
-<div id="page">
+img {{ display: block; background: white; max-width: 100%; }} img.wide {{ min-width: 44rem; }}</style>"""
+_BODY = """<div id="page">
 <header><div class="title"><strong>{title}</strong></div></header>
 <main>
 {body}
 </main>
-</div>
-</body>
-</html>
-"""
+</div>"""
 _MOST_NARROW = 4.0  # inches of a figure that a telephone shows whole
 
 
@@ -61,7 +51,8 @@ def page(
     body += [_figure(drawn, contents.files[f"{drawn.name}.png"]) for drawn in contents.figures]
     body += [f'<section>\n<h2>Survivors</h2>\n<div class="grid small">\n{"".join(map(_cell, cells))}</div>\n</section>']
     body += map(_table, tables)
-    return _PAGE.format(title=escape(title), style=asset(STYLE).decode(), body="\n".join(body))
+    head = _HEAD.format(title=escape(title), style=asset(STYLE).decode())
+    return DOCUMENT.format(head=head, body=_BODY.format(title=escape(title), body="\n".join(body)))
 
 
 def _figure(drawn: Drawn, png: bytes) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from search.expression import EquationError, Expr, Graph, Node, adjoints
+from search.expression import EquationError, Expr, Graph, Node, adjoints, closure
 from search.ops import absolute, exp, relu, where
 from search.own import explained, imported
 
@@ -174,15 +174,9 @@ class Elementwise(Loss):
         if change is None:
             change = _derivative(graph, output, cost, factor)
         roots = [cost.index, change.index, *([] if factor is None else [factor.index])]
-        needed, todo = set(), list(roots)
-        while todo:
-            index = todo.pop()
-            if index not in needed:
-                needed.add(index)
-                todo += graph.nodes[index].args
         nodes = tuple(graph.nodes)
         return LossProgram(
-            nodes, tuple(sorted(needed)), cost.index, change.index, -1 if factor is None else factor.index
+            nodes, tuple(closure(nodes, roots)), cost.index, change.index, -1 if factor is None else factor.index
         )
 
     @property

@@ -27,7 +27,7 @@ VENDOR = ("vega.js", "vega-lite.js", "vega-embed.js")
 SCRIPTS = (*VENDOR, "core.js", "figure.js", "table.js", "tabs.js", "page.js")
 STYLE = "page.css"
 _json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # made once: a part of the page is a call
-TEMPLATE = """<!doctype html>
+DOCUMENT = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -36,11 +36,12 @@ TEMPLATE = """<!doctype html>
 {head}
 </head>
 <body>
-<noscript>This page is drawn by its own scripts, which this browser does not run.</noscript>
-<div id="page"></div>
-{scripts}
+{body}
 </body>
 </html>
+"""
+_BODY = """<noscript>This page is drawn by its own scripts, which this browser does not run.</noscript>
+<div id="page"></div>
 """
 
 
@@ -54,7 +55,7 @@ def live() -> str:
     """The page as a server gives it."""
     head = f'<title>Odyssey</title>\n<link rel="stylesheet" href="assets/{STYLE}">\n<link rel="icon" href="data:,">'
     scripts = "\n".join(f'<script src="assets/{name}"></script>' for name in SCRIPTS)
-    return TEMPLATE.format(head=head, scripts=scripts)
+    return DOCUMENT.format(head=head, body=_BODY + scripts)
 
 
 def at_rest(views: Views, findings: bool = True) -> str:
@@ -77,7 +78,7 @@ def at_rest(views: Views, findings: bool = True) -> str:
     head += f'<style>{asset(STYLE).decode()}</style>\n<link rel="icon" href="data:,">'
     body = f'<script type="application/octet-stream" id="data">{packed}</script>\n'
     body += "\n".join(f"<script>{script}</script>" for script in scripts)
-    return TEMPLATE.format(head=head, scripts=body)
+    return DOCUMENT.format(head=head, body=_BODY + body)
 
 
 def _asked(views: Views, findings: bool) -> Iterator[tuple[str, Params]]:

@@ -13,6 +13,7 @@ from search import ops
 from search.cells.trace import BELOW, TIME
 
 INPUT = "x"
+NAMED = ("past", "below", "unit", "constant")  # what a step reads by a name
 FORGOTTEN = "_"  # the name of a line that is evaluated and not kept
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(ops, name) for name in ops.__all__}
 SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
@@ -180,9 +181,7 @@ def direct(part: Part) -> bool:
 
 
 def _key(operand: Part) -> str:
-    return (
-        "".join(part.name for part in operand.walk() if part.op in ("past", "below", "line", "unit", "constant")) or "u"
-    )
+    return "".join(part.name for part in operand.walk() if part.op in ("line", *NAMED)) or "u"
 
 
 def bare_units(terms: Collection[tuple[str, Part]]) -> bool:

@@ -51,7 +51,7 @@ class LayerNormLSTM(Cell):
 def normalised(parts: Sequence[Any]) -> list[Any]:
     """The vectors of N numbers each as one, less its mean and divided by its standard deviation."""
     share = 1.0 / len(parts)
-    centre = share * sum(map(mean, parts[1:]), mean(parts[0]))
+    centre = share * sum(map(mean, parts))
     apart = [part - centre for part in parts]
-    variance = share * sum((mean(part * part) for part in apart[1:]), mean(apart[0] * apart[0]))
+    variance = share * sum(mean(part * part) for part in apart)
     return [part / sqrt(variance + EPSILON) for part in apart]

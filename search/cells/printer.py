@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from search.cells.cell import Cell
-from search.cells.equations import FORGOTTEN, FUNCTIONS, INPUT, Equations, Line, Part, written
+from search.cells.equations import FORGOTTEN, FUNCTIONS, INPUT, NAMED, Equations, Line, Part, written
 from search.cells.parser import DECLARATIONS, VECTOR
 from search.cells.text import TextCell
 from search.cells.trace import TIME
@@ -262,7 +262,7 @@ class _Printer:
     def _names_in(self, index: int) -> Iterator[str]:
         """The names that stand in the expression of a node; see `Equations.named`."""
         op, args = self.ops[index]
-        if index in self.lines or op in ("past", "below", "unit", "constant"):
+        if index in self.lines or op in NAMED:
             yield self.lines.get(index, self.nodes[index].name)
         else:
             for arg in args[:1] if op == "mul" and args[0] == args[1] else args:
@@ -322,4 +322,4 @@ class _Printer:
         return self._part(some)
 
     def _is_leaf(self, index: int) -> bool:
-        return self.nodes[index].op in ("past", "below", "unit", "constant", "time")
+        return self.nodes[index].op in (*NAMED, "time")

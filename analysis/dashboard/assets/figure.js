@@ -114,8 +114,8 @@ odyssey.figures = (() => {
   const settable = (spec) => (spec.params ?? []).filter((each) => "value" in each);
   const form = (spec) => ({ ...spec, params: spec.params?.map((each) => ("value" in each ? each.name : each)) });
 
-  // The element of a figure: one that stands there, if all but its data and values of parameters are the same. `of`: listens, open, tell and
-  // curve, as far as its points are trials, and a key of what these are about.
+  // The element of a figure: one that stands there, if all but its data and values of parameters are the same. `of`:
+  // listens, open, tell and curve, as far as its points are trials, and a key of what these are about.
   function figure(payload, of = {}) {
     for (const one of of.listens ? [] : drawn) {
       if (one.key !== of.key || one.listens || one.payload.name !== payload.name || !one.view || !one.made.isConnected) continue;

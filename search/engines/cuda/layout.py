@@ -9,9 +9,9 @@ All numbers count numbers, not bytes. In global memory a block's part (its slot)
   neighbouring numbers;
 - the noisy input [T, M] and the logits [T, O] of the sequence under way, and for each level above the first what its
   layers hear, and d loss / d that, [T, directions * N] each;
-- for each layer: its tape [T + 1, slots * N], columns [T, pre-activations * N], d loss / d y [T, N], d loss / d what it
-  reads of the state of the layer below [T, names * N], and those recurrent matrices that found no place in shared
-  memory once more, transposed, for the backward step.
+- for each layer: its tape [T + 1, slots * N], columns [T, pre-activations * N], d loss / d y [T, N], d loss / d what
+  it reads of the state of the layer below [T, names * N], its vectors' gradients where these are clipped, and those
+  recurrent matrices that found no place in shared memory once more, transposed, for the backward step.
 
 In shared memory: the constants of the cell, the vectors of each layer, an area that the phases of a sequence use in
 turn, and the first rows of each recurrent matrix of each layer, as many as there is room for.

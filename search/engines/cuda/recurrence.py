@@ -11,7 +11,7 @@ from search.engines.cuda.layout import operands, passed, recurrent
 from search.engines.cuda.printer import Printer
 from search.engines.plan import Plan, Product, Stage
 
-_READS = 32  # of a stage that are made before all else
+_READS = 32  # of a stage that are made before all else, for all find a register; more are made where they are needed
 _LOADS = 8  # from matrices, in one turn of an unrolled loop
 ARGUMENTS = (
     "Layer layer, int n, int chip, int work, int n_steps, Pointer<real> sm, Pointer<const real> w, Pointer<real> g"
@@ -37,7 +37,7 @@ class _Recurrence:
         self._before = dict(zip(self._recurrent, (sum(widths[:p]) for p in range(len(widths))), strict=True))
         self._hear_x = {name for product in plan.inputs for name in product.preactivations}
 
-    def _regions(self, *regions: tuple[str, str]) -> None:
+    def _regions(self, *regions: tuple[str, int | str]) -> None:
         """Names parts of the work area, one after the other."""
         first = "work"
         for name, size in regions:
@@ -61,8 +61,8 @@ class _Recurrence:
     def forward(self) -> None:
         """Columns to tape, from row 1 on."""
         p, plan = self._p, self._plan
-        own = (("state", len(self._states)), ("means", len(plan.means)), ("fed", len(self._passed)), ("parts", 0))
-        self._regions(*((name, str(size)) for name, size in own))
+        sizes = {"state": len(self._states), "means": len(plan.means), "fed": len(self._passed), "parts": 0}
+        self._regions(*sizes.items())
         p.put("const Shares shares = shares_of(n, chip)")
         with p.strided("u", "thread()", f"{len(self._states)} * n"):
             p.put("sm[state + u] = 0")
@@ -181,15 +181,11 @@ class _Recurrence:
             elif node.op in leaves:
                 reads[index] = leaves[node.op](node.name)
         others = [index for index in stage.nodes if index not in reads]
-        if len(reads) <= _READS:  # they do not wait for one another, and all find a register
-            order = [*reads, *others]
-        else:
-            order = list(
-                dict.fromkeys(
-                    i for index in others for i in (*(a for a in plan.nodes[index].args if a in reads), index)
-                )
-            )
-            order += [index for index in reads if index not in order]
+        order = dict.fromkeys(reads if len(reads) <= _READS else ())  # they do not wait for one another
+        for index in others:
+            order |= dict.fromkeys([arg for arg in plan.nodes[index].args if arg in reads])
+            order[index] = None
+        order |= dict.fromkeys(reads)
         self._p.assign(plan.nodes, order, "n{}".format, reads.get)
 
     # Backward
@@ -197,8 +193,8 @@ class _Recurrence:
     def backward(self) -> None:
         """Replaces the columns by d loss / d pre-activation; sums up the gradients of the vectors in `vgrad`."""
         p, plan = self._p, self._plan
-        own = ("carry", f"{len(self._states)}"), ("vgrad", "N_VECTORS"), ("means", f"{len(plan.means)}")
-        self._regions(*own, ("adjoints", "N_COLUMNS"), ("parts", "0"))
+        own = ("carry", len(self._states)), ("vgrad", "N_VECTORS"), ("means", len(plan.means))
+        self._regions(*own, ("adjoints", "N_COLUMNS"), ("parts", 0))
         p.put("const Shares shares = shares_of(n, chip)")
         # Carries, gradients and sums start at zero; they lie side by side.
         with p.strided("u", "work + thread()", f"parts + shares.shares * ({len(self._operands)} * n)"):
