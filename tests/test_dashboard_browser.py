@@ -190,15 +190,67 @@ def test_a_point_tells_its_trial_and_opens_it(at_rest_page: Watched) -> None:
     assert "y = " in page.locator(".card pre").inner_text()
 
 
+def drag(watched: Watched, figure: str, low: float, high: float) -> None:
+    """Drags over a part of the width of a figure that can be brushed, until what is in the range is shown."""
+    page, box = watched.page, watched.canvas(figure)
+    page.mouse.move(box["x"] + low * box["width"], box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + high * box["width"], box["y"] + 60, steps=8)
+    page.mouse.up()
+    page.wait_for_selector(".brushed figure[data-figure=boxes_all] canvas")
+
+
+def test_a_control_leaves_what_it_does_not_change(at_rest_page: Watched) -> None:
+    page = at_rest_page.page
+    at_rest_page.tab("importance")
+    drag(at_rest_page, "marginal_lr", 0.6, 0.9)
+    caption = "document.querySelector('figure[data-figure=marginal_lr] figcaption').textContent"
+    page.evaluate("document.querySelectorAll('main figure').forEach((f) => { f.dataset.stood = '1'; })")
+    before = page.evaluate(caption)
+    pair = page.locator("[data-control=pair] option:not(:checked)").first.get_attribute("value")
+    page.select_option("[data-control=pair] select", pair)
+    at_rest_page.ready()
+    assert page.evaluate(caption) == before
+    assert page.locator("figure[data-stood][data-figure^=marginal_]").count() == 4
+    assert page.locator("figure[data-stood][data-figure^=surface_]").count() == 0
+    page.select_option("[data-control=of] select", "np")
+    at_rest_page.ready()
+    assert " np against lr" in page.evaluate(caption)
+    assert page.locator("figure[data-stood][data-figure^=marginal_]").count() == 4
+    was = page.url
+    drag(at_rest_page, "marginal_lr", 0.2, 0.5)
+    at_rest_page.until(f"location.href !== {was!r} && location.href.includes('of=np')")
+
+
+@pytest.mark.parametrize(
+    ("tab", "moves"),
+    [
+        ("importance", {"of": "np", "score": "train_seconds"}),
+        ("importance", {"score": "train_seconds", "of": "all"}),
+        ("compare", {"share": "0.2", "baseline": "np"}),
+    ],
+)
+def test_what_controls_lead_to_is_what_its_address_opens(
+    at_rest_page: Watched, tab: str, moves: dict[str, str]
+) -> None:
+    page = at_rest_page.page
+    at_rest_page.tab(tab)
+    for control, value in moves.items():
+        page.select_option(f"[data-control={control}] select", value)
+        at_rest_page.ready()
+    shown = """Object.fromEntries([...document.querySelectorAll('main figure')].map(
+        (f) => [f.dataset.figure, f.querySelector('canvas').toDataURL() + f.querySelector('figcaption').innerText]))"""
+    moved = page.evaluate(shown)
+    at_rest_page.open(page.url)
+    opened = page.evaluate(shown)
+    assert list(moved) == list(opened) and len(moved) > 3
+    assert [name for name in moved if moved[name] != opened[name]] == []
+
+
 def test_a_brush_filters_boxes_and_curves(at_rest_page: Watched) -> None:
     page = at_rest_page.page
     at_rest_page.tab("importance")
-    box = at_rest_page.canvas("marginal_lr")
-    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 60)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 60, steps=8)
-    page.mouse.up()
-    page.wait_for_selector(".brushed figure[data-figure=boxes_all] canvas")
+    drag(at_rest_page, "marginal_lr", 0.6, 0.9)
     said = page.locator(".brushed .said").first.inner_text()
     (n,) = re.findall(r"^(\d+) finished trials in the range", said)
     assert 5 < int(n) < 150 and "where=" in page.url

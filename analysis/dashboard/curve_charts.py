@@ -7,7 +7,19 @@ import pandas as pd
 
 from analysis import figures, style
 from analysis.dashboard.charts import HEIGHT
-from analysis.dashboard.figure import BLUE, EPOCH, GREY, RULE, Figure, by_variant, drawn_from, margin, number, text
+from analysis.dashboard.figure import (
+    BLUE,
+    EPOCH,
+    GREY,
+    RULE,
+    Figure,
+    by_variant,
+    drawn_from,
+    margin,
+    movable,
+    number,
+    text,
+)
 
 MOST_CURVES = 60  # of a panel
 N_POINTS = 48  # of a curve that is drawn
@@ -61,8 +73,8 @@ def curves(
     n = own["place"].nunique()
     kept = thinned(own[own["place"] <= MOST_CURVES], "place", keep=own["epoch"] == own["best_epoch"])
     first = kept["place"] == 1
-    y = number("valid_score", f"validation {label}", domain=[{"expr": "low"}, {"expr": "high"}])
-    axis = [{"name": name, "value": end} for name, end in zip(("low", "high"), ends, strict=True)]
+    domain, axis = movable(ends)
+    y = number("valid_score", f"validation {label}", domain=domain)
     line = {"type": "line", "clip": True}
     layers = [
         drawn_from(

@@ -151,6 +151,14 @@ def number(field: str, title: str | None = None, log: bool = False, domain: Sequ
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, **more}
 
 
+def movable(ends: Sequence[float]) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The domain of an axis, and the parameters that hold its ends: a figure that differs from one on the page in its
+    data and such ends alone is not drawn anew."""
+    names = ("low", "high")
+    values_ = [{"name": name, "value": end} for name, end in zip(names, ends, strict=True)]
+    return [{"expr": name} for name in names], values_
+
+
 def text(field: str, title: str | None = None, sort: Sequence[Any] | None = None, **more: Any) -> Any:
     """The encoding of a text, in an order."""
     return {"field": field, "type": "nominal", "title": title, "sort": None if sort is None else list(sort), **more}
@@ -178,13 +186,13 @@ def either(test: str, yes: str, no: str) -> Any:
 EPOCH = number("epoch", "epoch", axis={"tickMinStep": 1, "format": "d"})
 
 
-def by_variant(variants: Sequence[Any], baseline: str, legend: bool = True) -> tuple[Any, Any]:
+def by_variant(variants: Sequence[Any], baseline: str) -> tuple[Any, Any]:
     """Encodings of the variant as colour and as shape: the baseline in ink, the others each their own."""
     names = [str(variant) for variant in variants]
     others = [variant for variant in names if variant != baseline]
     colours = {baseline: INK} | {v: SERIES[i % len(SERIES)] for i, v in enumerate(others)}
     shapes = {baseline: SHAPES[0]} | {v: SHAPES[(i + 1) % len(SHAPES)] for i, v in enumerate(others)}
-    own = text("variant", sort=names) | ({} if legend else {"legend": None})
+    own = text("variant", sort=names)
     colour, shape = ({**own, "scale": {"domain": names, "range": [of[v] for v in names]}} for of in (colours, shapes))
     return colour, shape
 

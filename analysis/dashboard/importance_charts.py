@@ -17,6 +17,7 @@ from analysis.dashboard.figure import (
     drawn_from,
     either,
     margin,
+    movable,
     number,
     text,
 )
@@ -45,9 +46,10 @@ def shares(own: pd.DataFrame, score: str, variant: str, notes: str) -> Figure:
     names = [_named(name) for name in own["dimensions"]]
     drawn = pd.DataFrame({"dimensions": names, "x": share, "low": share - error_of, "high": share + error_of})
     drawn["single"] = (own["order"] == 1).to_numpy()
-    ends = [min(0.0, max(-20.0, drawn["low"].min())), max(100.0, drawn["x"].max())]
+    drawn["place"] = range(len(names))
+    ends, axis = movable([min(0.0, max(-20.0, drawn["low"].min())), max(100.0, drawn["x"].max())])
     title = "share of the variance [%]"
-    y = text("dimensions", sort=names, axis={"labelLimit": 220, "ticks": False})
+    y = text("dimensions", axis={"labelLimit": 220, "ticks": False}) | {"sort": {"field": "place", "op": "min"}}
     rule = {"type": "rule", "strokeWidth": 2, "color": INK, "clip": True}
     x = number("x", title, domain=ends)
     layers = [
@@ -58,7 +60,7 @@ def shares(own: pd.DataFrame, score: str, variant: str, notes: str) -> Figure:
     kind = kind if known else "of the forest, lines: one standard deviation over the trees; biased, without an error"
     caption = f"{NAMES[score].capitalize()} of {variant}: shares of the variance that settings explain, {kind}. Blue: "
     caption += f"single settings; grey: together. Functional ANOVA (Hutter et al. 2014) over a random forest. {notes}"
-    chart = {"layer": layers, "height": 24 * len(names)}
+    chart = {"params": axis, "layer": layers, "height": 24 * len(names)}
     return Figure(f"shares_{score}", "Shares of the variance", caption, chart, {"shares": drawn})
 
 
@@ -74,7 +76,7 @@ def marginal(
         space: of the plan, for scales.
         score: a column of `analysis.fanova`.
         label: of the score.
-        baseline: drawn in ink.
+        baseline: drawn in ink, as is one variant alone.
     """
     name = str(own["dimension"].iloc[0])
     dimension = Dimension.of(name, space)
@@ -82,14 +84,14 @@ def marginal(
     drawn = own.assign(low=own["mean"] - own["sd"], high=own["mean"] + own["sd"])
     for frame, values in ((drawn, drawn["value"]), (points := points.copy(), points["value"])):
         frame["x"] = values.map(str) if dimension.values else dimension.places(values)
-    ends = margin((every["mean"] - every["sd"]).min(), (every["mean"] + every["sd"]).max(), 0.15)
+    ends, axis = movable(margin((every["mean"] - every["sd"]).min(), (every["mean"] + every["sd"]).max(), 0.15))
     title = {"test_score": f"test {label}", "train_seconds": "training time [s]", "diverged": "P(diverged)"}[score]
     x = (
         text("x", dimension.label, dimension.values)
         if dimension.values
         else number("x", dimension.label, dimension.log)
     )
-    colour, _ = by_variant(variants, baseline, legend=len(variants) > 1)
+    colour = {"color": by_variant(variants, baseline)[0] if len(variants) > 1 else {"value": INK}}
     band = {
         "type": "rule" if dimension.values else "area",
         "clip": True,
@@ -102,8 +104,8 @@ def marginal(
     low, mean = (number(column, title, domain=ends) for column in ("low", "mean"))
     layers = [
         behind,
-        drawn_from("marginal", band, x=x, y=low, y2={"field": "high"}, color=colour),
-        drawn_from("marginal", line, x=x, y=mean, color=colour),
+        drawn_from("marginal", band, x=x, y=low, y2={"field": "high"}, **colour),
+        drawn_from("marginal", line, x=x, y=mean, **colour),
     ]
     caption = (
         f"{NAMES[score].capitalize()} of {', '.join(variants)} against {name}, averaged over all other settings, as "
@@ -114,7 +116,7 @@ def marginal(
         "marginal": drawn[["variant", "x", "mean", "low", "high"]],
         "points": points[["variant", "trial", "x", "y"]],
     }
-    return Figure(f"marginal_{name}", name, caption, {"layer": layers, "height": 190}, data)
+    return Figure(f"marginal_{name}", name, caption, {"params": axis, "layer": layers, "height": 190}, data)
 
 
 def surface(own: pd.DataFrame, pair: tuple[str, str], space: Space, label: str, variant: str, alone: bool) -> Figure:

@@ -39,7 +39,7 @@ odyssey.figures = (() => {
     await view.runAsync();
     label(one);
     one.place.removeAttribute("role");
-    for (const [name, act] of Object.entries(one.listens ?? {})) if (view.getState().signals[name] !== undefined) view.addSignalListener(name, (_, value) => act(value));
+    for (const name of Object.keys(one.listens ?? {})) if (view.getState().signals[name] !== undefined) view.addSignalListener(name, (_, value) => one.listens[name](value));
     view.addEventListener("mousemove", (event, item) => point(one, event, item?.datum));
     view.addEventListener("mouseout", () => point(one, null, null));
     view.addEventListener("click", (event, item) => {
@@ -117,9 +117,10 @@ odyssey.figures = (() => {
   // The element of a figure: one that stands there, if all but its data and values of parameters are the same. `of`:
   // listens, open, tell and curve, as far as its points are trials, and a key of what these are about.
   function figure(payload, of = {}) {
-    for (const one of of.listens ? [] : drawn) {
-      if (one.key !== of.key || one.listens || one.payload.name !== payload.name || !one.view || !one.made.isConnected) continue;
+    for (const one of drawn) {
+      if (one.key !== of.key || one.payload.name !== payload.name || !one.view || !one.made.isConnected) continue;
       if (!equal(form(one.payload.spec), form(payload.spec))) continue;
+      Object.assign(one, of);
       one.made.paint = () => renew(one, payload);
       return one.made;
     }

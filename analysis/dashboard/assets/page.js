@@ -99,7 +99,8 @@
 
   // Asks for what the controls may ask for next, so that the server has it at hand; not of a study that goes on.
   async function ahead(tab, mine) {
-    for (const [name, params] of odyssey.tabs.beside(page, partOf(), tab)) {
+    const next = await odyssey.tabs.beside(page, partOf(), tab).catch(() => []);
+    for (const [name, params] of next) {
       if (mine !== turn) return;
       await ask(name, params).catch(() => null); // whoever moves the control is told
     }

@@ -117,10 +117,18 @@ odyssey.tabs = (() => {
     } else place.replaceChildren(...paragraphs(answer.sentences), ...answer.tables.map(table));
   }
 
+  const ALL = "all";
+  const weighedBy = (page, part) => {
+    const now = view(), score = now.get("score"), variant = now.get("of");
+    return {
+      score: page.boot.controls.score.some(([v]) => v === score) ? score : "test_score",
+      variant: variant === ALL || part.variants.includes(variant) ? variant : part.reference,
+    };
+  };
+  const weighed = (part, score, variant) => ["importance", { part: part.key, show: "shares", score, variant: variant === ALL ? "" : variant }];
+
   async function importance(page, part) {
-    const now = view(), own = page.boot.controls;
-    const score = own.score.some(([v]) => v === now.get("score")) ? now.get("score") : "test_score";
-    const variant = now.has("of") && (now.get("of") === "all" || part.variants.includes(now.get("of"))) ? now.get("of") : part.reference;
+    const now = view(), own = page.boot.controls, { score, variant } = weighedBy(page, part);
     const base = { part: part.key };
     const rest = await ask("importance", { ...base, show: "tables" });
     if (!rest) return [absent()];
@@ -133,7 +141,7 @@ odyssey.tabs = (() => {
     const pair = pairs.includes(now.get("pair")) ? now.get("pair") : usual;
     const to = paths.includes(now.get("to")) ? now.get("to") : paths[0];
     const [shares, surfaces, path] = await Promise.all([
-      ask("importance", { ...base, show: "shares", score, variant: variant === "all" ? "" : variant }),
+      ask(...weighed(part, score, variant)),
       pair && ask("importance", { ...base, show: "pair", pair }),
       to && ask("importance", { ...base, show: "path", to })]);
     const again = rest.newer && !odyssey.atRest ? el("button", { type: "button", on: { click: async () => { await ask("importance", { ...base, renew: "1" }); page.render(); } } }, "compute again") : null;
@@ -146,7 +154,7 @@ odyssey.tabs = (() => {
     return [
       el("div", { class: "bar" },
         pick("Importance for", "score", own.score, score, change(page, "score")),
-        pick("of", "of", [["all", "all variants, over architecture"], ...part.variants.map((v) => [v, v])], variant, change(page, "of")), again),
+        pick("of", "of", [[ALL, "all variants, over architecture"], ...part.variants.map((v) => [v, v])], variant, change(page, "of")), again),
       ...paragraphs(shares.sentences),
       grid(page, part, others),
       marginals.length ? el("p", { class: "note" }, "Drag over a panel to see only the trials in a range of that setting, below; click beside the range to see all again. Without a mouse, the filter of the Trials tab does it: lr>0.001.") : null,
@@ -219,7 +227,13 @@ odyssey.tabs = (() => {
   }
 
   // What a control that is moved next would ask for, one control at a time.
-  function beside(page, part, tab) {
+  async function beside(page, part, tab) {
+    if (tab === "importance") {
+      const { score, variant } = weighedBy(page, part), { choices } = await ask("importance", { part: part.key, show: "tables" });
+      return [...[ALL, ...part.variants].map((v) => weighed(part, score, v)), ...page.boot.controls.score.map(([s]) => weighed(part, s, variant)),
+        ...(choices?.pair ?? []).map((pair) => ["importance", { part: part.key, show: "pair", pair }]),
+        ...(choices?.to ?? []).map((to) => ["importance", { part: part.key, show: "path", to }])];
+    }
     const chosen = controlsOf(page, part), own = page.boot.controls, base = { part: part.key };
     const others = (name) => (name === "baseline" ? part.variants : own[name].map(([value]) => value)).filter((value) => value !== chosen[name]);
     const moved = (...names) => names.flatMap((name) => others(name).map((value) => ({ ...chosen, [name]: value })));
