@@ -32,6 +32,7 @@ def test_paper_sizes_are_spread_over_the_papers_distribution() -> None:
     assert sizes == sorted(sizes) and sizes[0] > 20 and sizes[1] == 63 and sizes[2] < 200
 
 
+@pytest.mark.slow
 def test_every_figure_has_a_spread(echo: Task) -> None:
     said: list[str] = []
     settings = Settings(["reference", "cpu"], ["vanilla", "gru"], [3], population=2, repeats=2, threads=1)

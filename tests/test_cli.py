@@ -172,6 +172,7 @@ def test_train_prints_its_result_as_one_line_of_json() -> None:
     assert result["n_parameters"] == 3 * 7 * (5 + 7 + 1) + 2 * 7 + 5 * 7 + 5
 
 
+@pytest.mark.slow
 def test_a_users_cell_and_variant_need_no_edit_of_the_project() -> None:
     for variant in ("own_mut3", "no_forgetting"):
         done = odyssey("train", *ECHO, f"variant={variant}", "epochs=1", "hidden_size=4")
@@ -324,6 +325,7 @@ def test_a_study_goes_on_and_grows_by_its_name_alone(tmp_path: Path, capsys: pyt
         assert code == 2 and word.partition("=")[0] in err and err.count(" -> ") == 1, err
 
 
+@pytest.mark.slow
 def test_an_edited_cell_is_not_the_same_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (
         "from search.cells import Cell\nfrom search.ops import tanh\n\n\nclass Mine(Cell):\n"

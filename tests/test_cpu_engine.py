@@ -30,6 +30,7 @@ def reference() -> Engine:
     return engines.choose("reference", "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vector_bytes", [32, 16])
 def test_narrower_vectors_give_the_same(vector_bytes: int, reference: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The code for machines with less than the one that runs the tests may have."""

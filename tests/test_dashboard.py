@@ -121,6 +121,7 @@ def test_ranks_are_stable_once_curves_do_not_cross(runs: Path) -> None:
     assert crossed.query("epoch == 1")["correlation"].abs().max() < 0.9
 
 
+@pytest.mark.slow
 def test_every_specification_is_vega_lite(views: Views, found: Digest, runs: Path) -> None:
     import altair
 

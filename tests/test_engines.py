@@ -89,10 +89,11 @@ def test_every_toggle_combination_equals_the_reference(name: str, reference: Eng
 @pytest.mark.parametrize(
     "name, loss, bidirectional",
     [
-        *((name, "bernoulli", bidirectional) for name in ENGINES for bidirectional in (False, True)),
+        *((name, "bernoulli", False) for name in ENGINES),
+        *(pytest.param(name, "bernoulli", True, marks=pytest.mark.slow) for name in ENGINES),
         # How much is in shared memory is nothing to a loss.
         *(
-            (name, loss, True)
+            pytest.param(name, loss, True, marks=pytest.mark.slow)
             for name in ("cpu", "cuda")
             for loss in (*LOSSES, "tests.huber.Huber")
             if loss != "bernoulli"
@@ -115,7 +116,11 @@ def test_training_equals_the_reference(
 @pytest.mark.parametrize("name", ENGINES, indirect=True)
 @pytest.mark.parametrize(
     "dtype, tolerance, bidirectional, clip_norm",
-    [("float64", 1e-9, False, 0.5), ("float64", 1e-9, True, None), ("float32", 1e-4, True, 0.5)],
+    [
+        ("float64", 1e-9, False, 0.5),
+        pytest.param("float64", 1e-9, True, None, marks=pytest.mark.slow),
+        pytest.param("float32", 1e-4, True, 0.5, marks=pytest.mark.slow),
+    ],
 )
 def test_networks_of_several_layers_train_like_the_reference(
     engine: Engine,
@@ -141,6 +146,7 @@ def test_networks_of_several_layers_train_like_the_reference(
     assert_same_state(ours, theirs, tolerance, scale.epochs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [Clockwork(), Averaged()])
 def test_a_cell_with_constants_time_or_means_is_like_the_reference(
     engine: Engine, reference: Engine, scale: Scale, cell: Cell

@@ -67,6 +67,7 @@ def made(found: Evolution) -> Evolution:
     return Evolution("made", settings, MADE, 0, found.plan, costs)
 
 
+@pytest.mark.slow
 def test_what_became_of_each_mutation_is_counted(made: Evolution) -> None:
     table = evolution.mutations(made).set_index(["mutation", "outcome"])
     counts = {key: (int(row["n"]), int(row["of"])) for key, row in table.iterrows()}

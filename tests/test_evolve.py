@@ -59,6 +59,7 @@ def evolved(folder: Path, rules: Rules = RULES, trainer: Trainer | None = None) 
     return evolution.run(rules, VARIANTS, trainer or Trainer(), folder, lambda text: None)
 
 
+@pytest.mark.slow
 def test_an_evolution_is_the_same_wherever_it_was_interrupted(tmp_path: Path) -> None:
     rules = dataclasses.replace(RULES, generations=2)
     whole = evolved(tmp_path / "whole", rules)
@@ -214,6 +215,7 @@ def record(study: str) -> bytes:
     return Path("runs", study, lineage.FILE).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_the_command_goes_on_where_it_was_interrupted(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -273,6 +275,7 @@ def test_an_evolution_grows_by_generations_alone(capfd: pytest.CaptureFixture[st
     assert record("s").count(b"\n") > before.count(b"\n")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_tasks_and_gate_take_options_which_stay(capfd: pytest.CaptureFixture[str]) -> None:
     adding = "tasks=[{name: short_adding, n_sequences: 12, length: 8}]"

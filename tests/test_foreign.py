@@ -90,6 +90,7 @@ WRONG: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(wrong)[:40])
 def test_a_plan_that_is_none_is_one_line_that_names_the_file(
     echo: Task, tmp_path: Path, wrong: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,7 @@ def applied(name: str, genome: Genome) -> set[str]:
     return {found.tidied().equations.text.strip() for found in made if found}
 
 
+@pytest.mark.slow
 def test_a_long_line_of_mutations_is_text_that_reads_the_same_and_compiles() -> None:
     rng, legal, heads = np.random.default_rng(0), 0, [GRU, LSTM]
     for _ in range(300):

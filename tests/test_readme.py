@@ -61,6 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_own_cell_task_space_and_experiment_work_as_printed(place: Path) -> None:
     done = run(place, "sweep", "experiment=small", "--config-dir", "own")
     assert done.returncode == 0, done.stderr
@@ -69,6 +70,7 @@ def test_an_own_cell_task_space_and_experiment_work_as_printed(place: Path) -> N
     assert frame["task"].eq("mine").all() and frame["hidden_size"].between(8, 40).all()
 
 
+@pytest.mark.slow
 def test_an_own_cell_as_text_is_the_one_in_python(place: Path) -> None:
     found = []
     for name in ("gated", "mgu"):
@@ -91,6 +93,7 @@ def test_an_own_update_rule_works_as_printed(place: Path) -> None:
     assert done.returncode == 2 and "the equations of rule:my_rules.RMS have been edited" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_the_study_and_the_python_block_work_as_printed(place: Path) -> None:
     words = next(words for words in commands() if words[:2] == ["sweep", "study=mine"] and len(words) > 2)
     assert run(place, *words, *SMALL).returncode == 0

@@ -70,6 +70,7 @@ def test_replicates_are_of_the_best_setting_with_seeds_of_their_own(searched: Pa
     assert found["median"]["cifg"] == pytest.approx(again.loc[again["variant"] == "cifg", "test_score"].median())
 
 
+@pytest.mark.slow
 def test_more_seeds_add_to_what_is_there(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replicate(searched, 1) == 0 and replicate(searched, 3) == 0
     grown = loaded(searched)
@@ -115,6 +116,7 @@ def test_killed_replicates_go_on_to_the_same_numbers(searched: Path) -> None:
     same(killed, loaded(searched))
 
 
+@pytest.mark.slow
 def test_report_describes_them_by_the_measured_numbers(searched: Path) -> None:
     calibration = pd.read_csv(ROOT / "docs" / "calibration.csv")
     measured = calibration[calibration["measure"] == "replicates"].set_index(["design", "n"])["share"]

@@ -181,6 +181,7 @@ def test_every_trial_that_began_has_the_command_that_repeats_it(page: str, writt
     assert answer(page, "boot")["commands"][0].startswith("odyssey sweep study=bach '~task' task.name=jsb")
 
 
+@pytest.mark.slow
 def test_progress_names_each_figure(runs: Path, undrawn: None) -> None:
     said: list[str] = []
     analysis.report("bach", runs, note=said.append)
@@ -375,6 +376,7 @@ def test_hostile_texts_stay_text(tmp_path: Path) -> None:
     assert "hunter2" not in (folder / "trials.csv").read_text()
 
 
+@pytest.mark.slow
 def test_studies_are_compared_with_each_other(tmp_path: Path, undrawn: None) -> None:
     for name, trials in (("a", 30), ("b", 40)):
         make_study(tmp_path, name, variants=("vanilla", "cifg"), trials=trials)
@@ -396,6 +398,7 @@ def test_studies_are_compared_with_each_other(tmp_path: Path, undrawn: None) -> 
             analysis.report(bad, tmp_path)
 
 
+@pytest.mark.slow
 def test_studies_of_different_tasks_are_judged_together(tmp_path: Path, undrawn: None) -> None:
     for name in ("timit", "jsb"):
         make_study(tmp_path, name, variants=("vanilla", "cifg"), trials=3, tasks=(name,))

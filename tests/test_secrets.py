@@ -19,6 +19,7 @@ CONF = ["--config-dir", str(Path(__file__).parent / "conf"), "task=echo"]
 STUDY = ["study=s", "variants=[rnn]", "trials=2", "epochs=40", "patience=40", "task.n_sequences=2000"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 @pytest.mark.parametrize("place", ["user", "query"])
 def test_a_password_reaches_no_file_no_log_no_table_and_no_process_title(

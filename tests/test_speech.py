@@ -103,6 +103,7 @@ def test_labels_lie_where_the_sound_is(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.median(inputs[hiss, 0]) < np.median(inputs[vowel, 0]) - 20  # c1: more power above than below
 
 
+@pytest.mark.slow
 @needs_engine
 def test_corpus_is_the_same_on_all_cores_and_from_the_cache(
     tmp_path: Path, tiny: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

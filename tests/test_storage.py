@@ -87,6 +87,7 @@ def test_a_name_in_a_shared_storage_belongs_to_one_folder(echo: Task, tmp_path: 
     assert Study.open(tmp_path / "c" / "s", read_only=False, storage=shared).counts()["rnn"]["finished"] == 3
 
 
+@pytest.mark.slow
 def test_a_lost_study_yaml_is_made_again_from_the_same_plan_alone(echo: Task, tmp_path: Path, url: str | None) -> None:
     run(tmp_path / "s", echo, storage=url)
     before = load(tmp_path / "s", storage=url)
@@ -156,6 +157,7 @@ def finish(folder: Path, plan: Plan) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", sorted(path.name for path in LAYOUTS.iterdir()))
 def test_a_study_of_an_older_layout_is_read_and_goes_on(tmp_path: Path, layout: str) -> None:
     folder = older(layout, tmp_path / "old")

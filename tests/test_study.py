@@ -276,6 +276,7 @@ def test_paired_trials_share_settings_and_seed(echo: Task, tmp_path: Path, sampl
     assert drawn.loc["rnn"].nunique().min() == 3  # over the trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("population", [1, 3, 40])
 def test_a_sampler_that_learns_gives_the_same_study_whatever_trains_beside_it(
     echo: Task, tmp_path: Path, population: int

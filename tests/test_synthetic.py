@@ -273,6 +273,7 @@ def test_bad_settings_are_one_line(name: str, size: str, low: int, high: int) ->
     assert "task.width: no such key" in error(name, width=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size", "low", "lr"), [(*each[:3], each[4]) for each in SIZES])
 def test_training_loss_falls(name: str, size: str, low: int, lr: float) -> None:
     task = load(definition(name, **{size: max(low, 10 * (size == "length"))}, n_sequences=60))

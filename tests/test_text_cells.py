@@ -67,6 +67,7 @@ def test_a_variant_is_printed_and_read_again_as_it_was(variant: str) -> None:
         assert cells.define(definition(cell)).fingerprint == cell.fingerprint
 
 
+@pytest.mark.slow
 def test_every_lstm_is_printed_and_read_again_as_it_was() -> None:
     for values in itertools.product(*CHOICES.values()):
         cell = cells.get("lstm", **dict(zip(CHOICES, values, strict=True)))

@@ -50,7 +50,7 @@ def run(
 @pytest.mark.parametrize(
     "variant, dtype, epochs, tolerance",
     [(variant, "float64", 3, 1e-9) for variant in ("vanilla", "fgr", "gru", "tests.mut3.MUT3")]
-    + [("vanilla", "float32", 20, 1e-3)],
+    + [pytest.param("vanilla", "float32", 20, 1e-3, marks=pytest.mark.slow)],
 )
 def test_trial_is_the_same_alone_and_in_a_population(
     engine: Engine, echo: Task, variant: str, dtype: str, epochs: int, tolerance: float
@@ -123,6 +123,7 @@ def test_the_score_is_total_loss_over_predicted_steps(engine: Engine, echo: Task
     np.testing.assert_allclose(score, echo.n_outputs * math.log(2), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_training_learns_the_task(engine: Engine, echo: Task) -> None:
     good = {"hidden_size": 24, "lr": 0.1, "momentum": 0.5, "input_noise": 0.0}
     trial = run(engine, echo, [good], ["vanilla"], dtype="float32", epochs=60)[0]

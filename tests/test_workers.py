@@ -221,6 +221,7 @@ def test_a_study_that_died_in_the_making_is_made_whole(echo: Task, tmp_path: Pat
     assert set(load(tmp_path / "s").status) == {"finished"} and len(load(tmp_path / "s")) == N_TRIALS
 
 
+@pytest.mark.slow
 def test_joining_a_study_disturbs_none_that_is_being_recorded(echo: Task, tmp_path: Path, url: str | None) -> None:
     """Whoever opens a study queues what the storage lacks, which no trial is that ends at this moment."""
     study = Study.create(tmp_path / "s", plan(echo, trials=60, storage=url))
@@ -273,6 +274,7 @@ def add_peer(own: Leases, name: str, boot: str) -> None:
     assert own.exchange(name, want=2)[0]
 
 
+@pytest.mark.slow
 def test_trials_of_a_worker_elsewhere_are_taken_over_when_its_lease_is_over(
     echo: Task, tmp_path: Path, url: str | None, whole: Path
 ) -> None:
@@ -592,6 +594,7 @@ def test_a_signal_saves_and_leaves_and_no_epoch_is_trained_again(tmp_path: Path,
     assert load("s", tmp_path).epochs.tolist() == [60] * 8
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
     scene = Scene(tmp_path, ["variants=[vanilla]", "trials=4"], stub=30)  # seconds an epoch
     process = scene.sweep()

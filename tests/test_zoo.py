@@ -333,6 +333,7 @@ def test_a_cell_unrolls_on_cuda_like_the_reference(name: str) -> None:
     assert_unrolls_like(make_engine("cuda"), reference, cells.get(name), n_units=5, n_steps=5, dtype="float64")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize("engine", ["cpu", pytest.param("cuda", marks=pytest.mark.slow)])
 def test_every_cell_trains_like_the_reference(engine: str) -> None:
@@ -351,6 +352,7 @@ def test_every_cell_trains_like_the_reference(engine: str) -> None:
     assert_same_state(ours, theirs, 1e-9, scale.epochs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize("engine", ["cpu", "cuda"])
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -405,6 +407,7 @@ def stacked(statement: Statement, p: Values, xs: list[np.ndarray], lower: list[V
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_cache")
 def test_every_cell_learns(echo: Task) -> None:
     """To repeat the input of the step before, in a few epochs better than any constant answer could."""
