@@ -11,8 +11,8 @@ study: install
 	$(BIN)/odyssey report
 	@echo "runs/quick/report/index.html is the page of the study; live: $(BIN)/odyssey dashboard"
 
-# The tests of a file share what they prepare.
-TESTS = $(BIN)/pytest --numprocesses auto --dist worksteal
+# There are as many processes as cores, so that what torch and BLAS compute has one.
+TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 test: install
 	$(TESTS) -m "not slow"

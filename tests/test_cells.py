@@ -12,8 +12,10 @@ import torch
 
 from search import cells, ops, unroll
 from search.cells import LSTM, Cell, Preactivations
+from search.engines.cuda.engine import CudaEngine
 from search.errors import UserError
 from search.ops import tanh
+from tests.cuda_emulator import Emulator, installed
 from tests.mut3 import MUT3
 
 VARIANTS = sorted(cells.variants())
@@ -229,6 +231,48 @@ def test_operations_of_machine_code_are_as_torchs(name: str, dtype: torch.dtype,
     params = {"W": torch.zeros(110, 1, dtype=dtype)} | units
     ours, theirs = (unroll(One(), params, torch.ones(1, 1, 1, dtype=dtype), e)[0, 0] for e in ("cpu", "reference"))
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+@pytest.mark.skipif(not installed(), reason="needs g++, and an x86-64 processor")
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-6), (torch.float64, 1e-14)])
+def test_operations_of_cuda_are_as_torchs(dtype: torch.dtype, tolerance: float) -> None:
+    """As above, all in one cell, each on units of its own, for to compile one takes as long as to compile all."""
+    names = [name for name in OPERATIONS if name not in ("identity", "numbers", "mean")]
+
+    class All(Cell):
+        units = ("p", "q", "r", *(f"chosen_{k}" for k in range(len(names))))
+
+        def affine(self) -> dict[str, str]:
+            return {"a": "W x"}
+
+        def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
+            y = pre("a")
+            for k, name in enumerate(names):
+                n_operands = len(inspect.signature(OPERATIONS[name]).parameters)
+                y = ops.where(getattr(p, f"chosen_{k}"), OPERATIONS[name](*(p.p, p.q, p.r)[:n_operands]), y)
+            return {"y": y}
+
+    rng = np.random.default_rng()
+    odd = [0.0, -0.0, 1.0, -1.0, 0.5, 80.0, -80.0, float("inf"), -float("inf"), float("nan")]
+    n = len(names) * 20
+    units = {
+        k: torch.tensor(np.concatenate([rng.permutation([*odd, *rng.normal(0, 3, 10)]) for _ in names])).to(dtype)
+        for k in "pqr"
+    }
+    units |= {f"chosen_{k}": (torch.arange(n) // 20 == k).to(dtype) for k in range(len(names))}
+    params = {"W": torch.zeros(n, 1, dtype=dtype)} | units
+    x = torch.ones(1, 1, 1, dtype=dtype)
+    ours, theirs = CudaEngine(Emulator()).unroll(All(), params, x)[0, 0], unroll(All(), params, x)[0, 0]
+    for k, name in enumerate(names):
+        own = slice(20 * k, 20 * (k + 1))
+        torch.testing.assert_close(
+            ours[own],
+            theirs[own],
+            rtol=tolerance,
+            atol=tolerance,
+            equal_nan=True,
+            msg=lambda m, name=name: f"{name}: {m}",
+        )
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,7 @@ def test_a_users_cell_and_variant_need_no_edit_of_the_project() -> None:
         assert done.returncode == 0 and json.loads(done.stdout)["variant"] == variant, done.stderr
 
 
+@pytest.mark.slow
 def test_sweep_status_and_report_from_the_command_line(tmp_path: Path) -> None:
     sweep = ["sweep", *ECHO, f"runs={tmp_path}", "study=s", "variants=[vanilla,np]", "trials=2", "epochs=1"]
     done = odyssey(*sweep, "space.hidden_size.high=25")
@@ -191,6 +192,7 @@ def test_sweep_status_and_report_from_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "s" / "report" / "index.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_shows_its_keys(command: str) -> None:
     for option in (["--help"], ["--cfg", "job"]):
@@ -343,6 +345,7 @@ def test_an_edited_cell_is_not_the_same_variant(tmp_path: Path, monkeypatch: pyt
     assert odyssey(*words, cwd=tmp_path, PYTHONPATH=str(ROOT)).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_study_of_which_all_trials_fail_ends_in_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad_cell.py").write_text(
         "from search.cells import Cell\nfrom search.ops import tanh\n\n\nclass Bad(Cell):\n"

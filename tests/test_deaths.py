@@ -48,6 +48,7 @@ class Simulated:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [1, 2])
 @pytest.mark.parametrize("place", [0, 9, 16, 17])
 def test_one_poison_among_eighteen_costs_three_workers_and_nobody_else(

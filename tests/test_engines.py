@@ -113,14 +113,11 @@ def test_training_equals_the_reference(
         assert_same_state(ours, theirs, tolerance, scale.epochs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES, indirect=True)
 @pytest.mark.parametrize(
     "dtype, tolerance, bidirectional, clip_norm",
-    [
-        ("float64", 1e-9, False, 0.5),
-        pytest.param("float64", 1e-9, True, None, marks=pytest.mark.slow),
-        pytest.param("float32", 1e-4, True, 0.5, marks=pytest.mark.slow),
-    ],
+    [("float64", 1e-9, False, 0.5), ("float64", 1e-9, True, None), ("float32", 1e-4, True, 0.5)],
 )
 def test_networks_of_several_layers_train_like_the_reference(
     engine: Engine,

@@ -259,6 +259,7 @@ def test_the_command_gives_the_same_by_two_workers() -> None:
     assert record("one") == record("two")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_an_evolution_grows_by_generations_alone(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("s", "generations=1") == 0

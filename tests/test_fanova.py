@@ -204,6 +204,7 @@ def test_debiased_shares_are_the_sobol_indices_of_ishigami(seed: int) -> None:
     assert np.abs(errors(fit_ishigami(2000, 100, seed).debiased, ISHIGAMI)).max() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_debiased_shares_err_as_they_say(noise: float) -> None:
     """Where neither the shares of trees nor of other forests are near: at few and noisy trials."""
@@ -505,6 +506,7 @@ def test_marginals_at_single_points_are_those_of_the_boxes_that_hold_them() -> N
         np.testing.assert_allclose(forest.average(chosen, axes)[at], average, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_main_effects_agree_with_optuna() -> None:
     """Within 0.03. Optuna measures all numbers on a linear scale, so these are sampled on one, and grows leaves of one
     trial."""

@@ -139,6 +139,7 @@ def test_the_names_in_plans_lead_no_report_elsewhere(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_storage_is_found_again_whatever_its_url_looks_like(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

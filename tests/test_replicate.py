@@ -53,6 +53,7 @@ def loaded(runs: Path) -> pd.DataFrame:
     return analysis.load(sorted(path.parent for path in (runs / "s" / FOLDER).glob("*/study.yaml")))
 
 
+@pytest.mark.slow
 def test_replicates_are_of_the_best_setting_with_seeds_of_their_own(searched: Path) -> None:
     assert replicate(searched, 2) == 0
     trials = analysis.load("s", searched)
@@ -82,6 +83,7 @@ def test_more_seeds_add_to_what_is_there(searched: Path, capsys: pytest.CaptureF
     same(grown, loaded(searched))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_replicated_is_one_line(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Study.create(searched / "s", dataclasses.replace(read_plan(searched / "s"), trials=4)).close()
     assert replicate(searched, 2) == 2

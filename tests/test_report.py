@@ -78,6 +78,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "files", lambda figure: empty)
 
 
+@pytest.mark.slow
 def test_report_writes_every_figure_and_table_in_every_format(written: Path) -> None:
     names = [f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf", "svg", "csv")]
     names += [f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")]
@@ -191,6 +192,7 @@ def test_progress_names_each_figure(runs: Path, undrawn: None) -> None:
     assert said[:2] == ["comparison of the variants", "learning curves"]
 
 
+@pytest.mark.slow
 def test_figures_drawn_beside_each_other_are_those_drawn_alone(frame: pd.DataFrame) -> None:
     points, best = summaries.trade_off(frame, "n_parameters"), summaries.expected_best(frame)
     draws: dict[str, style.Draw] = {
@@ -415,6 +417,7 @@ def test_studies_of_different_tasks_are_judged_together(tmp_path: Path, undrawn:
     assert "study" not in verdicts
 
 
+@pytest.mark.slow
 def test_command_takes_settings_of_the_configuration(runs: Path, tmp_path: Path, undrawn: None) -> None:
     own = {"id": "mine", "statement": "S.", "tests": [{"test": "reference", "tasks": ["jsb"], "score": 8.0}]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump([own]))

@@ -76,6 +76,7 @@ def test_of_two_plans_at_once_one_is_made_and_the_other_told_the_difference(
     assert study.plan.epochs == made and sum(map(len, study.trials().values())) == 6
 
 
+@pytest.mark.slow
 def test_a_name_in_a_shared_storage_belongs_to_one_folder(echo: Task, tmp_path: Path, url: str | None) -> None:
     shared = url or f"sqlite:///{tmp_path / 'shared.db'}"
     mine = plan(echo, storage=shared)

@@ -112,6 +112,7 @@ def test_random_plans_depend_on_seed_task_variant_and_number_alone(echo: Task, t
     assert a.lr.nunique() == len(a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["qmc", "tpe", "grid"])
 def test_other_samplers_meet_the_planned_total(echo: Task, tmp_path: Path, sampler: str) -> None:
     space = {name: {**spec, "points": 2} for name, spec in SPACE.items()}

@@ -268,6 +268,7 @@ def test_constants_are_divided_among_the_units() -> None:
     assert read("y = tanh(W x) / period", constants={"period": [1, 2, 8]}).fingerprint != cell.fingerprint
 
 
+@pytest.mark.slow
 def test_a_study_knows_its_equations_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -281,6 +281,7 @@ def test_links_to_devices_and_pipes_are_refused(tmp_path: Path, here: None, name
     assert str(path) in (text := error(tmp_path)) and "a pipe or a device" in text
 
 
+@pytest.mark.slow
 def test_bad_file_ends_the_work_on_all_cores(tmp_path: Path) -> None:
     path = a_file(tree(tmp_path))
     path.write_bytes(sphere(samples(0))[:-1])

@@ -297,6 +297,7 @@ def test_trials_of_a_dead_process_here_are_taken_over_at_once(echo: Task, tmp_pa
     same(load(tmp_path / "s"), load(whole))
 
 
+@pytest.mark.slow
 def test_a_living_worker_is_left_alone_whatever_the_clocks_say(
     echo: Task, tmp_path: Path, url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,6 +350,7 @@ def test_a_worker_that_slept_through_its_lease_drops_its_trials(echo: Task, tmp_
     assert len(load_curves(tmp_path / "s")) == 2 * N_TRIALS
 
 
+@pytest.mark.slow
 def test_training_rests_while_the_lease_is_in_doubt(
     echo: Task, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,6 +428,7 @@ def test_a_database_without_room_is_trouble_that_may_pass(echo: Task, tmp_path: 
         db.exec_driver_sql("CREATE TABLE large AS SELECT randomblob(1000000)")
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_waited_for(
     echo: Task, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -555,6 +558,7 @@ def test_bad_settings_fail_at_once_and_are_not_tried_again(echo: Task, tmp_path:
     assert study.counts()["rnn"]["failed"] == 3 and study.counts()["vanilla"]["finished"] == 3
 
 
+@pytest.mark.slow
 def test_without_memory_the_population_halves_and_goes_on(echo: Task, tmp_path: Path, whole: Path) -> None:
     sizes: list[int] = []
 
