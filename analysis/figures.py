@@ -1,7 +1,6 @@
 """Figures of trials and variants, from the frames of `analysis.summaries`. Nothing is computed here but places."""
 
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -97,7 +96,7 @@ def draw_curves(curves: pd.DataFrame, label: str, baseline: str) -> Figure:
             at = best[best["epoch"] == best["best_epoch"]]
             axes.plot(at["epoch"], at["valid_score"], "o", color=color, markersize=3, zorder=4)
             axes.set_title(f"{variant} (n = {own['place'].nunique()})", pad=4)
-            axes.set_ylim(*_with_margin(low, high))
+            axes.set_ylim(*with_margin(low, high))
         for axes in grid.flat[len(variants) :]:
             axes.set_visible(False)
         for column in range(columns):
@@ -148,7 +147,7 @@ def draw_expected(expected: pd.DataFrame, label: str, baseline: str) -> Figure:
         left.set_xlabel("trials")
         right.set_xlabel(f"training time [{unit}]")
         left.set_ylabel(style.lines(f"expected best {label}", 40))
-        style.legend(figure, _handles(left))
+        style.legend(figure, handles(left))
     return figure
 
 
@@ -189,7 +188,7 @@ def draw_trade_off(points: pd.DataFrame, cost: str, label: str, baseline: str) -
         axes.plot(x, y, "o", markersize=4, markerfacecolor="none", markeredgecolor=PLAIN, markeredgewidth=0.8, zorder=4)
         style.log_axis(axes)
         low = points["test_score"].min()
-        axes.set_ylim(*_with_margin(low, limit))
+        axes.set_ylim(*with_margin(low, limit))
         beyond = int((points["test_score"] > limit).sum())
         if beyond:
             axes.text(
@@ -197,84 +196,14 @@ def draw_trade_off(points: pd.DataFrame, cost: str, label: str, baseline: str) -
             )
         axes.set_xlabel(f"{LABELS[cost]} [{unit}]" if unit else LABELS[cost])
         axes.set_ylabel(style.lines(label))
-        style.legend(figure, _handles(axes), columns=5)
+        style.legend(figure, handles(axes), columns=5)
     return figure
 
 
-def draw_ranks(ranks: pd.DataFrame, bars: Sequence[tuple[int, int]]) -> Figure:
-    """The critical-difference diagram, one column wide: a row a variant with its rank on each task, and a line at their
-    mean; bars join variants that are not shown to differ.
-
-    Args:
-        ranks: as of `over_tasks.ranks`.
-        bars: as of `over_tasks.groups`, for the variants in the order of `ranks`.
-    """
-    variants, tasks = (list(dict.fromkeys(ranks[name].astype(str))) for name in ("variant", "task"))
-    with matplotlib.rc_context(STYLE):
-        figure = style.new(COLUMN, 1.8 + 0.55 * len(variants))
-        axes = figure.subplots()
-        for place, variant in enumerate(variants):
-            own = ranks[ranks["variant"] == variant]
-            axes.plot([own["rank"].min(), own["rank"].max()], [place] * 2, color=RULE, linewidth=0.8, zorder=1)
-            axes.vlines(own["mean_rank"].iloc[0], place - 0.32, place + 0.32, color=PLAIN, linewidth=1.8, zorder=3)
-        beside = np.linspace(-0.2, 0.2, len(tasks))  # for equal ranks
-        for task, offset, marker, color in zip(tasks, beside, cycle(style.MARKERS), cycle(style.MUTED), strict=False):
-            own = ranks[ranks["task"] == task]
-            places = [variants.index(variant) + offset for variant in own["variant"]]
-            axes.plot(own["rank"], places, marker, color=color, markersize=3.6, markeredgewidth=0, label=task, zorder=2)
-        for number, (first, last) in enumerate(bars):
-            x = len(variants) + 0.7 + 0.4 * number
-            axes.plot([x, x], [first - 0.25, last + 0.25], color=PLAIN, linewidth=2.6, solid_capstyle="butt")
-        axes.set_xlim(0.6, len(variants) + 0.7 + 0.4 * max(1, len(bars)))
-        axes.set_ylim(len(variants) - 0.4, -0.6)
-        axes.set_xticks(range(1, len(variants) + 1))
-        axes.set_yticks(range(len(variants)), variants)
-        axes.set_xlabel("rank on each task (1: lowest score); line: mean")
-        axes.set_title("joined: not shown to differ on every task", loc="right", fontsize=6, fontweight="normal")
-        style.legend(figure, _handles(axes))
-    return figure
-
-
-def draw_replicates(replicates: pd.DataFrame, label: str) -> Figure:
-    """The test score of every replicate that finished, their median, and that of the trial of the search, by variant.
-
-    Args:
-        replicates: as of `replicates.of_best`.
-        label: of the score axis, with its unit.
-    """
-    variants = list(dict.fromkeys(replicates["variant"].astype(str)))
-    limit, best = replicates["limit"].iloc[0], replicates[["test_score", "searched"]].min().min()
-    with matplotlib.rc_context(STYLE):
-        figure = style.new(COLUMN, 6.8)
-        axes = figure.subplots()
-        for place, variant in enumerate(variants):
-            own = replicates[replicates["variant"] == variant]
-            finished = own[own["status"] == "finished"]
-            at = place + HALF * (2 * (finished["replicate"].to_numpy(float) * GOLDEN % 1) - 1)
-            scores = finished["test_score"].where(finished["test_score"] <= limit)
-            dots = axes.plot(at, scores, ".", color=PLAIN, markersize=5, markeredgewidth=0, alpha=0.5)
-            middle = finished["test_score"].median()
-            ends = place - HALF, place + HALF
-            median = axes.hlines(middle if middle <= limit else np.nan, *ends, color=PLAIN, linewidth=1.4)
-            if len(finished) > len(scores.dropna()):
-                _draw_beyond(axes, place, limit, len(finished) - len(scores.dropna()), PLAIN)
-            x, y = place + 1.4 * HALF, own["searched"].iloc[0]
-            trial = axes.plot(x, y, "D", color=PLAIN, markerfacecolor="white", markersize=4)
-            n = f"{len(finished)}"
-            axes.text(place, 1.015, n, transform=axes.get_xaxis_transform(), ha="center", fontsize=6, color=GREY)
-        axes.text(-0.005, 1.015, "n", transform=axes.transAxes, ha="right", fontsize=6, color=GREY, style="italic")
-        axes.set_ylim(*_with_margin(best, limit))
-        axes.set_title("a description, no test of variants", pad=11, fontsize=6.5, fontweight="normal")
-        axes.set_xlim(-0.6, len(variants) - 0.4)
-        axes.set_xticks(range(len(variants)), variants, **style.slant(variants, len(variants), 7.0))
-        axes.set_ylabel(style.lines(label))
-        style.legend(figure, {"replicate": dots[0], "their median": median, "trial of the search": trial[0]})
-    return figure
-
-
-def _handles(axes: Axes) -> dict[str, Any]:
-    handles, texts = axes.get_legend_handles_labels()
-    return dict(zip(texts, handles, strict=True))
+def handles(axes: Axes) -> dict[str, Any]:
+    """The entries of a legend, by text, as of `style.legend`."""
+    found, texts = axes.get_legend_handles_labels()
+    return dict(zip(texts, found, strict=True))
 
 
 def _fence(values: pd.Series) -> float:
@@ -284,7 +213,7 @@ def _fence(values: pd.Series) -> float:
 
 def limits_of_expected(expected: pd.DataFrame) -> tuple[float, float]:
     """The score axis of the frame of `summaries.expected_best`."""
-    return _with_margin(_lower_end(expected), expected["limit"].iloc[0])
+    return with_margin(_lower_end(expected), expected["limit"].iloc[0])
 
 
 def _lower_end(expected: pd.DataFrame) -> float:
@@ -294,7 +223,8 @@ def _lower_end(expected: pd.DataFrame) -> float:
     return float(max(seen["low"].fillna(seen["mean"]).min(), least - (height / 2 or np.inf)))
 
 
-def _with_margin(low: float, high: float) -> tuple[float, float]:
+def with_margin(low: float, high: float) -> tuple[float, float]:
+    """The ends of an axis with room beyond what it shows."""
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
 
@@ -387,10 +317,10 @@ def _draw_box(axes: Axes, place: float, row: pd.Series) -> None:
         },
     )
     if row["n_beyond"]:
-        _draw_beyond(axes, place, row["limit"], row["n_beyond"], color)
+        draw_beyond(axes, place, row["limit"], row["n_beyond"], color)
 
 
-def _draw_beyond(axes: Axes, place: float, limit: float, count: int, color: str) -> None:
+def draw_beyond(axes: Axes, place: float, limit: float, count: int, color: str) -> None:
     """A triangle at the end of the axis, and how many scores are beyond it."""
     below = ScaledTranslation(0, -2.5 / 72, axes.figure.dpi_scale_trans)
     axes.plot(place, limit, "^", color=color, markersize=5, markeredgewidth=0, transform=axes.transData + below)

@@ -5,7 +5,7 @@ from functools import partial
 
 import pandas as pd
 
-from analysis import figures, importance_figures, over_tasks, summaries, words
+from analysis import beside_figures, figures, importance_figures, over_tasks, summaries, words
 from analysis.frames import Select
 from analysis.part import Part
 from analysis.report_files import Contents
@@ -34,7 +34,7 @@ def ranks(contents: Contents, every: list[Part], select: Select) -> None:
     if len(variants) > 1:
         pairs = over_tasks.differences([part.trials for part in every], variants, select)
         contents.frame("ranks_pairs", pairs)
-        draw = partial(figures.draw_ranks, drawn, over_tasks.groups(variants, pairs))
+        draw = partial(beside_figures.draw_ranks, drawn, over_tasks.groups(variants, pairs))
         contents.figure("ranks", "Ranks over tasks", words.ranks(drawn, pairs), drawn, draw)
 
 
@@ -73,7 +73,7 @@ def replicated(contents: Contents, part: Part, again: pd.DataFrame) -> None:
     """The replicates of the best trials of one task of one study, as of `replicates.of_best`."""
     text = "Dots: test scores of the replicates, n those that finished; line: their median; diamond: the trial of the "
     text += f"search; triangle: so many are above the axis. {words.replicates(again)}"
-    draw = partial(figures.draw_replicates, again, f"test {part.label}")
+    draw = partial(beside_figures.draw_replicates, again, f"test {part.label}")
     contents.figure(f"replicates_{part.name}", f"{part.title}: replicates", text, again, draw)
 
 

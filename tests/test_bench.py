@@ -48,6 +48,7 @@ def test_every_figure_has_a_spread(echo: Task) -> None:
     json.dumps(record, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_bench_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "--config-dir", str(ROOT / "tests" / "conf"), "task=echo", "variants=[rnn]", "hidden_sizes=[3]"]
     assert main([*words, "repeats=1", "population=2", f"out={tmp_path}"]) == 0

@@ -80,6 +80,7 @@ def test_parameter_counts_equal_the_closed_form(n_inputs: int, n_units: int) -> 
         assert sum(int(np.prod(shape)) for shape in shapes.values()) == count, name
 
 
+@pytest.mark.slow
 def test_every_toggle_combination_runs_and_learns() -> None:
     x = torch.tensor(np.random.default_rng(1).normal(size=(3, 1, 2)))
     seen = set()

@@ -104,6 +104,7 @@ def test_sizes_that_do_not_fit_are_one_line(tmp_path: Path, monkeypatch: pytest.
     assert "expected a file of at most" in error(path=good)
 
 
+@pytest.mark.slow
 def test_a_text_that_repeats_is_learnt(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abacad" * 60)
     task = made(path=tmp_path / "a.txt", length=10)

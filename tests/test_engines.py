@@ -26,7 +26,10 @@ OTHER_LOSSES = [*(loss for loss in LOSSES if loss != "bernoulli"), "tests.huber.
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
-@pytest.fixture(params=ENGINES)
+MARKED = [pytest.param(name, marks=pytest.mark.slow) if "shared" in name else name for name in ENGINES]
+
+
+@pytest.fixture(params=MARKED)
 def name(request: pytest.FixtureRequest) -> str:
     if request.param != "cpu" and not installed():
         pytest.skip("needs g++, as by apt-get install g++, and an x86-64 processor")
@@ -72,6 +75,7 @@ def test_a_cell_of_any_structure_unrolls_like_the_reference(engine: Engine, refe
         assert_unrolls_like(engine, reference, Odd(), n_units=n_units, n_steps=3, dtype=dtype)
 
 
+@pytest.mark.slow
 def test_some_toggle_combinations_equal_the_reference(engine: Engine, reference: Engine) -> None:
     """A sample that changes from run to run; the next test has them all."""
     cells = lstms()
@@ -89,8 +93,13 @@ def test_every_toggle_combination_equals_the_reference(name: str, reference: Eng
 @pytest.mark.parametrize(
     "name, loss, bidirectional",
     [
-        *((name, "bernoulli", False) for name in ENGINES),
-        *(pytest.param(name, "bernoulli", True, marks=pytest.mark.slow) for name in ENGINES),
+        *((name, "bernoulli", False) for name in ("cpu", "cuda")),
+        *(
+            pytest.param(name, "bernoulli", bidirectional, marks=pytest.mark.slow)
+            for name in ENGINES
+            for bidirectional in (False, True)
+            if bidirectional or "shared" in name
+        ),
         # How much is in shared memory is nothing to a loss.
         *(
             pytest.param(name, loss, True, marks=pytest.mark.slow)

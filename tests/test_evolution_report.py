@@ -89,6 +89,7 @@ def test_the_interval_of_a_proportion_is_wilsons() -> None:
     assert all(pd.isna(list(stats.proportion(0, 0))))
 
 
+@pytest.mark.slow
 def test_every_child_has_one_outcome(made: Evolution) -> None:
     table = evolution.outcomes(made)
     sums = evolution.totals(table).set_index("outcome")

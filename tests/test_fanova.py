@@ -198,6 +198,7 @@ def errors(of: Callable[..., tuple[float, float]], expected: dict[str, float]) -
     return np.array([of(*name.split(" x "))[0] - index for name, index in expected.items()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_debiased_shares_are_the_sobol_indices_of_ishigami(seed: int) -> None:
     """Within 0.02 at 2,000 samples: so it is for 27 of 30 seeds; the worst of 30 is 0.025."""

@@ -111,6 +111,7 @@ def forget_checksums(study: Path) -> None:
         assert db.execute("DELETE FROM trial_user_attributes WHERE key = 'curve_sha256'").rowcount == 6
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_makes_another_learning_curve(tmp_path: Path) -> None:
     assert "400 refused" in fault_files.curves(tmp_path / "s")
 

@@ -255,6 +255,7 @@ def on_terminal(*words: str, **size: int) -> Iterator[Terminal]:
         terminal.process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 200])
 def test_the_last_frame_of_an_interrupted_sweep_is_true(tmp_path: Path, columns: int) -> None:
     with on_terminal("tests.on_terminal", str(tmp_path / "s"), columns=columns) as terminal:

@@ -80,6 +80,7 @@ def test_an_own_cell_as_text_is_the_one_in_python(place: Path) -> None:
     assert found[0] and found[1] and found[0][0] == found[1][0]
 
 
+@pytest.mark.slow
 def test_an_own_update_rule_works_as_printed(place: Path) -> None:
     done = run(place, "sweep", "optimizer=rms", "study=rms", "variants=rnn", *SMALL, "--config-dir", "own")
     assert done.returncode == 0, done.stderr

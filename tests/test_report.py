@@ -92,6 +92,7 @@ def test_report_writes_every_figure_and_table_in_every_format(written: Path) -> 
         assert f"## {name}\n" in (written / "captions.md").read_text()
 
 
+@pytest.mark.slow
 def test_page_is_one_file_that_asks_for_no_other(page: str) -> None:
     assert len(page.encode()) < 1.5e6
     assert not re.search(r"""(src|href)=["']?(https?:|//)""", page.partition("<script>")[0])
@@ -362,6 +363,7 @@ def test_report_without_a_finished_trial_has_no_figure(runs: Path) -> None:
     assert not (folder / "boxes.png").exists()
 
 
+@pytest.mark.slow
 def test_hostile_texts_stay_text(tmp_path: Path) -> None:
     hostile = "$\\frac{|<b><script>alert(1)</script>"
     study = make_study(tmp_path, "x = y@z", variants=("a_b+c",), trials=2, score=hostile)

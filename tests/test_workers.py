@@ -332,6 +332,7 @@ def test_a_living_worker_is_left_alone_whatever_the_clocks_say(
     assert not notes
 
 
+@pytest.mark.slow
 def test_a_worker_that_slept_through_its_lease_drops_its_trials(echo: Task, tmp_path: Path, whole: Path) -> None:
     """And takes them up again, or what others left of them, under a new lease."""
     study = Study.create(tmp_path / "s", plan(echo))
