@@ -1,5 +1,6 @@
 """The figures of importance, one function each, from the frames of `analysis.importance`."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from analysis.style import Dimension
 
 Space = Mapping[str, Mapping[str, Any]]
 MOST = 12  # shares of an architecture
+MOST_BEHIND = 1000  # trials behind a marginal, of which there are several: to draw more takes longer than a control may
 POINT = {"type": "point", "filled": True, "size": 60, "opacity": 1, "clip": True}
 
 
@@ -82,7 +84,8 @@ def marginal(
     dimension = Dimension.of(name, space)
     variants = list(dict.fromkeys(own["variant"].astype(str)))
     drawn = own.assign(low=own["mean"] - own["sd"], high=own["mean"] + own["sd"])
-    for frame, values in ((drawn, drawn["value"]), (points := points.copy(), points["value"])):
+    n, apart = len(points), max(1, math.ceil(len(points) / MOST_BEHIND))
+    for frame, values in ((drawn, drawn["value"]), (points := points[::apart].copy(), points["value"])):
         frame["x"] = values.map(str) if dimension.values else dimension.places(values)
     ends, axis = movable(margin((every["mean"] - every["sd"]).min(), (every["mean"] + every["sd"]).max(), 0.15))
     title = {"test_score": f"test {label}", "train_seconds": "training time [s]", "diverged": "P(diverged)"}[score]
@@ -110,8 +113,9 @@ def marginal(
     caption = (
         f"{NAMES[score].capitalize()} of {', '.join(variants)} against {name}, averaged over all other settings, as "
     )
-    caption += "a forest predicts it. Bands: one standard deviation over the trees. Points: the trials. Drag over the "
-    caption += "panel to see only the trials in a range, here and in the figures beside it."
+    caption += "a forest predicts it. Bands: one standard deviation over the trees. Points: the trials"
+    caption += f", of which {len(points)} of {n} are drawn. " if apart > 1 else ". "
+    caption += "Drag over the panel to see only the trials in a range, here and in the figures beside it."
     data = {
         "marginal": drawn[["variant", "x", "mean", "low", "high"]],
         "points": points[["variant", "trial", "x", "y"]],

@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 SHARES = ("0.05", "0.1", "0.2")
 STATES = ("best", "finished", "diverged")
 USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
-KEPT = 32  # shares and selections of parts, and answers
+KEPT = 64  # shares and selections of parts, and answers
 HELD = ("compare", "curves", "learning")  # answers that are kept, for a control that is moved back
 FEW_POINTS, MOST_POINTS = 8, 40_000  # of the curves of trials in a page at rest: of each, and of all
 
@@ -356,7 +356,12 @@ class Views:
         found = self._digests.get(part, params.get("renew") == "1")
         if isinstance(found, str):
             return {"pending": found}
-        return weighing.weighed(found, part.trials, part.plan.space, part.label, part.variants, params)
+        key = (self._source.version, "importance", found.n, *sorted(params.items()))
+
+        def make() -> dict[str, Any]:
+            return weighing.weighed(found, part.trials, part.plan.space, part.label, part.variants, params)
+
+        return _kept(self._given, key, make) if self._live else make()
 
     def _findings(self, params: Params) -> dict[str, Any]:
         part = self._part(params)
