@@ -50,6 +50,7 @@ def test_narrower_vectors_give_the_same(vector_bytes: int, reference: Engine, mo
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_layer_reads_no_memory_behind_a_wide_batch() -> None:
     """In a process of its own, which that would end."""
     code = """
@@ -121,6 +122,7 @@ def compile_elsewhere(folder: Path) -> bool:
     return done.stdout.split()[0] == "True"
 
 
+@pytest.mark.slow
 def test_code_is_cached_across_processes_and_a_damaged_file_is_replaced(tmp_path: Path) -> None:
     assert not compile_elsewhere(tmp_path)
     assert compile_elsewhere(tmp_path)

@@ -82,6 +82,7 @@ def test_atomics_of_several_threads_are_no_race() -> None:
     assert sorted(run(body).tolist()[:N]) == list(range(N))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_order_of_threads_changes_nothing(order: int) -> None:
     task, rows = CUDA.task(bidirectional=True), []

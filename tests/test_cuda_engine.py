@@ -53,6 +53,7 @@ def test_the_kernel_obeys_the_stop_flag() -> None:
 BLOCKS = [Tiles(16, 4, ((threads, float("inf")),)) for threads in (64, 128, 256, 512)]
 
 
+@pytest.mark.slow
 @emulated
 @pytest.mark.parametrize("tiles", BLOCKS, ids=lambda tiles: f"{tiles.threads[0][0]} threads")
 def test_blocks_of_every_size_compute_the_same(tiles: Tiles) -> None:

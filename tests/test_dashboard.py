@@ -79,6 +79,7 @@ def rows(figure: dict[str, Any], name: str) -> pd.DataFrame:
     return pd.DataFrame(figure["data"][name])
 
 
+@pytest.mark.slow
 def test_a_comparison_shows_what_analysis_computes_for_its_controls(views: Views, runs: Path) -> None:
     frame = analysis.load("bach", runs)
     for share, baseline in (("0.1", "vanilla"), ("0.2", "np")):

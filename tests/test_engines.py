@@ -180,7 +180,7 @@ RULES: dict[str, dict[str, float]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["cpu", "cuda"], indirect=True)
+@pytest.mark.parametrize("name", [pytest.param("cpu", marks=pytest.mark.slow), "cuda"], indirect=True)
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_trains_like_the_reference(engine: Engine, reference: Engine, scale: Scale, rule: str) -> None:
     task = scale.task(bidirectional=True)

@@ -300,6 +300,7 @@ def test_tasks_and_gate_take_options_which_stay(capfd: pytest.CaptureFixture[str
     assert record("s") == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     "words, expected",

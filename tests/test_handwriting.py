@@ -181,6 +181,7 @@ def test_cache_gives_the_same_without_writing_again(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_damaged_and_stale_caches_are_told_and_rebuilt(
     small: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

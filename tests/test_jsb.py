@@ -496,6 +496,7 @@ def test_missing_corpus_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "corpus" in error(progress=False)
 
 
+@pytest.mark.slow
 def test_interrupt_ends_the_parsing_promptly_and_quietly(tmp_path: Path) -> None:
     # Of a job in the background, as CI may be, the shell has had SIGINT ignored.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from search.tasks import jsb; "

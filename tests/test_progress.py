@@ -268,6 +268,7 @@ def test_the_last_frame_of_an_interrupted_sweep_is_true(tmp_path: Path, columns:
         assert terminal.last().endswith("\n") and "\x1b[?25h" in terminal.text  # the cursor is back
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_leaves_a_true_frame_and_the_command_that_goes_on(tmp_path: Path) -> None:
     with on_terminal("tests.on_terminal", str(tmp_path / "s"), "deaf") as terminal:
         until(lambda: "4 training, 1 ready" in terminal.last() and "epoch 1/20" in terminal.last())

@@ -345,6 +345,7 @@ def test_log_axes_have_numbers_at_their_ticks() -> None:
     assert style.time_unit([1, 7000]) == ("min", 60.0) and style.time_unit([]) == ("s", 1.0)
 
 
+@pytest.mark.slow
 def test_report_of_an_unfinished_study_says_how_much_is_there(runs: Path, undrawn: None) -> None:
     page = (analysis.report("begun", runs, select="test") / "index.html").read_text()
     assert "2 of 12 planned trials finished; 2 diverged, 2 running, 6 waiting." in answer(page, "boot")["done"]

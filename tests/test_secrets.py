@@ -56,6 +56,7 @@ def command_lines(pid: int) -> bytes:
     return lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "word",
     [

@@ -50,6 +50,7 @@ def refused(act: Callable[[], object], *words: str) -> None:
 # Plans.
 
 
+@pytest.mark.slow
 def test_of_two_plans_at_once_one_is_made_and_the_other_told_the_difference(
     echo: Task, tmp_path: Path, url: str | None
 ) -> None:
@@ -232,6 +233,7 @@ def replace(path: Path) -> None:
     storage.connect(f"sqlite:///{path}").engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", [delete, empty, cut, replace])
 def test_a_storage_that_is_lost_while_a_sweep_runs_ends_it_with_one_line(
     echo: Task, tmp_path: Path, lose: Callable[[Path], None]

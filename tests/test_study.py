@@ -300,6 +300,7 @@ def test_unpaired_variants_are_drawn_apart(echo: Task, tmp_path: Path) -> None:
     assert set(drawn.loc["vanilla"].seed).isdisjoint(drawn.loc["rnn"].seed)
 
 
+@pytest.mark.slow
 def test_studies_of_one_seed_are_paired_in_what_they_share(echo: Task, tmp_path: Path) -> None:
     sweep(tmp_path / "s", echo, paired=True)
     bias = {"forget_bias": {"distribution": "uniform", "low": 0.0, "high": 5.0}}

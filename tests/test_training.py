@@ -51,8 +51,10 @@ def run(
     "variant, dtype, epochs, tolerance",
     [
         ("vanilla", "float64", 3, 1e-9),
-        ("tests.mut3.MUT3", "float64", 3, 1e-9),
-        *(pytest.param(variant, "float64", 3, 1e-9, marks=pytest.mark.slow) for variant in ("fgr", "gru")),
+        *(
+            pytest.param(variant, "float64", 3, 1e-9, marks=pytest.mark.slow)
+            for variant in ("fgr", "gru", "tests.mut3.MUT3")
+        ),
         pytest.param("vanilla", "float32", 20, 1e-3, marks=pytest.mark.slow),
     ],
 )
@@ -77,6 +79,7 @@ def test_variants_train_side_by_side(engine: Engine, echo: Task) -> None:
         np.testing.assert_allclose(alone[k].curve, mixed[k].curve, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_population_that_is_refilled_gives_the_same_results(engine: Engine, echo: Task) -> None:
     wide = run(engine, echo, SETTINGS, ["vanilla"] * 3, population=3)
     narrow = run(engine, echo, SETTINGS, ["vanilla"] * 3, population=2)

@@ -119,6 +119,7 @@ def leases(folder: Path, task: Task, url: str | None = None, **changes: Any) -> 
     return Study.create(folder, plan(task, storage=url, **changes)).leases
 
 
+@pytest.mark.slow
 def test_no_trial_is_claimed_twice_however_many_claim_at_once(echo: Task, tmp_path: Path, url: str | None) -> None:
     study = Study.create(tmp_path / "s", plan(echo, trials=60, storage=url))
     claimed: list[int] = []
@@ -144,6 +145,7 @@ def test_no_trial_is_claimed_twice_however_many_claim_at_once(echo: Task, tmp_pa
     assert study.counts()["rnn"]["running"] == 60
 
 
+@pytest.mark.slow
 def test_a_new_storage_is_made_by_one_of_many_that_open_it_at_once(tmp_path: Path, url: str | None) -> None:
     where = url or storage.default_url(tmp_path)
     start = threading.Barrier(8)
@@ -527,6 +529,7 @@ def test_a_trial_that_raises_is_tried_again_and_disturbs_no_other(echo: Task, tm
     same(load(tmp_path / "s"), load(whole))
 
 
+@pytest.mark.slow
 def test_a_trial_that_raises_twice_has_failed_with_its_traceback(echo: Task, tmp_path: Path, whole: Path) -> None:
     seed = seed_of(Study.open(whole), "rnn", 1)
 
