@@ -192,7 +192,7 @@ def by_variant(variants: Sequence[Any], baseline: str) -> tuple[Any, Any]:
     others = [variant for variant in names if variant != baseline]
     colours = {baseline: INK} | {v: SERIES[i % len(SERIES)] for i, v in enumerate(others)}
     shapes = {baseline: SHAPES[0]} | {v: SHAPES[(i + 1) % len(SHAPES)] for i, v in enumerate(others)}
-    own = text("variant", sort=names)
+    own = text("variant", sort=names, legend={"symbolOpacity": 1})  # also where a band, which is pale, is in its colour
     colour, shape = ({**own, "scale": {"domain": names, "range": [of[v] for v in names]}} for of in (colours, shapes))
     return colour, shape
 

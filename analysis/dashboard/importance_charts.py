@@ -27,7 +27,8 @@ from analysis.style import Dimension
 
 Space = Mapping[str, Mapping[str, Any]]
 MOST = 12  # shares of an architecture
-MOST_BEHIND = 1000  # trials behind a marginal, of which there are several: to draw more takes longer than a control may
+# Trials behind a marginal, and points of a line beside others: to draw more takes longer than a control may.
+MOST_BEHIND, MOST_BESIDE = 400, 32
 POINT = {"type": "point", "filled": True, "size": 60, "opacity": 1, "clip": True}
 
 
@@ -84,6 +85,10 @@ def marginal(
     dimension = Dimension.of(name, space)
     variants = list(dict.fromkeys(own["variant"].astype(str)))
     drawn = own.assign(low=own["mean"] - own["sd"], high=own["mean"] + own["sd"])
+    if len(variants) > 1 and not dimension.values:
+        place = own.groupby("variant", observed=True, sort=False).cumcount()
+        few = place % math.ceil((place.max() + 1) / MOST_BESIDE) == 0
+        drawn = drawn[few | ~own.duplicated("variant", keep="last")].copy()
     n, apart = len(points), max(1, math.ceil(len(points) / MOST_BEHIND))
     for frame, values in ((drawn, drawn["value"]), (points := points[::apart].copy(), points["value"])):
         frame["x"] = values.map(str) if dimension.values else dimension.places(values)
@@ -107,13 +112,15 @@ def marginal(
     low, mean = (number(column, title, domain=ends) for column in ("low", "mean"))
     layers = [
         behind,
-        drawn_from("marginal", band, x=x, y=low, y2={"field": "high"}, **colour),
+        *([drawn_from("marginal", band, x=x, y=low, y2={"field": "high"}, **colour)] if len(variants) == 1 else []),
         drawn_from("marginal", line, x=x, y=mean, **colour),
     ]
     caption = (
         f"{NAMES[score].capitalize()} of {', '.join(variants)} against {name}, averaged over all other settings, as "
     )
-    caption += "a forest predicts it. Bands: one standard deviation over the trees. Points: the trials"
+    caption += "a forest predicts it. "
+    caption += "Band: one standard deviation over the trees" if len(variants) == 1 else "A variant by itself has a band"
+    caption += ". Points: the trials"
     caption += f", of which {len(points)} of {n} are drawn. " if apart > 1 else ". "
     caption += "Drag over the panel to see only the trials in a range, here and in the figures beside it."
     data = {

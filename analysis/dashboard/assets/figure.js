@@ -149,11 +149,17 @@ odyssey.figures = (() => {
     }
     if (!left.length) seen();
     for (const made of left) {
-      await new Promise((done) => setTimeout(done)); // for what the user does meanwhile
+      await shownSoFar(); // and for what the user does meanwhile
       if (!stays()) return;
       await painted(made);
     }
   }
+
+  // Until what is drawn is on the screen, or would be if the page were.
+  const shownSoFar = () => new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, 100);
+  });
 
   async function painted(made) {
     const { paint: act } = made;

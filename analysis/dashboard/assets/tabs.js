@@ -130,7 +130,7 @@ odyssey.tabs = (() => {
   async function importance(page, part) {
     const now = view(), own = page.boot.controls, { score, variant } = weighedBy(page, part);
     const base = { part: part.key };
-    const rest = await ask("importance", { ...base, show: "tables" });
+    const [rest, shares] = await Promise.all([ask("importance", { ...base, show: "tables" }), ask(...weighed(part, score, variant))]);
     if (!rest) return [absent()];
     if (rest.pending) {
       setTimeout(() => view().get("tab") === "importance" && page.render(), 2000);
@@ -140,8 +140,7 @@ odyssey.tabs = (() => {
     const usual = pairs.find((p) => p.split(",").sort().join() === "hidden_size,lr") ?? pairs[0];
     const pair = pairs.includes(now.get("pair")) ? now.get("pair") : usual;
     const to = paths.includes(now.get("to")) ? now.get("to") : paths[0];
-    const [shares, surfaces, path] = await Promise.all([
-      ask(...weighed(part, score, variant)),
+    const [surfaces, path] = await Promise.all([
       pair && ask("importance", { ...base, show: "pair", pair }),
       to && ask("importance", { ...base, show: "path", to })]);
     const again = rest.newer && !odyssey.atRest ? el("button", { type: "button", on: { click: async () => { await ask("importance", { ...base, renew: "1" }); page.render(); } } }, "compute again") : null;
