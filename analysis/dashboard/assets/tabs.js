@@ -132,9 +132,10 @@ odyssey.tabs = (() => {
     const base = { part: part.key };
     const [rest, shares] = await Promise.all([ask("importance", { ...base, show: "tables" }), ask(...weighed(part, score, variant))]);
     if (!rest) return [absent()];
-    if (rest.pending) {
+    const pending = rest.pending ?? shares.pending; // either may have been asked before it was there
+    if (pending) {
       setTimeout(() => view().get("tab") === "importance" && page.render(), 2000);
-      return [el("p", { class: "said", role: "status" }, rest.pending)];
+      return [el("p", { class: "said", role: "status" }, pending)];
     }
     const { pair: pairs, to: paths } = rest.choices;
     const usual = pairs.find((p) => p.split(",").sort().join() === "hidden_size,lr") ?? pairs[0];
