@@ -74,7 +74,7 @@ def draw_replicates(replicates: pd.DataFrame, label: str) -> Figure:
             n = f"{len(finished)}"
             axes.text(place, 1.015, n, transform=axes.get_xaxis_transform(), ha="center", fontsize=6, color=GREY)
         axes.text(-0.005, 1.015, "n", transform=axes.transAxes, ha="right", fontsize=6, color=GREY, style="italic")
-        axes.set_ylim(*figures.with_margin(best, limit))
+        axes.set_ylim(*style.margin(best, limit))
         axes.set_title("a description, no test of variants", pad=11, fontsize=6.5, fontweight="normal")
         axes.set_xlim(-0.6, len(variants) - 0.4)
         axes.set_xticks(range(len(variants)), variants, **style.slant(variants, len(variants), 7.0))

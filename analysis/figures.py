@@ -96,7 +96,7 @@ def draw_curves(curves: pd.DataFrame, label: str, baseline: str) -> Figure:
             at = best[best["epoch"] == best["best_epoch"]]
             axes.plot(at["epoch"], at["valid_score"], "o", color=color, markersize=3, zorder=4)
             axes.set_title(f"{variant} (n = {own['place'].nunique()})", pad=4)
-            axes.set_ylim(*with_margin(low, high))
+            axes.set_ylim(*style.margin(low, high))
         for axes in grid.flat[len(variants) :]:
             axes.set_visible(False)
         for column in range(columns):
@@ -188,7 +188,7 @@ def draw_trade_off(points: pd.DataFrame, cost: str, label: str, baseline: str) -
         axes.plot(x, y, "o", markersize=4, markerfacecolor="none", markeredgecolor=PLAIN, markeredgewidth=0.8, zorder=4)
         style.log_axis(axes)
         low = points["test_score"].min()
-        axes.set_ylim(*with_margin(low, limit))
+        axes.set_ylim(*style.margin(low, limit))
         beyond = int((points["test_score"] > limit).sum())
         if beyond:
             axes.text(
@@ -211,9 +211,9 @@ def _fence(values: pd.Series) -> float:
     return float(min(values.max(), q3 + 6 * (q3 - q1)))  # a learning curve begins high
 
 
-def limits_of_expected(expected: pd.DataFrame) -> tuple[float, float]:
+def limits_of_expected(expected: pd.DataFrame) -> list[float]:
     """The score axis of the frame of `summaries.expected_best`."""
-    return with_margin(_lower_end(expected), expected["limit"].iloc[0])
+    return style.margin(_lower_end(expected), expected["limit"].iloc[0])
 
 
 def _lower_end(expected: pd.DataFrame) -> float:
@@ -221,12 +221,6 @@ def _lower_end(expected: pd.DataFrame) -> float:
     seen = expected[expected["mean"] <= expected["limit"]]
     least, height = seen["mean"].min(), np.ptp(seen["mean"])
     return float(max(seen["low"].fillna(seen["mean"]).min(), least - (height / 2 or np.inf)))
-
-
-def with_margin(low: float, high: float) -> tuple[float, float]:
-    """The ends of an axis with room beyond what it shows."""
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - margin, high + margin
 
 
 def _draw_panel(axes: Axes, boxes: pd.DataFrame, points: pd.DataFrame, label: str, rasterized: bool) -> None:
@@ -256,8 +250,8 @@ def _draw_panel(axes: Axes, boxes: pd.DataFrame, points: pd.DataFrame, label: st
     with_data = drawn[drawn["n"] > 0]
     if len(with_data):
         low, high = with_data["low"].min(), with_data["limit"].iloc[0]
-        margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-        axes.set_ylim(low - margin, high + (0 if drawn["n_beyond"].any() else margin))
+        ends = style.margin(low, high, 0.06)
+        axes.set_ylim(ends[0], high if drawn["n_beyond"].any() else ends[1])
     else:
         axes.set_yticks([])
     axes.set_ylabel(style.lines(label))

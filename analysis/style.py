@@ -216,6 +216,12 @@ def whole_ticks(axis: Axis) -> None:
     axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
 
 
+def margin(low: float, high: float, share: float = 0.05) -> list[float]:
+    """The ends of an axis with room beyond what it shows, in shares of that."""
+    room = share * (high - low) or 0.05 * abs(high) or 1.0
+    return [float(low - room), float(high + room)]
+
+
 def legend(figure: Figure, handles: Mapping[str, Any], columns: int = 9) -> None:
     """A legend under the panels, if there is more than one entry, in rows of equal length.
 

@@ -1,5 +1,7 @@
 """What several test modules share."""
 
+import ctypes
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,6 +46,20 @@ def url(request: pytest.FixtureRequest) -> str | None:
     if request.param == "sqlite":
         return None
     return request.getfixturevalue("postgres").database(f"test{time.time_ns()}")
+
+
+@pytest.fixture
+def modes_hold() -> Iterator[None]:
+    """The modes of files hold for root as for everyone: without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of Linux."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the third version of capset(2); this thread
+    before, now = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice 32 bits
+    for sets in (before, now):
+        assert libc.capget(header, sets) == 0, os.strerror(ctypes.get_errno())
+    now[0] &= ~0b110
+    assert libc.capset(header, now) == 0, os.strerror(ctypes.get_errno())
+    yield
+    assert libc.capset(header, before) == 0, os.strerror(ctypes.get_errno())
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ OPERATIONS |= {
     "square": lambda v: v**2,
     "numbers": lambda v: np.float32(0.25) * v + np.int64(3) - 1 / (2 + np.float64(0.5) * v),
 }
+ELEMENTWISE = [name for name in OPERATIONS if name not in ("identity", "numbers", "mean")]
+ODD = [0.0, -0.0, 1.0, -1.0, 0.5, 80.0, -80.0, float("inf"), -float("inf"), float("nan")]  # what an operation may be of
 HINTS = typing.get_type_hints(LSTM)
 CHOICES = {name: typing.get_args(HINTS[name]) or (False, True) for name in cells.toggles(LSTM) if name != "forget_bias"}
 
@@ -225,9 +227,8 @@ def test_operations_of_machine_code_are_as_torchs(name: str, dtype: torch.dtype,
             return {"y": operation(*(p.p, p.q, p.r)[:n_operands]) + pre("a")}
 
     rng = np.random.default_rng()
-    odd = [0.0, -0.0, 1.0, -1.0, 0.5, 80.0, -80.0, float("inf"), -float("inf"), float("nan")]
     units = {
-        k: torch.tensor(np.concatenate([odd, rng.normal(0, 3, 100)])[rng.permutation(110)]).to(dtype) for k in "pqr"
+        k: torch.tensor(np.concatenate([ODD, rng.normal(0, 3, 100)])[rng.permutation(110)]).to(dtype) for k in "pqr"
     }
     params = {"W": torch.zeros(110, 1, dtype=dtype)} | units
     ours, theirs = (unroll(One(), params, torch.ones(1, 1, 1, dtype=dtype), e)[0, 0] for e in ("cpu", "reference"))
@@ -238,33 +239,31 @@ def test_operations_of_machine_code_are_as_torchs(name: str, dtype: torch.dtype,
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-6), (torch.float64, 1e-14)])
 def test_operations_of_cuda_are_as_torchs(dtype: torch.dtype, tolerance: float) -> None:
     """As above, all in one cell, each on units of its own, for to compile one takes as long as to compile all."""
-    names = [name for name in OPERATIONS if name not in ("identity", "numbers", "mean")]
 
     class All(Cell):
-        units = ("p", "q", "r", *(f"chosen_{k}" for k in range(len(names))))
+        units = ("p", "q", "r", *(f"chosen_{k}" for k in range(len(ELEMENTWISE))))
 
         def affine(self) -> dict[str, str]:
             return {"a": "W x"}
 
         def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
             y = pre("a")
-            for k, name in enumerate(names):
+            for k, name in enumerate(ELEMENTWISE):
                 n_operands = len(inspect.signature(OPERATIONS[name]).parameters)
                 y = ops.where(getattr(p, f"chosen_{k}"), OPERATIONS[name](*(p.p, p.q, p.r)[:n_operands]), y)
             return {"y": y}
 
     rng = np.random.default_rng()
-    odd = [0.0, -0.0, 1.0, -1.0, 0.5, 80.0, -80.0, float("inf"), -float("inf"), float("nan")]
-    n = len(names) * 20
+    n = len(ELEMENTWISE) * 20
     units = {
-        k: torch.tensor(np.concatenate([rng.permutation([*odd, *rng.normal(0, 3, 10)]) for _ in names])).to(dtype)
+        k: torch.tensor(np.concatenate([rng.permutation([*ODD, *rng.normal(0, 3, 10)]) for _ in ELEMENTWISE])).to(dtype)
         for k in "pqr"
     }
-    units |= {f"chosen_{k}": (torch.arange(n) // 20 == k).to(dtype) for k in range(len(names))}
+    units |= {f"chosen_{k}": (torch.arange(n) // 20 == k).to(dtype) for k in range(len(ELEMENTWISE))}
     params = {"W": torch.zeros(n, 1, dtype=dtype)} | units
     x = torch.ones(1, 1, 1, dtype=dtype)
     ours, theirs = CudaEngine(Emulator()).unroll(All(), params, x)[0, 0], unroll(All(), params, x)[0, 0]
-    for k, name in enumerate(names):
+    for k, name in enumerate(ELEMENTWISE):
         own = slice(20 * k, 20 * (k + 1))
         torch.testing.assert_close(
             ours[own],

@@ -93,12 +93,10 @@ def test_every_toggle_combination_equals_the_reference(name: str, reference: Eng
 @pytest.mark.parametrize(
     "name, loss, bidirectional",
     [
-        *((name, "bernoulli", False) for name in ("cpu", "cuda")),
         *(
-            pytest.param(name, "bernoulli", bidirectional, marks=pytest.mark.slow)
+            pytest.param(name, "bernoulli", both, marks=[pytest.mark.slow] if both or "shared" in name else [])
             for name in ENGINES
-            for bidirectional in (False, True)
-            if bidirectional or "shared" in name
+            for both in (False, True)
         ),
         # How much is in shared memory is nothing to a loss.
         *(

@@ -123,10 +123,10 @@ def test_parents_are_the_best_of_the_generations_before(tmp_path: Path) -> None:
 
 def test_who_may_be_a_parent_is_trained_more(tmp_path: Path) -> None:
     trainer = Trainer()
-    found = evolved(tmp_path, trainer=trainer) or []
+    found = evolved(tmp_path, dataclasses.replace(RULES, children=8, keep=0.0), trainer) or []
     assert all(c.proven for c in generation.best(found, RULES.survivors))
     proven = {c.name for c in found if c.proven}
-    assert len(proven) >= 3
+    assert 3 <= len(proven) < sum(c.name != "" and not c.rejected for c in found)
     for task in RULES.tasks:
         few, many = trainer.trained[task], trainer.trained[f"{task}-more"]
         assert many.keys() == proven | {"gru"}
@@ -139,19 +139,17 @@ def test_who_may_be_a_parent_is_trained_more(tmp_path: Path) -> None:
 
 
 def test_no_child_is_as_one_before_under_other_names() -> None:
-    rejected = set()
-    for seed in range(4):
-        parents = generation.first({"rnn": {"equations": "y = tanh(W x + R y)"}})
-        known = {parents[0].form}
-        for number in (1, 2, 3):
-            born = generation.children(seed, number, parents, known, 12)
-            own = [c for c in born if c.name]
-            assert len(own) == 12 == len({c.form for c in own}) and not {c.form for c in own} & known
-            known |= {c.form for c in own}
-            assert all(c.rejected for c in born if not c.name)
-            parents = [*parents, *own]
-            rejected |= {c.rejected for c in born}
-    assert "duplicate" in rejected
+    parents = generation.first({"rnn": {"equations": "y = tanh(W x + R y)"}})
+    known = {parents[0].form}
+    for number in (1, 2, 3):
+        born = generation.children(0, number, parents, known, 12)
+        own = [c for c in born if c.name]
+        assert len(own) == 12 == len({c.form for c in own}) and not {c.form for c in own} & known
+        known |= {c.form for c in own}
+        assert all(c.rejected for c in born if not c.name)
+        again = generation.children(0, number, parents, known, 12)  # has the same drawings before it
+        assert {c.form for c in own} <= {c.form for c in again if c.rejected == "duplicate"}
+        parents = [*parents, *own]
 
 
 @pytest.mark.parametrize(

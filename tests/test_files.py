@@ -361,7 +361,7 @@ def test_a_pipe_in_the_place_of_code_holds_nothing_up(root: Path, caplog: pytest
     assert compiled(), "it is replaced"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+@pytest.mark.usefixtures("modes_hold")
 def test_a_cache_that_cannot_be_written_is_told_once(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     root.mkdir(parents=True)
     root.chmod(0o500)

@@ -535,7 +535,7 @@ def test_cache_that_cannot_be_written_is_told_before_parsing(
     assert "task.cache" in error(data, cache=tmp_path / "file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everywhere")
+@pytest.mark.usefixtures("modes_hold")
 def test_forbidden_file_is_told(data: Path) -> None:
     (data / LINE).chmod(0)
     assert LINE in error(data)

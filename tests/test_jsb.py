@@ -202,7 +202,7 @@ def test_missing_file_directory_and_no_path_are_told(tmp_path: Path) -> None:
     assert "\0.json"[1:] in error(source="boulanger", path="\0.json")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads and writes everywhere")
+@pytest.mark.usefixtures("modes_hold")
 def test_forbidden_file_and_cache_are_told(write: Write, tmp_path: Path) -> None:
     path = write("a.json", json.dumps(SMALL))
     path.chmod(0)

@@ -18,10 +18,10 @@ from analysis.dashboard.figure import (
     by_side,
     drawn_from,
     jitter,
-    margin,
     number,
     text,
 )
+from analysis.style import margin
 
 
 def replicates(again: pd.DataFrame, label: str) -> Figure:

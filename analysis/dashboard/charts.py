@@ -20,12 +20,11 @@ from analysis.dashboard.figure import (
     drawn_from,
     either,
     jitter,
-    margin,
     number,
     text,
 )
 from analysis.frames import best_trials, scored, variants_of
-from analysis.style import LABELS
+from analysis.style import LABELS, margin
 
 HEIGHT = 300
 SIGNIFICANT = either("datum.significant", BLUE, INK)

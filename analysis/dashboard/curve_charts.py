@@ -15,11 +15,11 @@ from analysis.dashboard.figure import (
     Figure,
     by_variant,
     drawn_from,
-    margin,
     movable,
     number,
     text,
 )
+from analysis.style import margin
 
 MOST_CURVES = 60  # of a panel
 N_POINTS = 48  # of a curve that is drawn

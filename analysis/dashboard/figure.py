@@ -195,9 +195,3 @@ def by_variant(variants: Sequence[Any], baseline: str) -> tuple[Any, Any]:
     own = text("variant", sort=names, legend={"symbolOpacity": 1})  # also where a band, which is pale, is in its colour
     colour, shape = ({**own, "scale": {"domain": names, "range": [of[v] for v in names]}} for of in (colours, shapes))
     return colour, shape
-
-
-def margin(low: float, high: float, share: float = 0.05) -> list[float]:
-    """The domain of an axis with room at both ends."""
-    room = share * (high - low) or 0.05 * abs(high) or 1.0
-    return [float(low - room), float(high + room)]

@@ -17,13 +17,12 @@ from analysis.dashboard.figure import (
     by_variant,
     drawn_from,
     either,
-    margin,
     movable,
     number,
     text,
 )
 from analysis.importance import NAMES
-from analysis.style import Dimension
+from analysis.style import Dimension, margin
 
 Space = Mapping[str, Mapping[str, Any]]
 MOST = 12  # shares of an architecture

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -84,10 +85,13 @@ class Views:
             UserError: there is no such request, or a parameter is not legal.
         """
         expect(name in self._answers, "request", name, f"one of {', '.join(self._answers)}")
-        if name in HELD and self._live:
-            key = (self._source.version, name, *sorted(params.items()))
-            return _kept(self._given, key, lambda: self._answers[name](params))
-        return self._answers[name](params)
+        make = partial(self._answers[name], params)
+        return self._held((name,), params, make) if name in HELD else make()
+
+    def _held(self, key: tuple[Any, ...], params: Params, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """An answer that may be asked for again; a page at rest asks once for each."""
+        key = (self._source.version, *key, *sorted(params.items()))
+        return _kept(self._given, key, make) if self._live else make()
 
     @property
     def title(self) -> str:
@@ -356,12 +360,8 @@ class Views:
         found = self._digests.get(part, params.get("renew") == "1")
         if isinstance(found, str):
             return {"pending": found}
-        key = (self._source.version, "importance", found.n, *sorted(params.items()))
-
-        def make() -> dict[str, Any]:
-            return weighing.weighed(found, part.trials, part.plan.space, part.label, part.variants, params)
-
-        return _kept(self._given, key, make) if self._live else make()
+        make = partial(weighing.weighed, found, part.trials, part.plan.space, part.label, part.variants, params)
+        return self._held(("importance", found.n), params, make)
 
     def _findings(self, params: Params) -> dict[str, Any]:
         part = self._part(params)
