@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,32 @@ def test_who_has_lost_the_lease_can_do_nothing(echo: Task, tmp_path: Path, url: 
     own.join("v", "host", "boot", 1, "device")
     assert own.exchange("v", want=1)[0] == [dataclasses.replace(claims[0], deaths=1)]
     assert study.counts()["vanilla"]["running"] == 1 and study.counts()["vanilla"]["failed"] == 0
+
+
+def test_what_workers_did_is_kept_when_they_have_gone(echo: Task, tmp_path: Path, url: str | None) -> None:
+    study = Study.create(tmp_path / "s", plan(echo, storage=url))
+    leases = study.leases
+    assert leases.stints() == []
+    begun = datetime.now(UTC)
+    for name, want in (("a", 2), ("b", 1), ("c", 0), ("d", 0)):
+        leases.join(name, "host", "boot", 1, f"device {name}")
+        claims, _ = leases.exchange(name, want=want)
+        if name == "a":
+            leases.exchange("a", [study.failure(study.key(claims[0]), UserError("no such cell"))])
+    leases.leave("a")
+    leases.dismiss("b", 1, LastWords())
+    leases.leave("c")
+    leases.leave("c")
+    assert not leases.dismiss("b", 1, LastWords())
+    found = leases.stints()
+    assert [(s.device, s.ended, s.held, s.died) for s in found] == [
+        ("device a", 1, 1, False),
+        ("device b", 0, 1, True),
+        ("device c", 0, 0, False),
+        ("device d", 0, 0, False),  # is still there
+    ]
+    for stint in found:  # a database's clock may go by whole seconds
+        assert begun - timedelta(seconds=2) < stint.joined <= stint.left < datetime.now(UTC) + timedelta(seconds=2)
 
 
 def test_a_study_that_died_in_the_making_is_made_whole(echo: Task, tmp_path: Path) -> None:

@@ -89,6 +89,20 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class Stint:
+    """A worker's time in a study, as it stands in the storage: its device, from when to when (UTC) it showed signs of
+    life, how many trials ended with it, how many it left unfinished, and whether it died. One that has not left yet
+    `held` nothing so far."""
+
+    device: str
+    joined: datetime
+    left: datetime
+    ended: int
+    held: int
+    died: bool
+
+
+@dataclass(frozen=True)
 class Key:
     """Which trial of a study: its variant, its number, and its row in the storage."""
 

@@ -27,8 +27,8 @@ from sqlalchemy import Connection, DateTime, Engine, func, select
 
 from search.base.locks import LastWords
 from search.errors import UserError, one_line
-from search.study.claims import DEATHS_UNTIL_ALONE, ENDED, Claim, Outcome, Peer, Planned, Record
-from search.study.tables import ATTRIBUTES, PARAMS, PLANS, QUEUE, STUDIES, TRIALS, VALUES, WORKERS, writing
+from search.study.claims import DEATHS_UNTIL_ALONE, ENDED, Claim, Outcome, Peer, Planned, Record, Stint
+from search.study.tables import ATTRIBUTES, PARAMS, PLANS, QUEUE, STINTS, STUDIES, TRIALS, VALUES, WORKERS, writing
 
 TRIES = 2  # of a trial that raises
 
@@ -216,6 +216,7 @@ class Leases:
             died: what is known of its end, if that is to be counted as a death.
         """
         with writing(self._engine) as db:
+            self._remember(db, worker, died is not None)
             db.execute(sqlalchemy.delete(WORKERS).where(WORKERS.c.worker == worker))
             self._put_back(db, worker, died)
 
@@ -224,6 +225,7 @@ class Leases:
         there was one."""
         with writing(self._engine) as db:
             same = (WORKERS.c.worker == worker) & (WORKERS.c.beat == beat)
+            self._remember(db, worker, True, same)
             if not db.execute(sqlalchemy.delete(WORKERS).where(same)).rowcount:
                 return False
             self._put_back(db, worker, died)
@@ -248,6 +250,38 @@ class Leases:
         held = select(QUEUE.c.trial_id).where(mine)
         db.execute(sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id.in_(held)).values(state=TrialState.WAITING))
         db.execute(sqlalchemy.update(QUEUE).where(mine).values(worker=None))
+
+    def _remember(
+        self, db: Connection, worker: str, died: bool, which: sqlalchemy.ColumnElement[bool] | None = None
+    ) -> None:
+        """Keeps what is known of a worker that is about to be forgotten."""
+        now = func.now(type_=DateTime).label("now")
+        known = select(WORKERS, now).where(WORKERS.c.worker == worker if which is None else which)
+        row = db.execute(known).one_or_none()
+        if row is None:
+            return
+        held = db.scalar(select(func.count()).select_from(QUEUE).where(QUEUE.c.worker == worker))
+        last = row.seen if died else row.now.replace(tzinfo=None)
+        values = {"sweep": row.sweep, "device": row.device, "ended": row.ended, "held": held, "died": died}
+        values |= {"left": _utc_now() - (row.now.replace(tzinfo=None) - last)}
+        values |= {"seconds": (last - row.joined).total_seconds()}
+        db.execute(sqlalchemy.insert(STINTS).values(values))
+
+    def stints(self) -> list[Stint]:
+        """What workers did in the sweep, those that are still there included, in the order in which they left."""
+        query = select(STINTS).where(STINTS.c.sweep == self._sweep).order_by(STINTS.c.stint)
+        with self._engine.connect() as db:
+            known = sqlalchemy.inspect(db).has_table(STINTS.name)  # else it was last run by an older version
+            gone = db.execute(query).all() if known else ()
+        found = [
+            Stint(r.device, _utc(r.left) - timedelta(seconds=r.seconds), _utc(r.left), r.ended, r.held, r.died)
+            for r in gone
+        ]
+        now = datetime.now(UTC)
+        for peer in self.peers():
+            joined, seen = (now - timedelta(seconds=seconds) for seconds in (peer.joined, peer.age))
+            found.append(Stint(peer.device, joined, seen, peer.ended, 0, False))
+        return found
 
     def peers(self) -> list[Peer]:
         """The workers of the sweep, this one included, the oldest first."""
@@ -297,7 +331,7 @@ class Leases:
             for trial_id, key, value in db.execute(stored):
                 attributes.setdefault(trial_id, {})[key] = json.loads(value)
             for trial_id, name, number, state, started in db.execute(trials.order_by(TRIALS.c.number)):
-                start = started and started.replace(tzinfo=UTC)
+                start = started and _utc(started)
                 found.setdefault(name, []).append(Record(number, state, start, attributes.get(trial_id, {})))
         return found
 
@@ -333,6 +367,10 @@ class Leases:
 def _begins(name: sqlalchemy.ColumnElement[str], with_this: str) -> sqlalchemy.ColumnElement[bool]:
     """Whether an Optuna study's name is one of those of a study or a sweep."""
     return func.substr(name, 1, len(with_this) + 1) == f"{with_this}/"
+
+
+def _utc(stored: datetime) -> datetime:
+    return stored.replace(tzinfo=UTC)
 
 
 def _utc_now() -> datetime:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import sqlalchemy
 from optuna.storages._rdb import models
-from sqlalchemy import Column, Connection, DateTime, Engine, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Connection, DateTime, Engine, Float, Integer, MetaData, String, Table, Text
 
 # The layout of a study's tables and folder: 1 has another table of workers, 2 has neither plans nor deaths.
 LAYOUT = 3
@@ -49,6 +49,19 @@ WORKERS = Table(
     Column("ended", Integer, nullable=False),
     Column("joined", DateTime, nullable=False),  # by the database's clock, and for people only
     Column("seen", DateTime, nullable=False),
+)
+# What workers did that have gone, one row each time that one had a lease.
+STINTS = Table(
+    "odyssey_stints",
+    _METADATA,
+    Column("stint", Integer, primary_key=True),
+    Column("sweep", String(512), nullable=False, index=True),
+    Column("device", String(256), nullable=False),
+    Column("left", DateTime, nullable=False),  # its last sign of life, UTC
+    Column("seconds", Float, nullable=False),
+    Column("ended", Integer, nullable=False),  # trials that ended with it
+    Column("held", Integer, nullable=False),  # trials that it left unfinished: it was interrupted
+    Column("died", Boolean, nullable=False),  # without a word, or by a trial
 )
 # Optuna's schema is its own to change; a test holds that it is still the one that is written past it.
 REVISION = "v3.2.0.a"
