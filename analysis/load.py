@@ -1,6 +1,7 @@
 """Study folders to tidy frames. Nothing is computed here and nothing is written, the storage included."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from optuna.trial import TrialState
 
 from search.errors import UserError, expect, one_line
 from search.study.claims import Record
-from search.study.curves import read_all
 from search.study.plan import PLAN_FILE, Plan, find, read_plan
 from search.study.space import NUMERIC
 from search.study.storage import STATUS
@@ -146,9 +146,7 @@ def load_curves(
     for place, (folder, plan) in enumerate(find_all(study, runs)):
         tasks |= {plan.task["name"]: None}
         variants |= dict.fromkeys(plan.variants)
-        for task, variant, number, table in read_all(folder, _read_trials(folder, storage)):
-            if chosen is not None and (plan.study, task, variant, number) not in chosen:
-                continue
+        for task, variant, number, table in _read_curves(folder, plan.study, storage, chosen):
             curve = table.to_pandas(use_threads=False)
             key: tuple[Any, ...] = (place, plan.study, task, variant, number)
             for position, (name, value) in enumerate(zip(("place", *CURVE[:4]), key, strict=True)):
@@ -206,9 +204,27 @@ def rows(study: str, task: str, variant: str, planned: range, trials: Iterable[R
 
 
 def _read_trials(folder: Path, storage: str | None) -> dict[tuple[str, str], list[Record]]:
+    with _opened(folder, storage) as study:
+        return study.trials()
+
+
+def _read_curves(
+    folder: Path, name: str, storage: str | None, chosen: Container[tuple[str, str, str, int]] | None
+) -> list[tuple[str, str, int, Any]]:
+    """The curves of a study's trials, or of those that are chosen."""
+    with _opened(folder, storage) as study:
+        trials = {
+            key: [trial for trial in each if chosen is None or (name, *key, trial.number) in chosen]
+            for key, each in study.trials().items()
+        }
+        return list(study.curves(trials))
+
+
+@contextmanager
+def _opened(folder: Path, storage: str | None) -> Iterator[Study]:
     study = Study.open(folder, storage=storage)
     try:
-        return study.trials()
+        yield study
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise UserError(f"storage of {folder}: expected a readable Optuna storage ({one_line(error)})") from None
     finally:

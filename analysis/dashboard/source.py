@@ -15,7 +15,7 @@ from analysis.dashboard.figure import plain
 from analysis.load import CURVE, Studies, find_all, rows, tidy
 from search.errors import UserError, expect, masked, one_line
 from search.run.status import ENDED, ENOUGH, RECENT
-from search.study import curves
+from search.study.archive import RECORD_FILE, Archive
 from search.study.claims import Record
 from search.study.news import News
 from search.study.plan import PLAN_FILE, Plan, storage_url
@@ -190,11 +190,11 @@ class Source:
         """
         if key in self._curves:
             return self._curves[key]
-        study, task, variant, number = key
+        study, task, variant, _ = key
         record = self.record(key)
         if record is None or record.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return None
-        table = curves.read(curves.path_of(self.folders[study], task, variant, number), record)
+        table = next(one.study for one in self._opened if one.plan.study == study).curve(task, variant, record)
         if table is None:
             return None
         self._curves[key] = np.stack([table.column(name).to_numpy() for name in ("train_loss", "valid_score")], axis=1)
@@ -231,6 +231,8 @@ class Source:
 
     def _files(self, folder: Path, plan: Plan) -> tuple[int, ...]:
         """Which files the plan and, with SQLite, the storage are."""
+        if Archive.of(folder):
+            return ((folder / RECORD_FILE).stat().st_mtime_ns,)
         written = (folder / PLAN_FILE).stat().st_mtime_ns
         where = parsed(storage_url(folder, plan, self._storage))
         if where.get_backend_name() != "sqlite":

@@ -22,7 +22,6 @@ ADJUSTMENTS = ("bonferroni", "holm")
 MOST_THREADS = 1024  # beyond any machine's cores, and short of what a typing error asks for
 # Letters, digits and the signs that mean nothing to a path, a URL or a shell: a name is all three.
 NAME = re.compile(r"\w[\w .+=@-]*(?<! )")
-COMMANDS = ("sweep", "worker", "replicate", "train", "status", "report", "bench", "data")
 
 
 @dataclass(frozen=True)
@@ -196,6 +195,7 @@ KINDS: Mapping[str, Kind] = {
     "hidden_sizes": list_of(whole(1)),
     "repeats": whole(1, 10_000),
     "out": text("the path of a folder"),
+    "to": text("the path of a folder"),
     "measure": TRUTH,
     "n_inputs": whole(1, 10_000),
 }
@@ -208,6 +208,8 @@ SPECIAL: Mapping[tuple[str, str], Kind] = {
     ("status", "study"): _STUDY,
     ("worker", "study"): _STUDY,
     ("replicate", "study"): _STUDY,
+    ("publish", "study"): _STUDY,
+    ("restore", "study"): _STUDY,
 }
 _WORKERS = whole(1, 100_000, "as many as there is room for")
 LAUNCHERS: Mapping[str, Mapping[str, Kind]] = {

@@ -28,6 +28,8 @@ COMMANDS = {
     "status": ("search.run.status:main", "how far a study is"),
     "report": ("analysis.report:main", "figures, tables and a page from a study"),
     "dashboard": ("analysis.dashboard.command:main", "the same page, live, as a study is being trained"),
+    "publish": ("search.run.publish:publish", "write a study to a few small files, to be kept with a paper"),
+    "restore": ("search.run.publish:restore", "make a study of a published one, to go on with"),
     "cell": ("analysis.cell_command:main", "the card of a cell: equations, cost, gradient at initialisation"),
     "bench": ("search.run.commands:bench", "measure the engines on this machine"),
     "data": ("search.run.commands:data", "prepare the data of a task"),

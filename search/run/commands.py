@@ -24,6 +24,7 @@ from search.run.launchers.job import train_here, with_cache, work
 from search.run.launchers.watch import watch
 from search.study import progress
 from search.study import replicate as replicates
+from search.study.archive import refuse_published
 from search.study.plan import PLAN_FILE, Plan, find, read_plan, refuse_unless_grown, storage_url
 from search.study.record import result_of
 from search.study.space import LAYERS, REQUIRED, check_setting
@@ -50,6 +51,7 @@ def sweep(composed: Composed, composer: Composer) -> int:
     if settings["storage"] is not None:
         settings["storage"] = kept(settings["storage"])
     folder = Path(settings["runs"]) / settings["study"]
+    refuse_published(folder)
     old = read_plan(folder) if (folder / PLAN_FILE).exists() else None
     cache = task_definition(settings["task"]).get("cache")
     if old is None or "variants" in composed.said:
@@ -123,6 +125,7 @@ def replicate(composed: Composed, composer: Composer) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = composed.settings
     folder = find(settings["study"], settings["runs"])
+    refuse_published(folder)
     searched = Study.open(folder, storage=None if settings["storage"] is None else kept(settings["storage"]))
     plan, originals = searched.plan, replicates.best(searched)
     searched.close()

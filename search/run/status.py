@@ -46,6 +46,8 @@ def status_of(study: Study, tracebacks: bool = False) -> str:
         lines += [
             f"{p.worker:32} {p.held:>7} {p.ended:>6} {_ago(p.age):>15} {_ago(p.joined):>15}  {p.device}" for p in peers
         ]
+    elif left and study.archive:
+        lines.append("published before it was complete; odyssey restore makes a study of it that goes on")
     elif left:
         lines.append("nobody is at work; the same odyssey sweep, or odyssey worker, goes on where it was interrupted")
     failures = study.failures()

@@ -6,7 +6,7 @@ A curve is written before its trial is recorded, so that every trial that has en
 import hashlib
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,24 @@ def checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def has_one(trial: Record) -> bool:
+    """Whether a trial has a curve: one that is finished or has diverged."""
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def length(trial: Record) -> int:
+    """The epochs that are in the curve of a trial that is finished or has diverged."""
+    epochs: int = trial.attributes["result"]["epochs"]
+    return epochs - (trial.state == TrialState.PRUNED)  # the last one diverged
+
+
+def empty() -> "pa.Table":
+    """A curve without an epoch."""
+    import pyarrow as pa
+
+    return pa.schema(COLUMNS).empty_table()
+
+
 def read(path: Path, trial: Record) -> "pa.Table | None":
     """The curve of a trial that is finished or has diverged, of `COLUMNS`; None if there is no file.
 
@@ -69,34 +87,33 @@ def read(path: Path, trial: Record) -> "pa.Table | None":
         same = table.schema.equals(pa.schema(COLUMNS))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: expected a trial's curve ({one_line(error)}); {_REMEDY}") from error
-    n_epochs = trial.attributes["result"]["epochs"] - (trial.state == TrialState.PRUNED)  # the last one diverged
+    n_epochs = length(trial)
     if not same or table.num_rows != n_epochs:
         raise UserError(f"{path}: expected the curve of its trial, {n_epochs} rows of {', '.join(COLUMNS)}; {_REMEDY}")
     return table
 
 
 def read_all(
-    folder: Path, trials: Mapping[tuple[str, str], Sequence[Record]]
+    where: Path,
+    trials: Mapping[tuple[str, str], Sequence[Record]],
+    read: Callable[[str, str, Record], "pa.Table | None"],
 ) -> Iterator[tuple[str, str, int, "pa.Table"]]:
-    """The curves of a study's trials that are finished or have diverged: task, variant, number, curve.
+    """The curves of trials that are finished or have diverged: task, variant, number, curve.
 
     Trials without one are left out, and the log names them in one line.
 
     Args:
-        folder: of the study.
+        where: they are, for the log.
         trials: by task and variant.
-
-    Raises:
-        UserError: as `read`.
+        read: gives the curve of a task's and variant's trial, or None if there is none.
     """
     missing = []
     for (task, variant), each in trials.items():
         for trial in each:
-            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                path = path_of(folder, task, variant, trial.number)
-                curve = read(path, trial)
+            if has_one(trial):
+                curve = read(task, variant, trial)
                 if curve is None:
-                    missing.append(path.relative_to(folder))
+                    missing.append(path_of(Path(), task, variant, trial.number))
                 else:
                     yield task, variant, trial.number, curve
     if missing:
@@ -104,4 +121,4 @@ def read_all(
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         trials_that = "trial that has" if len(missing) == 1 else "trials that have"
         what = f"no learning curve is left of {len(missing)} {trials_that} ended"
-        log.warning("%s: %s: %s%s; restore the files from a copy", folder, what, names, more)
+        log.warning("%s: %s: %s%s; restore the files from a copy", where, what, names, more)

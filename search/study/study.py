@@ -3,14 +3,13 @@
 import dataclasses
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import yaml
-from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
@@ -19,15 +18,20 @@ from search.base import files
 from search.cells import Cell
 from search.errors import UserError, expect, masked, one_line
 from search.study import checkpoint, curves, register, tables
-from search.study.claims import ENDED, Claim, Key, Outcome, Planned, Record
+from search.study.archive import Archive, refuse_published
+from search.study.claims import ENDED, Claim, Key, Outcome, Record
 from search.study.leases import Leases
 from search.study.plan import PLAN_FILE, REGISTERED, Plan, checked, read, refuse_unless_grown, storage_url
+from search.study.planned import planned
 from search.study.record import result_of
 from search.study.space import BATCH, NumberedSampler, Past, learned
 from search.study.storage import STATUS, TROUBLE, check_sound, connect, default_url, patiently, reader, study_name
 from search.tasks.task import Task
 from search.training.status import Status
 from search.training.trial import Trial
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _LOST = "this one has lost it, and its trials with it, unless you restore them; a new study=NAME begins anew"
 _FOREIGN = "what is there was made from another folder, or its plan is lost; use another study=NAME"
@@ -42,10 +46,13 @@ class Study:
     (`search.study.register`).
     In the folder are ``study.yaml`` (the plan), ``curves/TASK/VARIANT/NUMBER.parquet``, ``checkpoints``, ``workers``,
     ``report``, and, if the storage is elsewhere, ``origin``: the token by which it knows the folder.
+    One that is published is read from its `archive` instead, and goes on nowhere.
     """
 
-    def __init__(self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage | Engine):
-        self.folder, self.plan, self._opened = folder, plan, storage
+    def __init__(
+        self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage | Engine, archive: Archive | None = None
+    ):
+        self.folder, self.plan, self._opened, self.archive = folder, plan, storage, archive
         self.engine = storage if isinstance(storage, Engine) else storage.engine
         self.leases = Leases(self.engine, plan.study, plan.task["name"], batch=BATCH if plan.learns else None)
         self._batches: dict[tuple[str, int], list[dict[str, Any]]] = {}
@@ -69,6 +76,9 @@ class Study:
                 study.
         """
         known = layout, plan = read(folder)
+        if read_only and storage is None and (archive := Archive.of(folder)):
+            return Study(folder, plan, archive.engine(plan.study, plan.registered), archive)
+        refuse_published(folder)
         url = storage_url(folder, plan, storage)
         study = Study(folder, plan, reader(url) if read_only else connect(url, make=False))
         if not read_only:
@@ -91,6 +101,7 @@ class Study:
             UserError: the plan is impossible; the folder or the storage holds a study of another plan, and the text
                 lists the differences; or the storage has a study of this name from another folder.
         """
+        refuse_published(folder)
         plan.check()
         known = read(folder) if (folder / PLAN_FILE).exists() else None
         if known:
@@ -166,7 +177,8 @@ class Study:
             known = present.get(self._name(variant))
             if known is None or not known.user_attrs:
                 self._create_optuna_study(variant)
-        self.leases.plan(self._planned())
+        ids = {variant: study_id for study_id, variant in self._variants.items()}
+        self.leases.plan(planned(self.plan, ids, self._samplers))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each variant the number of trials by status."""
@@ -291,11 +303,20 @@ class Study:
         path = curves.path_of(self.folder, self.plan.task["name"], key.variant, key.number)
         files.write(path, curves.encoded(trial.curve))
 
+    def curve(self, task: str, variant: str, trial: Record) -> "pa.Table | None":
+        """As of `search.study.curves.read`."""
+        if self.archive:
+            return self.archive.curve(task, variant, trial)
+        return curves.read(curves.path_of(self.folder, task, variant, trial.number), trial)
+
+    def curves(self, trials: Mapping[tuple[str, str], Sequence[Record]]) -> Iterator[tuple[str, str, int, "pa.Table"]]:
+        """The curves of some of its trials, given as `trials` does: see `search.study.curves.read_all`."""
+        return curves.read_all(self.folder, trials, self.curve)
+
     def check_curves(self) -> None:
-        """Reads the curves of all trials that have ended; logs and raises what `search.study.curves.read_all` does."""
+        """Reads the curves of all trials that have ended; logs and raises as `curves`."""
         own = self.plan.task["name"]
-        trials = {key: found for key, found in self.trials().items() if key[0] == own}
-        for _ in curves.read_all(self.folder, trials):
+        for _ in self.curves({key: found for key, found in self.trials().items() if key[0] == own}):
             pass
 
     def outcome(self, trial: Trial, engine: str, device: str) -> Outcome:
@@ -340,27 +361,6 @@ class Study:
                         path.unlink(missing_ok=True)
         for part in ("checkpoints", "curves"):
             files.forget_unfinished(self.folder / part)
-
-    def _planned(self) -> Iterator[Planned]:
-        """All trials, the variants in turn."""
-        spaces = {variant: self.plan.space_of(variant) for variant in self.plan.variants}
-        ids = {variant: study_id for study_id, variant in self._variants.items()}
-        stored = {
-            variant: [(d, d.stored, distribution_to_json(d.stored)) for d in space] for variant, space in spaces.items()
-        }
-
-        def drawn(variant: str, number: int) -> dict[str, tuple[float, str]]:
-            if self.plan.learns:
-                return {}
-            own = self._samplers[variant]
-            draws = [
-                (own.draw(number, d.stored_name), d, distribution, text) for d, distribution, text in stored[variant]
-            ]
-            return {d.stored_name: (distribution.to_internal_repr(v), text) for v, d, distribution, text in draws}
-
-        for number in range(self.plan.trials):
-            for index, variant in enumerate(spaces):
-                yield Planned(ids[variant], number, number * len(spaces) + index, partial(drawn, variant, number))
 
     def _create_optuna_study(self, variant: str) -> None:
         study = optuna.create_study(

@@ -1,0 +1,38 @@
+"""``odyssey publish`` and ``odyssey restore``: studies to files that are kept with a paper, and back."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.study.plan import find, read_plan
+from search.study.storage import kept
+
+if TYPE_CHECKING:
+    from search.run.composition import Composed, Composer
+
+
+def publish(composed: "Composed", composer: "Composer") -> None:
+    """``odyssey publish``: writes the archive of a study and says what it has."""
+    from search.study import publish as publishing  # with pyarrow, which `odyssey restore --help` does without
+
+    settings = composed.settings
+    source = find(settings["study"], settings["runs"])
+    to = Path(settings["to"]) / read_plan(source).study
+    storage = None if settings["storage"] is None else kept(settings["storage"])
+    record = publishing.publish(source, to, storage)
+    n_ended = sum(record["ended"].values())
+    size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
+    print(f"{to}: {n_ended} of {record['planned']} trials, {size:.1f} MB", file=sys.stderr)
+
+
+def restore(composed: "Composed", composer: "Composer") -> None:
+    """``odyssey restore``: makes a study of an archive."""
+    from search.study import publish as publishing
+
+    settings = composed.settings
+    source = find(settings["study"], settings["runs"])
+    folder = Path(settings["runs"]) / read_plan(source).study
+    publishing.restore(source, folder)
+    runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
+    print(f"{folder}: restored. Next: odyssey sweep study={shlex.quote(folder.name)}{runs}", file=sys.stderr)
