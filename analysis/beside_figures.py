@@ -81,3 +81,43 @@ def draw_replicates(replicates: pd.DataFrame, label: str) -> Figure:
         axes.set_ylabel(style.lines(label))
         style.legend(figure, {"replicate": dots[0], "their median": median, "trial of the search": trial[0]})
     return figure
+
+
+def draw_halving(stability: pd.DataFrame, lost: pd.DataFrame, baseline: str) -> Figure:
+    """How soon curves tell the end: the rank correlation of each epoch with the last one, and the share of the best
+    10 % that stopping the worse half of the trials at an epoch would have lost, by variant.
+
+    Args:
+        stability: as of `summaries.rank_stability`.
+        lost: as of `halving.halving`.
+        baseline: drawn in ink.
+    """
+    variants = list(dict.fromkeys(lost["variant"].astype(str)))
+    looks = style.series(variants, baseline)
+    with matplotlib.rc_context(STYLE):
+        figure = style.new(style.WIDTH, 6.8)
+        left, right = figure.subplots(1, 2)
+        for variant in variants:
+            look = {key: value for key, value in looks[variant].items() if key != "marker"}
+            own = stability[stability["variant"] == variant]
+            left.plot(own["epoch"], own["correlation"], label=variant, **look)
+        left.axhline(1.0, color=RULE, linewidth=0.6, zorder=0)
+        left.set_xlabel("epoch")
+        left.set_ylabel("rank correlation with the end")
+        style.log_axis(left)
+        epochs = list(dict.fromkeys(lost["epoch"]))
+        beside = np.linspace(-0.3, 0.3, len(variants))
+        for variant, offset in zip(variants, beside, strict=True):
+            own = lost[(lost["variant"] == variant) & (lost["how"] == "once")]
+            places = [epochs.index(epoch) + offset for epoch in own["epoch"]]
+            look = {key: value for key, value in looks[variant].items() if key in ("color", "marker")}
+            right.plot(places, 100 * own["lost"], linestyle="none", markersize=4, **look)
+        means = lost[lost["how"] == "once"].groupby("epoch")["lost"].mean()
+        for place, epoch in enumerate(epochs):
+            right.hlines(100 * means[epoch], place - 0.4, place + 0.4, color=PLAIN, linewidth=1.4, zorder=1)
+        right.set_xticks(range(len(epochs)), [f"{epoch}" for epoch in epochs])
+        right.set_xlabel("epoch at which the worse half is stopped")
+        right.set_ylabel("of the best 10 %, lost [%]\n(line: mean of the variants)")
+        right.set_ylim(-3, max(20.0, 100 * lost["lost"].max() + 5))
+        style.legend(figure, figures.handles(left))
+    return figure

@@ -1,0 +1,274 @@
+"""The results of the published studies: the tables and figures of docs/results.md and the README.
+
+    python -m analysis.results    # brings both pages up to date with runs/reference
+
+A page says where a table goes by ``<!-- begin NAME -->`` and ``<!-- end -->``; what stands between them is
+written here, from the committed trials and curves alone. All other sentences are people's.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import beside_figures, figures, findings, halving, statements, style, summaries, tables, words
+from analysis.compare import ALPHA, compare
+from analysis.frames import BASELINE, records
+from analysis.importance import Importance
+from analysis.load import load, load_curves, load_plans
+from analysis.table_text import ABSENT, Column, Table, fixed, markdown, of_columns, p_value, signed
+from search.base import files
+from search.errors import UserError, expect
+from search.study.archive import RECORD_FILE, Archive
+
+ROOT = Path(__file__).parents[1]
+REFERENCE, PAGES = ROOT / "runs" / "reference", (ROOT / "docs" / "results.md", ROOT / "README.md")
+FIGURES = ROOT / "docs" / "results"
+PAPER = ("jsb", "speech", "handwriting")  # the studies of the paper's nine variants
+STAND_INS = {"timit": "speech", "iamondb": "handwriting"}  # the paper's tasks, whose data are licensed
+OTHERS = "jsb-others"  # paired with the first of them, trial by trial
+PAPERS_YEARS, PAPERS_TRIALS = 15.0, 5400  # of one CPU, for so many trials (Greff et al. 2015, section V)
+_MARK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+BEST, CONTRAST = tables.BEST, tables.CONTRAST
+COMPARED = {
+    "variant": Column("", "variant", str),
+    "ended": Column("", "trials", fixed(0)),
+    "n_diverged": Column("", "diverged", fixed(0)),
+    "best_mean": Column(BEST, "mean", fixed(3)),
+    "best_se": Column(BEST, "se", fixed(3)),
+    "best_test_score": Column(BEST, "first", fixed(3)),
+    "difference": Column(CONTRAST, "[95 %]", signed(3), interval=True),
+    "p_adjusted": Column(CONTRAST, "p, adjusted", p_value),
+    "p_papers": Column(CONTRAST, "p by the paper's test", p_value),
+    "best_n_parameters": Column("", "parameters", fixed(0)),
+}
+
+
+class Results:
+    """The published studies in a folder.
+
+    Args:
+        folder: of archives, as of ``runs/reference``.
+
+    Raises:
+        UserError: every method, as `analysis.load`.
+    """
+
+    def __init__(self, folder: Path = REFERENCE):
+        self._folder = folder
+        self.studies = sorted(path.parent.name for path in folder.glob(f"*/{RECORD_FILE}"))
+        self.trials = cache(self._trials)
+        self.importance = cache(self._importance)
+        self.plan = cache(lambda study: load_plans(folder / study)[study])
+
+    def _trials(self, study: str) -> pd.DataFrame:
+        """The trials of a study; with those of `OTHERS` the baseline's of the study that they are paired with."""
+        frame = load(self._folder / study)
+        if study != OTHERS or PAPER[0] not in self.studies:
+            return frame
+        paired = self.trials(PAPER[0])
+        most = int(frame["trial"].max())
+        own = paired[(paired["variant"] == BASELINE) & (paired["trial"] <= most)].assign(study=study)
+        names = [BASELINE, *frame["variant"].cat.categories]
+        both = pd.concat([each.astype({"variant": str, "task": str}) for each in (own, frame)], ignore_index=True)
+        return both.astype({"variant": pd.CategoricalDtype(names, ordered=True), "task": frame["task"].dtype})
+
+    def _importance(self, study: str) -> Importance:
+        trials = self.trials(study)
+        return Importance(trials[trials["variant"] == BASELINE], self.plan(study))
+
+    def compared(self, study: str) -> pd.DataFrame:
+        """As of `analysis.compare`, with ``ended`` and, of the paper's own test, which also picks the best by test
+        score, ``p_papers`` and ``difference_papers``."""
+        table = compare(self.trials(study))
+        papers = compare(self.trials(study), select="test")
+        ended = table["n_finished"] + table["n_diverged"] + table["n_failed"]
+        return table.assign(ended=ended, p_papers=papers["p_as_paper"], difference_papers=papers["difference"])
+
+    def verdicts(self) -> pd.DataFrame:
+        """As of `findings.judge`, of all studies of the paper's variants that there are."""
+        seen = {}
+        for study in PAPER:
+            if study in self.studies:
+                plan, trials = self.plan(study), self.trials(study)
+                evidence = statements.Evidence(trials, compare(trials), self.importance(study))
+                seen[plan.task["name"]] = evidence
+        verdicts = findings.judge([_here(finding) for finding in findings.read()], seen)
+        return verdicts[verdicts["task"].isin(seen)].reset_index(drop=True)
+
+    def halved(self, study: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """As of `halving.halving` and `summaries.rank_stability`."""
+        trials, curves = self.trials(study), load_curves(self._folder / study)
+        return halving.halving(trials, curves), summaries.rank_stability(trials, curves)
+
+    def blocks(self) -> dict[str, Callable[[], Table]]:
+        """What makes each table, by its name."""
+        found: dict[str, Callable[[], Table]] = {"record": self._record}
+        for study in self.studies:
+            found[f"comparison-{study}"] = partial(self._comparison, study)
+            if study in PAPER:
+                found[f"halving-{study}"] = partial(self._halving, study)
+                found[f"shares-{study}"] = partial(self._shares, study)
+        if set(PAPER) & set(self.studies):
+            found |= {"verdicts": self._verdicts, "findings": self._findings}
+        return found
+
+    def figures(self) -> dict[str, style.Draw]:
+        """What draws each figure, by its name."""
+        drawn: dict[str, style.Draw] = {}
+        shown = [study for study in PAPER if study in self.studies]
+        if shown:
+            drawn["boxes"] = partial(self._draw_boxes, shown)
+        if OTHERS in self.studies:
+            drawn["others"] = partial(self._draw_boxes, [OTHERS])
+        for study in shown:
+            drawn[f"halving-{study}"] = partial(self._draw_halving, study)
+        return drawn
+
+    def _draw_boxes(self, studies: list[str]) -> Any:
+        frame = pd.concat([self.trials(study).astype({"variant": str, "task": str}) for study in studies])
+        for name in ("variant", "task"):
+            frame[name] = pd.Categorical(frame[name], list(dict.fromkeys(frame[name])), ordered=True)
+        frame = frame.reset_index(drop=True)
+        table = compare(frame)
+        labels = {self.plan(study).task["name"]: f"test {self.plan(study).score}" for study in studies}
+        return figures.draw_boxes(summaries.boxes(frame, table), summaries.points(frame, table), labels)
+
+    def _draw_halving(self, study: str) -> Any:
+        lost, stability = self.halved(study)
+        return beside_figures.draw_halving(stability, lost, BASELINE)
+
+    def _record(self) -> Table:
+        rows = []
+        for study in self.studies:
+            record = Archive(self._folder / study).record
+            ended, plan = sum(record["ended"].values()), self.plan(study)
+            seconds = record["train_seconds"]
+            rows.append(
+                [
+                    study,
+                    plan.task["name"],
+                    f"{ended:,} of {record['planned']:,}",
+                    f"at most {plan.epochs}, patience {plan.patience}",
+                    "; ".join(record["devices"]),
+                    words.duration(seconds),
+                    words.duration(record["wall_seconds"]),
+                    str(record["interruptions"]),
+                ]
+            )
+        names = ("study", "task", "trials", "epochs", "device", "training", "wall", "interruptions")
+        return Table("record", "Record", [("", name) for name in names], rows)
+
+    def _comparison(self, study: str) -> Table:
+        return tables.comparison(records(self.compared(study)), COMPARED, f"comparison-{study}", study, "")
+
+    def _verdicts(self) -> Table:
+        """A row a finding: what it comes to on each task, and what the paper's own test would have said."""
+        verdicts = self.verdicts()
+        tasks = list(dict.fromkeys(verdicts["task"]))
+        of = {self.plan(study).task["name"]: self.compared(study) for study in PAPER if study in self.studies}
+        rows = []
+        for finding in map(_here, findings.read()):
+            cells = [finding.statement]
+            for task in tasks:
+                own = verdicts[(verdicts["finding"] == finding.id) & (verdicts["task"] == task)]
+                cells.append(str(own["verdict"].iloc[0]) if len(own) else ABSENT)
+            for task in tasks:
+                cells.append(_by_papers_test(finding, of[task], task))
+            rows.append(cells)
+        headings = [("", "finding"), *(("verdict", task) for task in tasks)]
+        headings += [("the paper's test", task) for task in tasks]
+        return Table("verdicts", "Verdicts", headings, rows)
+
+    def _findings(self) -> Table:
+        verdicts = self.verdicts()
+        table = tables.judged(verdicts, "findings", "Findings", "", list(dict.fromkeys(verdicts["task"])))
+        keep = [k for k, (_, name) in enumerate(table.headings) if name != "more trials"]
+        rows = [[row[k] for k in keep] for row in table.rows]
+        return Table(table.name, table.title, [table.headings[k] for k in keep], rows)
+
+    def _halving(self, study: str) -> Table:
+        found = halving.over_variants(self.halved(study)[0], BASELINE)
+        columns = {
+            "epoch": Column("", "stopped after epoch", fixed(0)),
+            "how": Column("", "how", str),
+            "lost": Column("", "of the best 10 %, lost [%]: mean [range of the variants]", _percent, interval=True),
+            "saved": Column("", "of all epochs, saved [%]", _percent),
+            "shift": Column("", "mean of the best 10 %, worse by", signed(3)),
+            "bias": Column("", "largest change of a difference from vanilla", fixed(3)),
+        }
+        return of_columns(records(found), columns, f"halving-{study}", study)
+
+    def _shares(self, study: str) -> Table:
+        return tables.shares(self.importance(study).shares, f"shares-{study}", study, "", ("debiased", "se"))
+
+
+def _here(finding: findings.Finding) -> findings.Finding:
+    """A finding with the free tasks in the place of the paper's that they stand for. Scores seen there are no bounds
+    here."""
+    tests = [
+        replace(test, tasks=tuple(STAND_INS.get(task, task) for task in test.tasks))
+        for test in finding.tests
+        if test.name != "reference" or not STAND_INS.keys() & set(test.tasks)
+    ]
+    return replace(finding, tests=tuple(tests))
+
+
+def _by_papers_test(finding: findings.Finding, table: pd.DataFrame, task: str) -> str:
+    """What a finding on variants comes to by the paper's test, which knows significant and not significant alone."""
+    own = {row["variant"]: row for row in records(table) if row["variant"] != row["baseline"]}
+    said = []
+    for test in (test for test in finding.tests if task in test.tasks):
+        if test.name not in ("none_better", "worse", "no_difference"):
+            return ABSENT
+        for name in test.parameters.get("variants", own):
+            p, difference = own[name]["p_papers"], own[name]["difference_papers"]
+            found = "no" if not p < ALPHA else "worse" if difference > 0 else "better"
+            fails = {"none_better": found == "better", "worse": found != "worse", "no_difference": found != "no"}
+            if fails[test.name]:
+                said.append(f"{name} {found if found != 'no' else 'no different'} (p {_p(p)})")
+    return f"no: {', '.join(said)}" if said else "yes" if finding.tests else ABSENT
+
+
+def _p(p: float) -> str:
+    return p_value(p) if p < 0.001 else f"= {p_value(p)}"
+
+
+def _percent(x: float) -> str:
+    return f"{100 * x:.0f}"
+
+
+def filled(page: str, blocks: Mapping[str, Callable[[], Table]]) -> str:
+    """The text of a page with its tables made anew.
+
+    Raises:
+        UserError: it asks for a table that there is not.
+    """
+
+    def make(found: re.Match[str]) -> str:
+        expect(found[2] in blocks, "table", found[2], f"one of {', '.join(blocks)}")
+        return f"{found[1]}{markdown(blocks[found[2]]())}{found[3]}"
+
+    return _MARK.sub(make, page)
+
+
+def main() -> None:
+    results = Results()
+    if not results.studies:
+        raise UserError(f"{REFERENCE}: expected published studies; odyssey publish makes them")
+    for page in PAGES:
+        files.write(page, filled(page.read_text(encoding="utf-8"), results.blocks()))
+        print(page, file=sys.stderr)
+    for name, draw in results.figures().items():
+        files.write(FIGURES / f"{name}.png", style.files(draw(), ["png"])["png"])
+        print(FIGURES / f"{name}.png", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
