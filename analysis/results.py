@@ -229,6 +229,8 @@ def _by_papers_test(finding: findings.Finding, table: pd.DataFrame, task: str) -
             return ABSENT
         for name in test.parameters.get("variants", own):
             p, difference = own[name]["p_papers"], own[name]["difference_papers"]
+            if p != p:
+                return "not tested"
             found = "no" if not p < ALPHA else "worse" if difference > 0 else "better"
             fails = {"none_better": found == "better", "worse": found != "worse", "no_difference": found != "no"}
             if fails[test.name]:
@@ -244,14 +246,18 @@ def _percent(x: float) -> str:
     return f"{100 * x:.0f}"
 
 
-def filled(page: str, blocks: Mapping[str, Callable[[], Table]]) -> str:
-    """The text of a page with its tables made anew.
+def filled(
+    page: str, blocks: Mapping[str, Callable[[], Table]], wanted: Callable[[str], bool] = lambda name: True
+) -> str:
+    """The text of a page with its tables made anew, or those whose names are `wanted`.
 
     Raises:
         UserError: it asks for a table that there is not.
     """
 
     def make(found: re.Match[str]) -> str:
+        if not wanted(found[2]):
+            return found[0]
         expect(found[2] in blocks, "table", found[2], f"one of {', '.join(blocks)}")
         return f"{found[1]}{markdown(blocks[found[2]]())}{found[3]}"
 

@@ -1,0 +1,78 @@
+"""The published studies, and the pages that say what came of them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import load_curves
+from analysis.frames import is_paired
+from analysis.results import OTHERS, PAGES, PAPER, REFERENCE, Results, filled
+from analysis.table_text import Table, markdown
+from search.errors import UserError
+from search.study.archive import Archive
+
+STUDIES = Results().studies
+QUICK = ("record", "comparison")  # how the names of tables begin that need no forest
+
+
+@pytest.fixture(scope="module")
+def published() -> Results:
+    return Results()
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_planned_trial_is_there_once_with_its_whole_curve(published: Results, study: str) -> None:
+    plan = published.plan(study)
+    trials = published.trials(study)
+    own = trials[trials["variant"].isin(plan.variants)]
+    assert len(own) == plan.total and not own[["variant", "trial"]].duplicated().any()
+    ended = Archive(REFERENCE / study).record["ended"]
+    waiting = plan.total - sum(ended.values())
+    assert own["status"].value_counts().to_dict() == ended | ({"waiting": waiting} if waiting else {})
+    own = own[own["status"] != "waiting"]
+    assert set(own["status"]) <= {"finished", "diverged"}
+    assert set(own["data_hash"]) == {plan.data_hash} and is_paired(trials)
+    counted = load_curves(REFERENCE / study).groupby(["variant", "trial"], observed=True).size()
+    epochs = own.astype({"trial": "int64"}).set_index(["variant", "trial"])
+    expected = epochs["epochs"].astype(int) - (epochs["status"] == "diverged")
+    pd.testing.assert_series_equal(
+        counted.sort_index(), expected[expected > 0].sort_index(), check_names=False, check_index_type=False
+    )
+
+
+@pytest.mark.skipif(not STUDIES, reason="no study is published yet")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_of_the_pages_are_those_of_the_published_trials(published: Results, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == filled(text, published.blocks(), lambda name: name.startswith(QUICK))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STUDIES, reason="no study is published yet")
+def test_so_are_those_that_need_forests(published: Results) -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == filled(text, published.blocks()), f"{page}: python -m analysis.results brings it up to date"
+
+
+@pytest.mark.skipif(PAPER[0] not in STUDIES, reason="jsb is not published yet")
+def test_the_best_score_on_jsb_is_below_8_5(published: Results) -> None:
+    assert published.compared(PAPER[0])["best_test_score"].min() < 8.5
+
+
+@pytest.mark.skipif(OTHERS not in STUDIES or PAPER[0] not in STUDIES, reason="jsb-others is not published yet")
+def test_other_cells_are_compared_with_vanilla_in_pairs(published: Results) -> None:
+    table = published.compared(OTHERS)
+    assert list(table["variant"])[:2] == ["vanilla", "gru"] and set(table["design"].dropna()) == {"paired"}
+
+
+def test_a_page_is_filled_where_it_says_and_nowhere_else() -> None:
+    table = Table("t", "T", [("", "a"), ("", "b")], [["1", "2"]])
+    page = "x\n<!-- begin t -->\nold\n<!-- end -->\ny\n"
+    once = filled(page, {"t": lambda: table})
+    assert once == f"x\n<!-- begin t -->\n{markdown(table)}<!-- end -->\ny\n"
+    assert filled(once, {"t": lambda: table}) == once
+    assert filled(page, {}, lambda name: name != "t") == page
+    with pytest.raises(UserError, match="table=t: expected one of u"):
+        filled(page, {"u": lambda: table})
