@@ -6,15 +6,15 @@ from typing import Any
 
 import pandas as pd
 import sqlalchemy
-from optuna.trial import TrialState
 
 from search.errors import UserError, expect, one_line
-from search.study.claims import Record
+from search.study.claims import ENDED, Record
 from search.study.curves import read_all
 from search.study.plan import PLAN_FILE, Plan, find, read_plan
+from search.study.reader import StudyReader
 from search.study.space import NUMERIC
 from search.study.storage import STATUS
-from search.study.study import Study
+from search.study.tables import TrialState
 
 KEYS = ("study", "task", "variant", "trial", "status")
 OUTCOMES = (
@@ -199,14 +199,14 @@ def rows(study: str, task: str, variant: str, planned: range, trials: Iterable[R
         result: dict[str, Any] = {}
         if trial is not None and trial.started is not None:
             result["started"] = trial.started.isoformat()
-        if trial is not None and state.is_finished():
+        if trial is not None and state in ENDED:
             result |= trial.attributes.get("result") or {}
         used = {f"{name}{VERSION}": value for name, value in (result.pop("versions", None) or {}).items()}
         yield result | used | dict(zip(KEYS, (study, task, variant, number, STATUS[state]), strict=True))
 
 
 def _read_trials(folder: Path, storage: str | None) -> dict[tuple[str, str], list[Record]]:
-    study = Study.open(folder, storage=storage)
+    study = StudyReader.open(folder, storage=storage)
     try:
         return study.trials()
     except sqlalchemy.exc.SQLAlchemyError as error:
