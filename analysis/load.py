@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 import sqlalchemy
-from optuna.trial import TrialState
 
 from search.errors import UserError, expect, one_line
-from search.study.claims import Record
+from search.study.claims import ENDED, Record
 from search.study.plan import PLAN_FILE, Plan, find, read_plan
+from search.study.reader import StudyReader
 from search.study.space import NUMERIC
 from search.study.storage import STATUS
-from search.study.study import Study
+from search.study.tables import TrialState
 
 KEYS = ("study", "task", "variant", "trial", "status")
 OUTCOMES = (
@@ -197,7 +197,7 @@ def rows(study: str, task: str, variant: str, planned: range, trials: Iterable[R
         result: dict[str, Any] = {}
         if trial is not None and trial.started is not None:
             result["started"] = trial.started.isoformat()
-        if trial is not None and state.is_finished():
+        if trial is not None and state in ENDED:
             result |= trial.attributes.get("result") or {}
         used = {f"{name}{VERSION}": value for name, value in (result.pop("versions", None) or {}).items()}
         yield result | used | dict(zip(KEYS, (study, task, variant, number, STATUS[state]), strict=True))
@@ -221,8 +221,8 @@ def _read_curves(
 
 
 @contextmanager
-def _opened(folder: Path, storage: str | None) -> Iterator[Study]:
-    study = Study.open(folder, storage=storage)
+def _opened(folder: Path, storage: str | None) -> Iterator[StudyReader]:
+    study = StudyReader.open(folder, storage=storage)
     try:
         yield study
     except sqlalchemy.exc.SQLAlchemyError as error:

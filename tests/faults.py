@@ -39,6 +39,8 @@ from search.engines.cpu.engine import CpuTrainer
 from search.run import cli
 from search.run.launchers import job, ray
 from search.study import sweep
+from search.study.planning import trial_seed
+from search.study.reader import StudyReader
 from search.study.study import Study
 from tests import fault_corpora, fault_files
 from tests.postgres import Postgres
@@ -166,7 +168,7 @@ class Scene:
 
     def poison(self, study: Study, variant: str, number: int, deed: str, epoch: int = 0) -> None:
         """From now on a trial of the same plan is one that kills, or hangs, its process."""
-        self._environment["ODYSSEY_TEST_POISON"] = f"{study.plan.trial_seed(variant, number)} {deed} {epoch}"
+        self._environment["ODYSSEY_TEST_POISON"] = f"{trial_seed(study.plan, variant, number)} {deed} {epoch}"
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         with open(self.runs / "said", "ab") as said:
@@ -191,7 +193,7 @@ class Scene:
         assert [worker.wait(timeout=600) for worker in workers] == [0] * len(workers), self.said()
 
     def study(self) -> Study:
-        return Study.open(self.runs / "s", storage=self.storage)
+        return StudyReader.open(self.runs / "s", storage=self.storage)
 
     def said(self) -> str:
         return (self.runs / "said").read_text()

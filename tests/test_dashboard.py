@@ -30,6 +30,7 @@ from search.errors import UserError
 from search.run import cli
 from search.study import repeat
 from search.study.news import News
+from search.study.reader import StudyReader
 from search.study.study import Study
 from search.tasks import Task
 from tests.at_rest import unpacked
@@ -281,7 +282,7 @@ def test_cells_show_their_equations_and_run_no_code_of_a_study(runs: Path, tmp_p
 def test_only_what_is_new_is_read(echo: Task, tmp_path: Path) -> None:
     study = sweep(tmp_path / "s", echo)
     study.close()
-    reader = Study.open(tmp_path / "s")
+    reader = StudyReader.open(tmp_path / "s")
     news = News(reader)
     assert len(news.look()) == 6 and news.look() == []
     read: list[str] = []
@@ -299,7 +300,7 @@ def test_only_what_is_new_is_read(echo: Task, tmp_path: Path) -> None:
 
 def test_what_became_visible_out_of_order_is_not_missed(echo: Task, tmp_path: Path) -> None:
     sweep(tmp_path / "s", echo).close()
-    news = News(Study.open(tmp_path / "s"))
+    news = News(StudyReader.open(tmp_path / "s"))
     news.look()
     with sqlite3.connect(tmp_path / "s" / "study.db") as db:
         db.execute("INSERT INTO trials (number, study_id, state) VALUES (7, 1, 'PRUNED')")  # without a newer attribute

@@ -27,6 +27,7 @@ from search.engines.cpu import native
 from search.errors import UserError
 from search.run import cli
 from search.study import checkpoint
+from search.study.reader import StudyReader
 from search.study.study import Study
 from search.tasks import Task, _cache
 from tests import fault_files
@@ -133,7 +134,7 @@ def shorten(path: Path) -> None:
 @pytest.mark.parametrize("damage", [swap, cut, shorten])
 def test_a_damaged_curve_is_named(study: Path, damage: Callable[[Path], None]) -> None:
     damage(study / "curves/echo/rnn/0000.parquet")
-    for read in (lambda: load_curves(study), Study.open(study).check_curves):
+    for read in (lambda: load_curves(study), StudyReader.open(study).check_curves):
         with pytest.raises(UserError, match=r"rnn/0000\.parquet: expected .*; restore it from a copy, or delete it"):
             read()
     assert len(load(study)) == 6, "the results stand"
@@ -146,7 +147,7 @@ def test_missing_curves_are_named_and_the_others_read(study: Path, caplog: pytes
         (study / f"curves/echo/rnn/000{number}.parquet").unlink()
     left = whole[(whole.variant != "rnn") | (whole.trial == 1)].reset_index(drop=True)
     pd.testing.assert_frame_equal(load_curves(study), left)
-    Study.open(study).check_curves()
+    StudyReader.open(study).check_curves()
     assert caplog.messages[0] == caplog.messages[1]
     assert caplog.messages[0].startswith(f"{study}: no learning curve is left of 2 trials")
     assert "rnn/0000" in caplog.text and "rnn/0002" in caplog.text and "rnn/0001" not in caplog.text

@@ -23,6 +23,7 @@ from search.errors import UserError
 from search.run.launchers import LAUNCHERS, Job, Start, Workers, ready
 from search.run.launchers.local import n_workers
 from search.study.claims import Peer
+from search.study.reader import StudyReader
 from search.study.study import Study
 from search.tasks import Task
 from tests import echo, faults
@@ -136,7 +137,7 @@ def test_a_worker_that_has_its_reasons_says_them_once_and_is_not_started_again(
     said = ended(workers)
     assert len(said) == 2 and all(task.hash in line and "\n" not in line for line in said), said
     assert workers.last_words() == [] and workers.revive() == {}
-    assert Study.open(tmp_path / "s").counts()["rnn"]["waiting"] == 3
+    assert StudyReader.open(tmp_path / "s").counts()["rnn"]["waiting"] == 3
 
 
 @pytest.mark.slow
@@ -146,7 +147,7 @@ def test_workers_that_are_told_to_stop_save_and_leave_where_that_is_the_launcher
     long = {**ECHO, "epochs": 400, "patience": 400}
     Study.create(tmp_path / "s", plan(task, **long)).close()
     workers = start(job(tmp_path / "s"))
-    study = Study.open(tmp_path / "s")
+    study = StudyReader.open(tmp_path / "s")
     for _ in range(600):
         if len([peer for peer in study.leases.peers() if peer.held]) == 2:
             break

@@ -19,6 +19,7 @@ from search.run.cli import main
 from search.run.status import status_of
 from search.study.archive import CURVES_FILE, RECORD_FILE, TRIALS_FILE, Archive
 from search.study.publish import publish, restore
+from search.study.reader import StudyReader
 from search.study.study import Study
 from search.tasks import Task
 from tests.test_storage import refused
@@ -61,7 +62,7 @@ def test_an_archive_reads_as_its_study(published: tuple[Path, Path]) -> None:
     assert set(theirs["status"]) == {"finished", "diverged", "failed"}
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
     pd.testing.assert_frame_equal(load_curves(to), load_curves(folder), check_exact=True)
-    one, other = Study.open(to), Study.open(folder)
+    one, other = StudyReader.open(to), StudyReader.open(folder)
     assert one.plan == other.plan and status_of(one) == status_of(other)
     assert one.leases.stints() == other.leases.stints() and one.failures()[0][:3] == other.failures()[0][:3]
     pages = [Source(where) for where in (to, folder)]
@@ -162,9 +163,9 @@ def test_what_is_unfinished_is_published_as_waiting(echo: Task, tmp_path: Path) 
     study.leases.exchange("w", [study.failure(study.key(claim), UserError("no such cell"))])
     publish(study.folder, tmp_path / "archive")
     assert list(load(tmp_path / "archive")["status"]) == ["failed"] + 5 * ["waiting"]
-    assert "odyssey restore" in status_of(Study.open(tmp_path / "archive"))
+    assert "odyssey restore" in status_of(StudyReader.open(tmp_path / "archive"))
     restore(tmp_path / "archive", tmp_path / "again" / "s")
-    assert Study.open(tmp_path / "again" / "s").counts()["vanilla"] == {
+    assert StudyReader.open(tmp_path / "again" / "s").counts()["vanilla"] == {
         "waiting": 2,
         "running": 0,
         "finished": 0,

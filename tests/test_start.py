@@ -27,8 +27,10 @@ def test_modules_load_no_heavy_package_before_it_is_needed() -> None:
     )
 
 
-def test_the_status_of_a_study_needs_no_display() -> None:
-    code = "import sys, search.run.status; assert not {'rich', 'search.study.progress'} & set(sys.modules)"
+def test_the_status_of_a_study_needs_neither_a_display_nor_what_works_on_studies() -> None:
+    without = "{'rich', 'optuna', 'sqlalchemy.orm', 'numpy', 'search.study.progress', 'search.rules', 'search.cells'}"
+    code = "import sys, search.run.composition, search.run.status; "
+    code += f"assert not {without} & set(sys.modules), {without} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from optuna.trial import TrialState
 
 from search.errors import UserError, one_line, visible
 from search.run.status import status_of
 from search.study.claims import Outcome
 from search.study.study import Study
+from search.study.tables import TrialState
 from search.tasks import Task
 from tests.on_terminal import plan
 

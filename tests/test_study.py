@@ -21,6 +21,7 @@ from search.engines.reference import ReferenceEngine
 from search.errors import UserError
 from search.study.plan import Plan, find
 from search.study.progress import Progress
+from search.study.reader import StudyReader
 from search.study.space import BATCH
 from search.study.study import Study
 from search.study.sweep import run
@@ -324,5 +325,5 @@ def test_a_plan_of_before_pairing_reads_as_unpaired(echo: Task, tmp_path: Path) 
     study = sweep(tmp_path / "s", echo)
     path = study.folder / "study.yaml"
     path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("paired")))
-    assert Study.open(tmp_path / "s").plan.draws.startswith("unpaired")
+    assert StudyReader.open(tmp_path / "s").plan.draws.startswith("unpaired")
     sweep(tmp_path / "s", echo)  # and the same command goes on

@@ -19,7 +19,6 @@ import optuna
 import pytest
 import sqlalchemy
 import torch
-from optuna.trial import TrialState
 
 from analysis import load, load_curves
 from search.base import clock
@@ -29,12 +28,13 @@ from search.engines import Epoch, Member
 from search.engines.reference import ReferenceEngine
 from search.errors import UserError
 from search.run.status import status_of
-from search.study import checkpoint, storage, sweep, tables, worker
+from search.study import checkpoint, storage, sweep, tables, worker, working
 from search.study.claims import Key, Outcome
 from search.study.leases import LeaseLost, Leases
 from search.study.progress import Progress
+from search.study.reader import StudyReader
 from search.study.study import Study
-from search.study.tables import QUEUE, WORKERS
+from search.study.tables import QUEUE, WORKERS, TrialState
 from search.study.worker import Worker
 from search.tasks import Task
 from search.training.trial import Trial
@@ -126,7 +126,7 @@ def test_no_trial_is_claimed_twice_however_many_claim_at_once(echo: Task, tmp_pa
     claimed: list[int] = []
 
     def claim(name: str) -> None:
-        own = Study.open(tmp_path / "s", read_only=False, storage=url).leases
+        own = Study.open(tmp_path / "s", storage=url).leases
         own.join(name, "host", "boot", 1, "device")
         mine: set[int] = set()
         while True:
@@ -155,7 +155,7 @@ def test_a_new_storage_is_made_by_one_of_many_that_open_it_at_once(tmp_path: Pat
     def begin() -> None:
         try:
             start.wait()
-            opened = storage.connect(where)
+            opened = working.connect(where)
             start.wait()
             tables.create(opened.engine)
         except Exception as error:
@@ -168,7 +168,7 @@ def test_a_new_storage_is_made_by_one_of_many_that_open_it_at_once(tmp_path: Pat
     for thread in threads:
         thread.join()
     assert not failed
-    assert Leases(storage.connect(where).engine, "s", "t").peers() == []
+    assert Leases(working.connect(where).engine, "s", "t").peers() == []
 
 
 def test_trials_are_claimed_in_their_order_the_variants_in_turn(echo: Task, tmp_path: Path, url: str | None) -> None:
@@ -258,7 +258,7 @@ def test_joining_a_study_disturbs_none_that_is_being_recorded(echo: Task, tmp_pa
 
     def join() -> None:
         while not done.is_set():
-            Study.open(tmp_path / "s", read_only=False, storage=url)
+            Study.open(tmp_path / "s", storage=url)
 
     threads = [threading.Thread(target=join) for _ in range(3)]
     for thread in threads:
@@ -294,7 +294,7 @@ def test_a_study_can_be_read_after_its_writer_was_killed(echo: Task, tmp_path: P
     study._storage.engine.dispose()
     subprocess.run([sys.executable, "-c", HALF, str(tmp_path / "s" / "study.db")])
     assert (tmp_path / "s" / "study.db-journal").exists()
-    assert Study.open(tmp_path / "s").counts()["rnn"]["waiting"] == 3
+    assert StudyReader.open(tmp_path / "s").counts()["rnn"]["waiting"] == 3
     assert len(load(tmp_path / "s")) == N_TRIALS
 
 
@@ -332,7 +332,7 @@ def test_a_living_worker_is_left_alone_whatever_the_clocks_say(
 ) -> None:
     """Its signs of life come, by the database's clock, now an hour late and now a day early; ours jumps as well."""
     study = Study.create(tmp_path / "s", plan(echo, storage=url))
-    other = Study.open(tmp_path / "s", read_only=False, storage=url)
+    other = Study.open(tmp_path / "s", storage=url)
     add_peer(other.leases, "alive", "another boot")
     stop = threading.Event()
 
@@ -453,7 +453,7 @@ def test_a_full_disk_is_waited_out(echo: Task, tmp_path: Path, whole: Path, monk
 def test_a_database_without_room_is_trouble_that_may_pass(echo: Task, tmp_path: Path) -> None:
     """SQLite's own limit of pages stands for the disk's."""
     engine = Study.create(tmp_path / "s", plan(echo))._storage.engine
-    with pytest.raises(storage.TROUBLE, match="disk is full"), engine.begin() as db:
+    with pytest.raises(working.TROUBLE, match="disk is full"), engine.begin() as db:
         db.exec_driver_sql("PRAGMA max_page_count=1")
         db.exec_driver_sql("CREATE TABLE large AS SELECT randomblob(1000000)")
 
@@ -511,7 +511,7 @@ def test_checkpoints_that_a_killed_worker_left_are_removed_once_their_trials_hav
     study.forget_ended()
     assert not study._checkpoint(one).exists() and study._checkpoint(other).exists()
 
-    left = Study.open(whole, read_only=False)
+    left = Study.open(whole)
     path = left._checkpoint(Key("rnn", 0, 0))
     checkpoint.save(path, study.prepare(other, echo))
     run(whole, echo)
@@ -541,7 +541,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_damaged(
 
 
 def test_a_trial_that_raises_is_tried_again_and_disturbs_no_other(echo: Task, tmp_path: Path, whole: Path) -> None:
-    seed = seed_of(Study.open(whole), "rnn", 1)
+    seed = seed_of(StudyReader.open(whole), "rnn", 1)
     raised: list[int] = []
 
     def once(members: Sequence[Member]) -> None:
@@ -558,7 +558,7 @@ def test_a_trial_that_raises_is_tried_again_and_disturbs_no_other(echo: Task, tm
 
 @pytest.mark.slow
 def test_a_trial_that_raises_twice_has_failed_with_its_traceback(echo: Task, tmp_path: Path, whole: Path) -> None:
-    seed = seed_of(Study.open(whole), "rnn", 1)
+    seed = seed_of(StudyReader.open(whole), "rnn", 1)
 
     def always(members: Sequence[Member]) -> None:
         if seed in [m.seed for m in members]:

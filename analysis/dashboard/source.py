@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import sqlalchemy
-from optuna.trial import TrialState
 
 from analysis.dashboard.figure import plain
 from analysis.load import CURVE, Studies, find_all, rows, tidy
@@ -19,8 +18,9 @@ from search.study.archive import RECORD_FILE, Archive
 from search.study.claims import Record
 from search.study.news import News
 from search.study.plan import PLAN_FILE, Plan, storage_url
+from search.study.reader import StudyReader
 from search.study.storage import parsed
-from search.study.study import Study
+from search.study.tables import TrialState
 
 Key = tuple[str, str, str, int]  # study, task, variant, number
 
@@ -30,7 +30,7 @@ class Opened:
     """One study, and what of it is known."""
 
     folder: Path
-    study: Study
+    study: StudyReader
     news: News
     files: tuple[int, ...]
 
@@ -208,7 +208,7 @@ class Source:
     def _open(self) -> None:
         opened = []
         for folder, _ in find_all(self._given, self._runs):
-            study = Study.open(folder, storage=self._storage)
+            study = StudyReader.open(folder, storage=self._storage)
             news = News(study)
             try:
                 news.look()

@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optuna.trial import TrialState
-
 from analysis import best_fraction
 from analysis.dashboard.figure import plain
 from analysis.frames import FRACTION
@@ -13,6 +11,7 @@ from search.errors import masked
 from search.study.claims import Record
 from search.study.plan import Plan
 from search.study.storage import STATUS
+from search.study.tables import TrialState
 
 Trials = Mapping[tuple[str, str], Mapping[int, Record]]
 FAILURES = 500  # that are listed

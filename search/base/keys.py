@@ -19,6 +19,7 @@ DTYPES = ("float32", "float64")
 SAMPLERS = ("random", "qmc", "grid", "tpe")
 SELECTIONS = ("valid", "test")
 ADJUSTMENTS = ("bonferroni", "holm")
+OLDEST_RULE = "sgd"  # of plans that say nothing of it, which are older than other update rules
 MOST_THREADS = 1024  # beyond any machine's cores, and short of what a typing error asks for
 # Letters, digits and the signs that mean nothing to a path, a URL or a shell: a name is all three.
 NAME = re.compile(r"\w[\w .+=@-]*(?<! )")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search.base.keys import OLDEST_RULE
 from search.errors import UserError, expect
 from search.own import explained, imported, toggles
 from search.rules.adaptive import Adagrad, Adam, AdamW, Lion, RMSprop, Rprop
@@ -48,7 +49,7 @@ _RULES: dict[str, type[Rule]] = {
     "lion": Lion,
     "rprop": Rprop,
 }
-DEFAULT: Mapping[str, Any] = {"rule": "sgd"}  # of plans that say nothing of it, which are older than other rules
+DEFAULT: Mapping[str, Any] = {"rule": OLDEST_RULE}
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from search.run.composition import Composed, Composer
 from search.run.launchers import Job, Start, local
 from search.run.launchers.job import train_here, with_cache, work
 from search.run.launchers.watch import watch
-from search.study import progress
+from search.study import planning, progress
 from search.study import replicate as replicates
 from search.study.archive import refuse_published
 from search.study.plan import PLAN_FILE, Plan, find, read_plan, refuse_unless_grown, storage_url
+from search.study.reader import StudyReader
 from search.study.record import result_of
 from search.study.space import LAYERS, REQUIRED, check_setting
 from search.study.storage import kept
@@ -64,7 +65,8 @@ def sweep(composed: Composed, composer: Composer) -> int:
     engine = engines.choose(settings["engine"], settings["device"])
     definition = {key: value for key, value in task_definition(settings["task"]).items() if key != "cache"}
     given = {key: settings[key] for key in _PLANNED}
-    plan = Plan(study=settings["study"], task=definition, score="", data_hash="", **given).with_fingerprints()
+    plan = Plan(study=settings["study"], task=definition, score="", data_hash="", **given)
+    plan = planning.with_fingerprints(plan)
     if old:  # before the data are prepared, which may take long
         refuse_unless_grown(old, replace(plan, score=old.score, data_hash=old.data_hash))
     start = launchers.ready(settings["launcher"])
@@ -126,10 +128,10 @@ def replicate(composed: Composed, composer: Composer) -> int:
     settings = composed.settings
     folder = find(settings["study"], settings["runs"])
     refuse_published(folder)
-    searched = Study.open(folder, storage=None if settings["storage"] is None else kept(settings["storage"]))
+    searched = StudyReader.open(folder, storage=None if settings["storage"] is None else kept(settings["storage"]))
     plan, originals = searched.plan, replicates.best(searched)
     searched.close()
-    refuse_unless_grown(plan, plan.with_fingerprints())
+    refuse_unless_grown(plan, planning.with_fingerprints(plan))
     planned = list(replicates.plans(folder, plan, originals, settings["seeds"]))
     engine = engines.choose(settings["engine"], settings["device"])
     task = tasks.load(with_cache(plan.task, settings["cache"]))

@@ -18,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from search.base import keys
 from search.errors import UserError, expect, masked, one_line
-from search.rules import DEFAULT, OPTIONS
 
 _EXPERIMENT = "experiment@_global_"  # as Hydra is told, so that a file of the group needs no `# @package _global_`
 _GROUPS = ("variant", "space", "task", "optimizer", "launcher", "experiment")
@@ -174,8 +173,10 @@ class Composer:
         """The words, of ``odyssey train`` those that name settings of the optimizer as keys of it."""
         if "optimizer" not in keys.groups(command) or "space" in keys.groups(command):
             return list(words)
+        from search.rules import OPTIONS  # which other commands do without
+
         chosen = next((word.partition("=")[2] for word in reversed(words) if word.startswith("optimizer=")), "")
-        own = {*self.mapping("optimizer", chosen or DEFAULT["rule"]), *OPTIONS} - {"rule", "space"}
+        own = {*self.mapping("optimizer", chosen or keys.OLDEST_RULE), *OPTIONS} - {"rule", "space"}
         legal = keys.legal_keys(command)
         found = []
         for word in words:

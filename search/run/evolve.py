@@ -27,7 +27,9 @@ from search.run.commands import as_planned, report_line, task_definition, traine
 from search.run.composition import Composed, Composer
 from search.run.launchers import Start
 from search.run.launchers.job import with_cache
+from search.study import planning
 from search.study.plan import PLAN_FILE, Plan, read_plan
+from search.study.reader import StudyReader
 from search.study.storage import kept
 from search.study.study import Study
 from search.tasks import Task
@@ -184,7 +186,7 @@ class _Studies:
         for name, definition in definitions.items():
             study = f"{settings['study']}-{name}"
             plan = Plan(study=study, task=definition, variants=dict(variants), score="", data_hash="", **given)
-            plan.check()
+            planning.check(plan)
             gated = name in map(task_name, gate)
             try:
                 made[name] = tasks.load(with_cache(definition, caches[name]))
@@ -211,7 +213,8 @@ class _Studies:
         folder = self._folder(name)
         old = read_plan(folder).variants if (folder / PLAN_FILE).exists() else {}
         both = {**old, **{key: dict(definition) for key, definition in variants.items()}}
-        study = Study.create(folder, replace(self.plans[name], variants=both).with_fingerprints())
+        grown = planning.with_fingerprints(replace(self.plans[name], variants=both))
+        study = Study.create(folder, grown)
         try:
             cache = self.caches[task]
             if not trained(study, self.tasks[name], self.engine, self.settings, self.start, cache, self.line):
@@ -226,7 +229,7 @@ class _Studies:
         folder = self._folder(name)
         if not (folder / PLAN_FILE).exists():
             return frozenset(), {}
-        study = Study.open(folder, storage=self.settings["storage"])
+        study = StudyReader.open(folder, storage=self.settings["storage"])
         try:
             left = {v for v, row in study.counts().items() if row[Status.WAITING] or row[Status.RUNNING]}
             return frozenset(study.plan.variants.keys() - left), study.best()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from search.errors import visible
 from search.study.plan import find
-from search.study.study import Study
+from search.study.reader import StudyReader
 from search.training.status import ENDED, Status
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ ENOUGH = 60.0  # seconds before which a pace says nothing
 def main(composed: "Composed", composer: "Composer") -> None:
     """``odyssey status``: trials of a study by variant and status, its workers, and what failed trials said."""
     settings = composed.settings
-    study = Study.open(find(settings["study"], settings["runs"]), storage=settings["storage"])
+    study = StudyReader.open(find(settings["study"], settings["runs"]), storage=settings["storage"])
     print(status_of(study, tracebacks=settings["tracebacks"]))
 
 
-def status_of(study: Study, tracebacks: bool = False) -> str:
+def status_of(study: StudyReader, tracebacks: bool = False) -> str:
     """Trials by variant and status, workers and their leases, pace and time left, and what failed trials said.
 
     Nothing that stands in the study reaches the terminal as a control character.

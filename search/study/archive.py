@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 import yaml
-from optuna.storages._rdb import models
-from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
@@ -26,6 +24,7 @@ from search.errors import UserError, expect, one_line
 from search.study import curves, tables
 from search.study.claims import ENDED, Record, Stint
 from search.study.storage import STATUS, study_name
+from search.study.tables import TrialState
 from search.training.status import Status
 
 if TYPE_CHECKING:
@@ -123,8 +122,7 @@ class Archive:
         engine = sqlalchemy.create_engine(
             "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False, "isolation_level": None}
         )
-        models.BaseModel.metadata.create_all(engine)
-        tables.create(engine)
+        tables.create_all(engine)
         with engine.begin() as db:
             entry = {"study": study, "layout": tables.LAYOUT, "origin": "", "hash": "", "plan": json.dumps(plan)}
             db.execute(sqlalchemy.insert(tables.PLANS).values(entry))
@@ -267,7 +265,7 @@ def settle(db: Connection, ids: Sequence[int], records: Sequence[Record]) -> Non
     db.execute(sqlalchemy.insert(tables.ATTRIBUTES), attributes)
     scores = {i: record.attributes["result"].get("valid_score") for i, record in rows}
     values = [
-        {"trial_id": i, "objective": 0, "value": score, "value_type": models.TrialValueModel.TrialValueType.FINITE}
+        {"trial_id": i, "objective": 0, "value": score, "value_type": tables.FINITE}
         for i, score in scores.items()
         if score is not None
     ]

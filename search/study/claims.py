@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from optuna.trial import TrialState
+from search.study.tables import TrialState
 
 # Workers that may die with a trial on their hands before it is trained alone, and before it has failed.
 DEATHS_UNTIL_ALONE, DEATHS_UNTIL_FAILED = 2, 3

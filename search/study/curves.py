@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
-
 from search.errors import UserError, one_line
 from search.study.claims import Record
+from search.study.tables import TrialState
 
 if TYPE_CHECKING:
     import pyarrow as pa  # else only where it is needed: `odyssey status` does without

@@ -21,14 +21,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy
-from optuna.storages._rdb import models
-from optuna.trial import TrialState
 from sqlalchemy import Connection, DateTime, Engine, func, select
 
 from search.base.locks import LastWords
 from search.errors import UserError, one_line
 from search.study.claims import DEATHS_UNTIL_ALONE, ENDED, Claim, Outcome, Peer, Planned, Record, Stint
-from search.study.tables import ATTRIBUTES, PARAMS, PLANS, QUEUE, STINTS, STUDIES, TRIALS, VALUES, WORKERS, writing
+from search.study.tables import (
+    ATTRIBUTES,
+    FINITE,
+    PARAMS,
+    PLANS,
+    QUEUE,
+    STINTS,
+    STUDIES,
+    TRIALS,
+    VALUES,
+    WORKERS,
+    TrialState,
+    writing,
+)
 
 TRIES = 2  # of a trial that raises
 
@@ -201,8 +212,7 @@ class Leases:
         ]
         db.execute(sqlalchemy.insert(ATTRIBUTES), rows)
         if outcome.score is not None:
-            value, kind = models.TrialValueModel.value_to_stored_repr(outcome.score)
-            row = {"trial_id": outcome.trial_id, "objective": 0, "value": value, "value_type": kind}
+            row = {"trial_id": outcome.trial_id, "objective": 0, "value": outcome.score, "value_type": FINITE}
             db.execute(sqlalchemy.insert(VALUES).values(row))
         end = sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id == outcome.trial_id)
         db.execute(end.values(state=state or TrialState.FAIL, datetime_complete=_utc_now()))

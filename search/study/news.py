@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
-from optuna.trial import TrialState
 from sqlalchemy import func, select
 
 from search.study.claims import ENDED, Record
+from search.study.reader import StudyReader
 from search.study.storage import STATUS
-from search.study.study import Study
-from search.study.tables import ATTRIBUTES, STUDIES, TRIALS
+from search.study.tables import ATTRIBUTES, STUDIES, TRIALS, TrialState
 
 _ID = ATTRIBUTES.c.trial_user_attribute_id
 Trials = dict[tuple[str, str], dict[int, Record]]
@@ -30,7 +29,7 @@ class News:
         trials: by task and variant, and by number; those that wait are not in it.
     """
 
-    def __init__(self, study: Study):
+    def __init__(self, study: StudyReader):
         self._study = study
         self._begins = func.substr(STUDIES.c.study_name, 1, len(study.plan.study) + 1) == f"{study.plan.study}/"
         self.trials: Trials = {}

@@ -1,23 +1,24 @@
-"""What a study is to compute: its plan, where that is kept, and how it may grow."""
+"""What a study is to compute: its plan, where that is kept, and how it may grow.
+
+What a plan comes to, its cells, spaces and seeds, is `search.study.planning`, which reading a study does without.
+"""
 
 import dataclasses
-import hashlib
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from search import cells, rules
-from search.base.keys import KINDS, NAME_EXPECTED, is_name, shown
-from search.base.randomness import derive_seed
+from search.base.keys import KINDS, NAME_EXPECTED, OLDEST_RULE, is_name, shown
 from search.errors import UserError, expect, expect_whole, masked, one_line
-from search.study.space import LAYERS, REQUIRED, Space, n_grid_points, parse
 from search.study.storage import default_url, kept, parsed
 from search.study.tables import LAYOUT
+
+if TYPE_CHECKING:
+    from search.rules import Rule
 
 PLAN_FILE = "study.yaml"
 _EXAMPLES = {
@@ -65,7 +66,7 @@ class Plan:
     dtype: str
     data_hash: str
     paired: bool = False
-    optimizer: dict[str, Any] = dataclasses.field(default_factory=lambda: dict(rules.DEFAULT))
+    optimizer: dict[str, Any] = dataclasses.field(default_factory=lambda: {"rule": OLDEST_RULE})
     storage: str | None = None
     cells: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -91,60 +92,12 @@ class Plan:
             expect(isinstance(getattr(self, key), str), key, shown(getattr(self, key)), "a text")
         expect(bool(self.variants), "variants", "[]", "at least one variant")
 
-    def with_fingerprints(self) -> "Plan":
-        """The plan with the fingerprints of its cells as they are now; see `check` for what it raises."""
-        self.check()
-        found = {name: self._fingerprint(name) for name in self.variants}
-        if rules.is_own(self.optimizer):  # ours do not change
-            equations = rules.rule(self.optimizer).program.signature
-            found[f"rule:{self.optimizer['rule']}"] = hashlib.sha256(equations.encode()).hexdigest()
-        return dataclasses.replace(self, cells=found)
-
-    def _fingerprint(self, variant: str) -> str:
-        """SHA-256 of the equations of a variant's cell, with every combination of what the space samples of it."""
-        sampled = {d.name: d.values for d in self.space_of(variant) if d.name not in self._trained_by and d.values}
-        combinations = [dict(zip(sampled, values, strict=True)) for values in itertools.product(*sampled.values())]
-        text = [cells.define(self.variants[variant] | own).fingerprint for own in combinations]
-        return hashlib.sha256("\n".join(text).encode()).hexdigest()
-
-    def check(self) -> None:
-        """Raises UserError unless every cell and every distribution of the plan can be made.
-
-        Apart from the rest, because it loads the modules of users' cells: reading a study never does.
-        """
-        for name, definition in self.variants.items():
-            cells.define(definition)
-            if self.sampler == "grid":
-                points = n_grid_points(self.space_of(name))
-                expect(self.trials <= points, "trials", self.trials, f"at most {points}, the points of the grid")
-            for dimension in self.space_of(name):
-                if dimension.name not in self._trained_by:
-                    for value in dimension.values or (dimension.value(dimension.low), dimension.value(dimension.high)):
-                        cells.define(definition | {dimension.name: value})
-
-    def space_of(self, variant: str) -> Space:
-        """The search space, checked against the toggles of a variant's cell and the settings of the update rule."""
-        legal = (*self._trained_by, *cells.toggles(cells.define(self.variants[variant])))
-        check = partial(rules.check_value, self._rule)
-        return parse(self.space, legal, self._required, check)
-
     @cached_property
-    def _trained_by(self) -> tuple[str, ...]:
-        """Names of the settings that are not the cell's."""
-        return (*REQUIRED, *LAYERS, *rules.legal(self._rule))
+    def rule(self) -> "Rule":
+        """The update rule, made when it is first asked for: reading a study never does, nor loads what rules need."""
+        from search import rules
 
-    @cached_property
-    def _rule(self) -> rules.Rule:
         return rules.rule(self.optimizer)
-
-    @cached_property
-    def _required(self) -> tuple[str, ...]:
-        """Names of the settings that a space must have."""
-        return (*REQUIRED, *rules.needed(self.optimizer))
-
-    def toggles(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Those settings of a trial that are toggles of its cell."""
-        return {name: value for name, value in settings.items() if name not in self._trained_by}
 
     @property
     def learns(self) -> bool:
@@ -158,21 +111,6 @@ class Plan:
             return "paired: trial k of every variant has the same settings and the same seed"
         seeds = ", with the same seeds" if self.paired else ""
         return f"unpaired: the settings of every variant are drawn apart{seeds}"
-
-    def draw_seed(self, variant: str) -> int:
-        """The seed of the sampler of one variant; the same for all where draws are paired.
-
-        A setting's draws depend on this, on its own name and on the number of the trial, so that studies of one seed
-        and task are paired with each other too, in all settings that they have in common (not with ``sampler=qmc``,
-        whose points depend on the number of dimensions).
-        """
-        own = () if self.paired and not self.learns else (variant,)
-        return derive_seed(self.seed, self.task["name"], *own)
-
-    def trial_seed(self, variant: str, number: int) -> int:
-        """The seed of a trial's weights and noise."""
-        own = () if self.paired else (variant,)
-        return derive_seed(self.seed, self.task["name"], *own, number)
 
     @property
     def registered(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from search.study import archive, curves
 from search.study.archive import CURVES_FILE, RECORD_FILE, TRIALS_FILE, Archive
 from search.study.claims import ENDED, Record
 from search.study.plan import PLAN_FILE, read_plan, refuse_unless_grown
+from search.study.reader import StudyReader
 from search.study.replicate import FOLDER
 from search.study.storage import study_name
 from search.study.study import Study
@@ -39,7 +40,7 @@ def publish(source: Path, to: Path, storage: str | None = None) -> dict[str, Any
         UserError: the study cannot be read, no trial of it has ended, a curve is missing, the folder holds another
             study or one that has come further, or it cannot be written.
     """
-    study = Study.open(source, storage=storage)
+    study = StudyReader.open(source, storage=storage)
     try:
         plan, trials = replace(study.plan, storage=None), study.trials()
         ended = {key: [trial for trial in each if trial.state in ENDED] for key, each in trials.items()}
@@ -121,7 +122,7 @@ def _with_curve(found: Archive, task: str, variant: str, trial: Record, folder: 
     return replace(trial, attributes={**trial.attributes, curves.CHECKSUM: curves.checksum(content)})
 
 
-def _refuse_unless_further(to: Path, study: Study, n_ended: int) -> None:
+def _refuse_unless_further(to: Path, study: StudyReader, n_ended: int) -> None:
     """Raises UserError if an archive holds another study, or more trials of this one."""
     known = Archive.of(to)
     expect(known is not None or not to.exists() or not any(to.iterdir()), "to", to, "an empty folder or an archive")

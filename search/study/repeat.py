@@ -11,6 +11,7 @@ import yaml
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from search import cells, rules
+from search.study import planning
 from search.study.plan import Plan
 from search.study.space import LAYERS, REQUIRED
 
@@ -65,7 +66,7 @@ def train(plan: Plan, variant: str, trial: Mapping[str, Any]) -> str:
 def _toggles(plan: Plan, variant: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those settings that are the cell's, told without running code that a plan names."""
     if not rules.is_own(plan.optimizer):
-        return plan.toggles(settings)
+        return planning.toggles(plan, settings)
     if cells.is_own(plan.variants[variant]):
         raise KeyError("settings of a cell and of a rule that are both the user's own")
     legal = cells.toggles(cells.define(plan.variants[variant]))

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
-
 from search.base.randomness import derive_seed
 from search.errors import expect
 from search.study.claims import Record
 from search.study.plan import PLAN_FILE, Plan, read_plan
-from search.study.study import Study
+from search.study.planning import with_fingerprints
+from search.study.reader import StudyReader
+from search.study.tables import TrialState
 from search.training.status import Status
 
 FOLDER = "replicates"
@@ -26,7 +26,7 @@ def folder_of(study: Path, variant: str, number: int) -> Path:
     return study / FOLDER / _name(variant, number)
 
 
-def best(study: Study) -> dict[str, Record]:
+def best(study: StudyReader) -> dict[str, Record]:
     """The trial of the best validation score of each variant that has a finished one, of a complete study.
 
     Raises:
@@ -68,16 +68,18 @@ def plans(study: Path, plan: Plan, originals: Mapping[str, Record], seeds: int) 
         setting: dict[str, Any] = trial.attributes["result"]
         yield (
             folder,
-            replace(
-                plan,
-                study=_name(variant, trial.number),
-                variants={variant: plan.variants[variant]},
-                trials=seeds,
-                seed=derive_seed(plan.seed, FOLDER),
-                sampler="random",
-                space={name: {"distribution": "choice", "values": [setting[name]]} for name in plan.space},
-                storage=None,
-            ).with_fingerprints(),
+            with_fingerprints(
+                replace(
+                    plan,
+                    study=_name(variant, trial.number),
+                    variants={variant: plan.variants[variant]},
+                    trials=seeds,
+                    seed=derive_seed(plan.seed, FOLDER),
+                    sampler="random",
+                    space={name: {"distribution": "choice", "values": [setting[name]]} for name in plan.space},
+                    storage=None,
+                )
+            ),
         )
 
 

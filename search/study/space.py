@@ -4,17 +4,17 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState
 
 from search.base.keys import TRUTH, is_number
 from search.base.randomness import derive_seed
 from search.errors import expect
 from search.own import MOST
+
+if TYPE_CHECKING:
+    import optuna  # else only where it is needed: who reads a space does without
 
 REQUIRED = ("hidden_size", "input_noise")  # of every trial, besides what its update rule and its cell need
 LAYERS = ("n_layers", "skip")  # of a trial that does not have what `search.network.Network` has by default
@@ -48,8 +48,10 @@ class Dimension:
         return f"1 - {self.name}" if self.distribution == "one_minus_log_uniform" else self.name
 
     @property
-    def stored(self) -> BaseDistribution:
+    def stored(self) -> "optuna.distributions.BaseDistribution":
         """The distribution as Optuna knows it."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
         log = "log" in self.distribution
         if self.distribution == "choice":
             return CategoricalDistribution(self.values)
@@ -78,14 +80,14 @@ class Dimension:
             return setting
         return min(max(1.0 - setting, self.low), self.high)
 
-    def suggest(self, trial: optuna.trial.Trial) -> Any:
+    def suggest(self, trial: "optuna.trial.Trial") -> Any:
         """The stored value of one of Optuna's trials, as its study's sampler draws it."""
-        match self.stored:
-            case FloatDistribution(low=low, high=high, log=log):
-                return trial.suggest_float(self.stored_name, low, high, log=log)
-            case IntDistribution(low=low, high=high, log=log):
-                return trial.suggest_int(self.stored_name, low, high, log=log)
-        return trial.suggest_categorical(self.stored_name, self.values)
+        log = "log" in self.distribution
+        if self.distribution == "choice":
+            return trial.suggest_categorical(self.stored_name, self.values)
+        if self.distribution.endswith("_int"):
+            return trial.suggest_int(self.stored_name, int(self.low), int(self.high), log=log)
+        return trial.suggest_float(self.stored_name, self.low, self.high, log=log)
 
     @property
     def n_points(self) -> int:
@@ -266,6 +268,8 @@ def learned(space: Space, seed: int, past: Sequence[Past]) -> list[dict[str, Any
         seed: of the study and variant.
         past: all trials of the batches before, in the order of their numbers, without those that failed.
     """
+    import optuna
+
     # Of a batch none has ended before the last is drawn; constant_liar keeps them apart.
     with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
         own = derive_seed(seed, len(past)) % 2**32
@@ -274,7 +278,7 @@ def learned(space: Space, seed: int, past: Sequence[Past]) -> list[dict[str, Any
     for trial in past:
         study.add_trial(
             optuna.trial.create_trial(
-                state=TrialState.PRUNED if trial.score is None else TrialState.COMPLETE,
+                state=optuna.trial.TrialState.PRUNED if trial.score is None else optuna.trial.TrialState.COMPLETE,
                 value=trial.score,
                 params={d.stored_name: d.unvalue(trial.settings[d.name]) for d in space},
                 distributions={d.stored_name: d.stored for d in space},

@@ -1,47 +1,30 @@
-"""The Optuna storage behind a study: how it is opened, and what stands in it."""
+"""The Optuna storage behind a study: where it is, how it is opened to be read, and what stands in it."""
 
 import importlib.util
 import os
-import random
-import sqlite3
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Engine
 
 from search.errors import UserError, expect, masked, one_line
-from search.study.tables import OPTUNA, REVISION
+from search.study.tables import OPTUNA, REVISION, TrialState
 from search.training.status import Status
 
 STATUS = {
     TrialState.WAITING: Status.WAITING,
     TrialState.RUNNING: Status.RUNNING,
     TrialState.COMPLETE: Status.FINISHED,
-    TrialState.PRUNED: Status.DIVERGED,  # Optuna's word for a trial that was stopped early
+    TrialState.PRUNED: Status.DIVERGED,
     TrialState.FAIL: Status.FAILED,
 }
 BACKENDS = ("sqlite", "postgresql")
-# Errors of a storage or a disk that may pass: no connection, a lock, a full disk.
-TROUBLE = (
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    optuna.exceptions.StorageInternalError,
-    OSError,
-)
 SQLITE_TIMEOUT = 60  # seconds to wait for another writer
-PREPARING = 60.0  # seconds of trying to put what is missing into a storage
-# PostgreSQL's codes.
-_DUPLICATE_TABLE = "42P07"
-_NO_TABLE = "42P01"
+_NO_TABLE = "42P01"  # PostgreSQL's code
 _DAMAGED = ("no such table", "malformed", "not a database")  # SQLite's words
 T = TypeVar("T")
 # A server that is gone without a word is noticed within half a minute.
@@ -53,7 +36,6 @@ _POSTGRESQL = {
     "tcp_user_timeout": 30_000,
     "application_name": "odyssey",
 }
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def study_name(study: str, task: str, variant: str) -> str:
@@ -100,61 +82,34 @@ def kept(url: str) -> str:
     return sqlalchemy.URL.create(**where, query=query).render_as_string()
 
 
-def connect(url: str, make: bool = True) -> RDBStorage:
-    """Opens a storage to work with.
-
-    Args:
-        url: of SQLite or PostgreSQL, as SQLAlchemy takes it.
-        make: whether to make the file and Optuna's tables where there are none.
+def reader(url: str) -> Engine:
+    """Opens a storage to be read, without the right to write: what is missing, broken or no storage stays what it is.
 
     Raises:
         UserError: names the URL, without user and password. The same later, wherever the storage is used, if the
             database turns out to be damaged, or is deleted or emptied.
     """
 
-    def opened(where: sqlalchemy.URL) -> RDBStorage:
-        if where.get_backend_name() == "postgresql":
-            return _optuna(*_postgresql(where), make)
-        path = _file(where, make)
-        storage = _optuna(*_sqlite(path, "rw"), make)
-        sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
-        sqlalchemy.event.listen(storage.engine, "begin", _begin)
-        storage.engine.dispose()  # of connections made before
-        _watch_file(storage.engine, path)
-        return storage
-
-    storage = _explained(url, opened)
-    sqlalchemy.event.listen(storage.engine, "handle_error", partial(_explain_damage, masked(url)))
-    return storage
-
-
-def reader(url: str) -> Engine:
-    """Opens a storage to be read, without the right to write: what is missing, broken or no storage stays what it is.
-
-    Raises:
-        UserError: as `connect` does.
-    """
-
     def opened(where: sqlalchemy.URL) -> Engine:
         if where.get_backend_name() == "postgresql":
-            url, options = _postgresql(where)
+            url, options = postgresql_options(where)
             options["connect_args"] |= {"options": "-c default_transaction_read_only=on"}
-            return _checked(url, options)
-        path = _file(where, make=False)
+            return checked_engine(url, options)
+        path = file_of(where, make=False)
         try:
-            return _checked(*_sqlite(path, "ro"))
+            return checked_engine(*sqlite_options(path, "ro"))
         except sqlalchemy.exc.OperationalError as error:
             if "readonly" not in str(error):
                 raise
             # A writer was killed; before anyone can read, what it had begun must be tidied up in the file.
-            return _checked(*_sqlite(path, "rw"))
+            return checked_engine(*sqlite_options(path, "rw"))
 
-    engine = _explained(url, opened)
-    sqlalchemy.event.listen(engine, "handle_error", partial(_explain_damage, masked(url)))
+    engine = explained(url, opened)
+    sqlalchemy.event.listen(engine, "handle_error", partial(explain_damage, masked(url)))
     return engine
 
 
-def _explained(url: str, opened: Callable[[sqlalchemy.URL], T]) -> T:
+def explained(url: str, opened: Callable[[sqlalchemy.URL], T]) -> T:
     """What `opened` makes of a URL, its errors as a user's."""
     try:
         return opened(parsed(url))
@@ -164,7 +119,8 @@ def _explained(url: str, opened: Callable[[sqlalchemy.URL], T]) -> T:
         raise UserError(f"storage={masked(url)}: expected a readable Optuna storage ({one_line(error)})") from error
 
 
-def _file(where: sqlalchemy.URL, make: bool) -> Path:
+def file_of(where: sqlalchemy.URL, make: bool) -> Path:
+    """The file of SQLite, made if there is none and it is to be."""
     path = Path(str(where.database))
     if make and not path.exists():
         path.touch()
@@ -181,37 +137,14 @@ def check_sound(engine: Engine) -> None:
         expect(said == "ok", "storage", engine.url.database, f"a sound database ({said})")
 
 
-def _sqlite(path: Path, mode: str) -> tuple[sqlalchemy.URL, dict[str, Any]]:
+def sqlite_options(path: Path, mode: str) -> tuple[sqlalchemy.URL, dict[str, Any]]:
     """URL, by which SQLite makes no file if there is none, and options of the engine."""
     absolute = quote(os.path.abspath(path).lstrip("/"))
     url = sqlalchemy.URL.create("sqlite", database=f"file:/{absolute}", query={"mode": mode, "uri": "true"})
     return url, {"connect_args": {"timeout": SQLITE_TIMEOUT}}
 
 
-def _watch_file(engine: Engine, path: Path) -> None:
-    """A process that has a file open may write to it long after it was deleted: before each use of a connection, the
-    file of that name must still be the one that was opened."""
-
-    def opened(_: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-        record.info["file"] = same()
-
-    def used(_: sqlite3.Connection, record: ConnectionPoolEntry, __: object) -> None:
-        if same() != record.info["file"]:
-            raise sqlalchemy.exc.DisconnectionError  # another was put in its place, which is opened instead
-
-    def same() -> tuple[int, int]:
-        if not path.exists() and path.parent.exists():  # else it is its file system that is away, and may come back
-            raise UserError(f"storage={path}: was deleted; the trials that it held are lost, unless you restore it")
-        found = path.stat()
-        if not found.st_size:
-            raise UserError(f"storage={path}: was emptied; the trials that it held are lost, unless you restore it")
-        return found.st_dev, found.st_ino
-
-    sqlalchemy.event.listen(engine, "connect", opened)
-    sqlalchemy.event.listen(engine, "checkout", used)
-
-
-def _explain_damage(url: str, context: sqlalchemy.engine.ExceptionContext) -> None:
+def explain_damage(url: str, context: sqlalchemy.engine.ExceptionContext) -> None:
     """Turns a database's errors about what is no longer in it into a user's."""
     error = context.original_exception
     said, code = str(error), getattr(error, "sqlstate", "")
@@ -219,7 +152,7 @@ def _explain_damage(url: str, context: sqlalchemy.engine.ExceptionContext) -> No
         raise UserError(f"storage={url}: is damaged, or has lost its tables ({one_line(error)})") from error
 
 
-def _postgresql(where: sqlalchemy.URL) -> tuple[sqlalchemy.URL, dict[str, Any]]:
+def postgresql_options(where: sqlalchemy.URL) -> tuple[sqlalchemy.URL, dict[str, Any]]:
     """URL and options of the engine."""
     if importlib.util.find_spec("psycopg") is None:
         raise UserError("storage=postgresql://...: expected the package psycopg; pip install 'odyssey[postgres]'")
@@ -227,25 +160,7 @@ def _postgresql(where: sqlalchemy.URL) -> tuple[sqlalchemy.URL, dict[str, Any]]:
     return where.set(drivername="postgresql+psycopg"), {"pool_pre_ping": True, "connect_args": dict(_POSTGRESQL)}
 
 
-def _optuna(url: sqlalchemy.URL, options: dict[str, Any], make: bool) -> RDBStorage:
-    """Optuna's storage. Of many processes that make a new one at once each finds, sooner or later, what one has made:
-    Optuna looks for its tables and its version before it writes them, and does not wait in between."""
-    text = url.render_as_string(hide_password=False)
-    if not make:
-        _checked(url, options).dispose()
-        return RDBStorage(text, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
-
-    def made_by_another(error: Exception) -> bool:
-        if not isinstance(error, sqlalchemy.exc.DBAPIError):
-            return False
-        said, code = str(error.orig), getattr(error.orig, "sqlstate", "")
-        duplicate = isinstance(error, sqlalchemy.exc.IntegrityError) or code == _DUPLICATE_TABLE
-        return duplicate or "already exists" in said or "locked" in said
-
-    return patiently(lambda: RDBStorage(text, engine_kwargs=options), made_by_another)
-
-
-def _checked(url: sqlalchemy.URL, options: dict[str, Any]) -> Engine:
+def checked_engine(url: sqlalchemy.URL, options: dict[str, Any]) -> Engine:
     """An engine for a database that has Optuna's tables, of the revision that is read here. Optuna itself would make
     them, and takes a second to look at their revision."""
     engine, where = sqlalchemy.create_engine(url, **options), masked(str(url.database))
@@ -259,34 +174,3 @@ def _checked(url: sqlalchemy.URL, options: dict[str, Any]) -> Engine:
         engine.dispose()
         raise
     return engine
-
-
-def patiently(act: Callable[[], T], passes: Callable[[Exception], bool]) -> T:
-    """What `act` returns, tried again for a while if it raises an error that `passes`, since another process is in
-    its way."""
-    end = time.monotonic() + PREPARING
-    while True:
-        try:
-            return act()
-        except Exception as error:
-            if not passes(error) or time.monotonic() > end:
-                raise
-        time.sleep(random.uniform(0.05, 0.2))
-
-
-def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
-    """Readers and the writer do not wait for each other, and a commit not for the disk.
-
-    The file stays sound whatever dies; a machine that loses power may lose the last commits, whose trials are then
-    trained again.
-    """
-    connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, see `_begin`
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _begin(connection: Connection) -> None:
-    """SQLite refuses at once to turn a reading transaction into a writing one while another process writes; one that
-    says at its start that it will write waits for its turn."""
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

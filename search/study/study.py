@@ -1,92 +1,56 @@
-"""A study: its plan, its folder, its storage, and the trials in it."""
+"""A study to be worked on: how it is made, how it grows, and its trials on their way through training."""
 
 import dataclasses
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 import yaml
-from optuna.trial import TrialState
-from sqlalchemy import Engine
+from optuna.distributions import distribution_to_json
 
 from search import cells
 from search.base import files
 from search.cells import Cell
 from search.errors import UserError, expect, masked, one_line
-from search.study import checkpoint, curves, register, tables
-from search.study.archive import Archive, refuse_published
-from search.study.claims import ENDED, Claim, Key, Outcome, Record
-from search.study.leases import Leases
-from search.study.plan import PLAN_FILE, REGISTERED, Plan, checked, read, refuse_unless_grown, storage_url
-from search.study.planned import planned
+from search.study import checkpoint, curves, planning, register, tables
+from search.study.archive import refuse_published
+from search.study.claims import ENDED, Claim, Key, Outcome, Planned
+from search.study.plan import PLAN_FILE, REGISTERED, Plan, read, refuse_unless_grown, storage_url
+from search.study.reader import LOST, StudyReader
 from search.study.record import result_of
 from search.study.space import BATCH, NumberedSampler, Past, learned
-from search.study.storage import STATUS, TROUBLE, check_sound, connect, default_url, patiently, reader, study_name
+from search.study.storage import STATUS, check_sound, default_url
+from search.study.tables import TrialState
+from search.study.working import TROUBLE, connect, patiently
 from search.tasks.task import Task
 from search.training.status import Status
 from search.training.trial import Trial
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_LOST = "this one has lost it, and its trials with it, unless you restore them; a new study=NAME begins anew"
 _FOREIGN = "what is there was made from another folder, or its plan is lost; use another study=NAME"
 
 
-class Study:
-    """A study on disk and in its storage.
+class Study(StudyReader):
+    """A study to be worked on."""
 
-    In the storage there is one Optuna study for each task and variant, named ``STUDY/TASK/VARIANT``, with all planned
-    trials: WAITING, RUNNING, COMPLETE (finished), PRUNED (diverged) or FAIL, with the attributes ``result`` and
-    ``curve_sha256`` once they have ended; beside them the queue of `search.study.leases`, and the plan once more
-    (`search.study.register`).
-    In the folder are ``study.yaml`` (the plan), ``curves/TASK/VARIANT/NUMBER.parquet``, ``checkpoints``, ``workers``,
-    ``report``, and, if the storage is elsewhere, ``origin``: the token by which it knows the folder.
-    One that is published is read from its `archive` instead, and goes on nowhere.
-    """
-
-    def __init__(
-        self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage | Engine, archive: Archive | None = None
-    ):
-        self.folder, self.plan, self._opened, self.archive = folder, plan, storage, archive
-        self.engine = storage if isinstance(storage, Engine) else storage.engine
-        self.leases = Leases(self.engine, plan.study, plan.task["name"], batch=BATCH if plan.learns else None)
+    def __init__(self, folder: Path, plan: Plan, storage: optuna.storages.RDBStorage):
+        super().__init__(folder, plan, storage.engine, batch=BATCH if plan.learns else None)
+        self._storage = storage
         self._batches: dict[tuple[str, int], list[dict[str, Any]]] = {}
 
-    @property
-    def _storage(self) -> optuna.storages.RDBStorage:
-        assert not isinstance(self._opened, Engine), "opened to be read"
-        return self._opened
-
     @staticmethod
-    def open(folder: Path, read_only: bool = True, storage: str | None = None) -> "Study":
-        """An existing study, to be read, or to be worked on.
+    def open(folder: Path, storage: str | None = None) -> "Study":
+        """An existing study, to be worked on.
 
-        Args:
-            folder: of the study.
-            read_only: whether nothing is to be written, anywhere.
-            storage: see `storage_url`.
-
-        Raises:
-            UserError: there is none in `folder`, its plan or its storage cannot be read, or the two are not of one
-                study.
+        Args, raises: see `StudyReader.open`.
         """
-        known = layout, plan = read(folder)
-        if read_only and storage is None and (archive := Archive.of(folder)):
-            return Study(folder, plan, archive.engine(plan.study, plan.registered), archive)
+        known = _, plan = read(folder)
         refuse_published(folder)
-        url = storage_url(folder, plan, storage)
-        study = Study(folder, plan, reader(url) if read_only else connect(url, make=False))
-        if not read_only:
-            study._put(known, study._follow)
-        elif entry := register.find(study.engine, plan.study):
-            study._follow(entry)
-        else:
-            expect(layout < REGISTERED, "study", plan.study, f"a storage that has it; {_LOST}")
+        study = Study(folder, plan, connect(storage_url(folder, plan, storage), make=False))
+        study._put(known, study._follow)
         return study
 
     @staticmethod
@@ -102,7 +66,7 @@ class Study:
                 lists the differences; or the storage has a study of this name from another folder.
         """
         refuse_published(folder)
-        plan.check()
+        planning.check(plan)
         known = read(folder) if (folder / PLAN_FILE).exists() else None
         if known:
             refuse_unless_grown(known[1], plan)
@@ -129,7 +93,7 @@ class Study:
 
         def decide(entry: register.Entry | None, has_trials: bool) -> register.Entry:
             if entry is None:
-                expect(not registered, "study", name, f"a storage that has it; {_LOST}")
+                expect(not registered, "study", name, f"a storage that has it; {LOST}")
                 foreign = known is None and (has_trials or (self.folder / "curves").exists())
                 expect(not foreign, "study", name, f"a name without trials in {self._where}; {_FOREIGN}")
                 return register.Entry.new(self.plan.registered, origin)
@@ -151,25 +115,10 @@ class Study:
             values = {"layout": tables.LAYOUT} | dataclasses.asdict(self.plan)
             files.write(self.folder / PLAN_FILE, yaml.safe_dump(values, sort_keys=False))
 
-    def _follow(self, entry: register.Entry) -> register.Entry:
-        """Agrees if the storage holds this plan, which may have grown meanwhile."""
-        stored = self._stored(entry)
-        refuse_unless_grown(self.plan, stored)
-        self.plan = stored
-        return entry
-
     def _grow(self, entry: register.Entry) -> register.Entry:
         """Agrees if this plan is the one that the storage holds, or has grown from it."""
         refuse_unless_grown(self._stored(entry), self.plan)
         return dataclasses.replace(entry, plan=self.plan.registered)
-
-    def _stored(self, entry: register.Entry) -> Plan:
-        where = f"study={self.plan.study} in {self._where}"
-        return checked(where, {"layout": entry.layout, "storage": self.plan.storage, **entry.plan})[1]
-
-    @property
-    def _where(self) -> str:
-        return masked(self.plan.storage or default_url(self.folder))
 
     def _put_plan(self) -> None:
         present = {study.study_name: study for study in self._storage.get_all_studies()}
@@ -177,51 +126,7 @@ class Study:
             known = present.get(self._name(variant))
             if known is None or not known.user_attrs:
                 self._create_optuna_study(variant)
-        ids = {variant: study_id for study_id, variant in self._variants.items()}
-        self.leases.plan(planned(self.plan, ids, self._samplers))
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """For each variant the number of trials by status."""
-        found = self.leases.counts()
-        table = {}
-        for variant in self.plan.variants:
-            states = found.get(self._name(variant), {})
-            row: dict[str, int] = {status: states.get(state, 0) for state, status in STATUS.items()}
-            row[Status.WAITING] += max(0, self.plan.trials - sum(row.values()))
-            table[variant] = row
-        return table
-
-    def best(self) -> dict[str, float]:
-        """The validation score of the best trial that has finished, by variant where there is one."""
-        found = self.leases.best()
-        return {v: found[self._name(v)] for v in self.plan.variants if self._name(v) in found}
-
-    def failures(self) -> list[tuple[str, int, str, str]]:
-        """Of each failed trial its variant, its number, what it said, and the traceback if there is one."""
-        found = self.leases.records((TrialState.FAIL,))
-        failed = [(variant, trial) for variant in self.plan.variants for trial in found.get(self._name(variant), [])]
-        return [
-            (
-                variant,
-                trial.number,
-                trial.attributes.get("result", {}).get("error", "no record of an error"),
-                trial.attributes.get("traceback", ""),
-            )
-            for variant, trial in failed
-        ]
-
-    def trials(self) -> dict[tuple[str, str], list[Record]]:
-        """The trials in the storage by task and variant."""
-        found = {}
-        for name, trials in self.leases.records().items():
-            study, task, variant = name.rsplit("/", 2)
-            if study == self.plan.study:
-                found[task, variant] = trials
-        return found
-
-    def close(self) -> None:
-        """Lets go of the storage."""
-        self.engine.dispose()
+        self.leases.plan(self._planned())
 
     def check_complete(self) -> None:
         """Raises UserError unless all planned trials have ended and are in the storage, as one finds it who comes
@@ -230,13 +135,13 @@ class Study:
         check_sound(self.engine)
         ended = sum(row[STATUS[state]] for row in self.counts().values() for state in ENDED)
         whole = ended >= self.plan.total
-        expect(whole, "study", self.plan.study, f"{self.plan.total} trials in {self._where}, not {ended}; {_LOST}")
+        expect(whole, "study", self.plan.study, f"{self.plan.total} trials in {self._where}, not {ended}; {LOST}")
 
     def key(self, claim: Claim) -> Key:
         """What a claimed trial is."""
         if claim.study_id not in self._variants:  # the study has grown since this process opened it
             entry = register.find(self.engine, self.plan.study)
-            expect(entry is not None, "study", self.plan.study, f"a storage that has it; {_LOST}")
+            expect(entry is not None, "study", self.plan.study, f"a storage that has it; {LOST}")
             assert entry
             self._follow(entry)
             for name in ("_variants", "_samplers"):
@@ -254,7 +159,7 @@ class Study:
             key,
             self.cell(key.variant, settings),
             settings,
-            self.plan.trial_seed(key.variant, key.number),
+            planning.trial_seed(self.plan, key.variant, key.number),
             task,
             self.plan.dtype,
             self.plan.optimizer,
@@ -265,7 +170,7 @@ class Study:
         return checkpoint.load(path, trial) or trial
 
     def _settings(self, key: Key) -> dict[str, Any]:
-        space = self.plan.space_of(key.variant)
+        space = planning.space_of(self.plan, key.variant)
         if not self.plan.learns:
             own = self._samplers[key.variant]
             return {d.name: d.value(own.draw(key.number, d.stored_name)) for d in space}
@@ -284,12 +189,14 @@ class Study:
             assert all(trial.state in ENDED for trial in before)
             results = [trial.attributes["result"] for trial in before]
             past = [Past(r, r["valid_score"] if r["status"] == Status.FINISHED else None) for r in results]
-            self._batches[batch] = learned(self.plan.space_of(key.variant), self.plan.draw_seed(key.variant), past)
+            self._batches[batch] = learned(
+                planning.space_of(self.plan, key.variant), planning.draw_seed(self.plan, key.variant), past
+            )
         return self._batches[batch]
 
     def cell(self, variant: str, settings: Mapping[str, Any]) -> Cell:
         """The cell of a trial: that of its variant, with the toggles among its settings."""
-        return cells.define(self.plan.variants[variant] | self.plan.toggles(settings))
+        return cells.define(self.plan.variants[variant] | planning.toggles(self.plan, settings))
 
     def save(self, trials: list[Trial]) -> None:
         """Writes checkpoints of trials under way."""
@@ -303,22 +210,6 @@ class Study:
         path = curves.path_of(self.folder, self.plan.task["name"], key.variant, key.number)
         files.write(path, curves.encoded(trial.curve))
 
-    def curve(self, task: str, variant: str, trial: Record) -> "pa.Table | None":
-        """As of `search.study.curves.read`."""
-        if self.archive:
-            return self.archive.curve(task, variant, trial)
-        return curves.read(curves.path_of(self.folder, task, variant, trial.number), trial)
-
-    def curves(self, trials: Mapping[tuple[str, str], Sequence[Record]]) -> Iterator[tuple[str, str, int, "pa.Table"]]:
-        """The curves of some of its trials, given as `trials` does: see `search.study.curves.read_all`."""
-        return curves.read_all(self.folder, trials, self.curve)
-
-    def check_curves(self) -> None:
-        """Reads the curves of all trials that have ended; logs and raises as `curves`."""
-        own = self.plan.task["name"]
-        for _ in self.curves({key: found for key, found in self.trials().items() if key[0] == own}):
-            pass
-
     def outcome(self, trial: Trial, engine: str, device: str) -> Outcome:
         """What is to be recorded of a trial that has ended."""
         result = result_of(trial, self.plan.dtype, self.plan.data_hash, engine, device)
@@ -329,7 +220,7 @@ class Study:
     def failure(self, key: Key, error: Exception, settings: Mapping[str, Any] | None = None) -> Outcome:
         """What is to be recorded of a trial that raised. Bad input would raise again; all else is tried once more."""
         result = dict(settings or {}) | {
-            "seed": self.plan.trial_seed(key.variant, key.number),
+            "seed": planning.trial_seed(self.plan, key.variant, key.number),
             "status": Status.FAILED,
             "error": one_line(error),
         }
@@ -353,14 +244,36 @@ class Study:
     def forget_ended(self) -> None:
         """Removes what workers leave behind that die at the wrong moment: checkpoints of trials that have ended, and
         half-written files."""
+        states = [optuna.trial.TrialState(state) for state in ENDED]
         for variant in self.plan.variants:
             if left := set((self._checkpoints / variant).glob("*.npz")):
                 study_id = self._storage.get_study_id_from_name(self._name(variant))
-                for trial in self._storage.get_all_trials(study_id, deepcopy=False, states=ENDED):
+                for trial in self._storage.get_all_trials(study_id, deepcopy=False, states=states):
                     if (path := self._checkpoint(Key(variant, trial.number, trial._trial_id))) in left:
                         path.unlink(missing_ok=True)
         for part in ("checkpoints", "curves"):
             files.forget_unfinished(self.folder / part)
+
+    def _planned(self) -> Iterator[Planned]:
+        """All trials, the variants in turn."""
+        spaces = {variant: planning.space_of(self.plan, variant) for variant in self.plan.variants}
+        ids = {variant: study_id for study_id, variant in self._variants.items()}
+        stored = {
+            variant: [(d, d.stored, distribution_to_json(d.stored)) for d in space] for variant, space in spaces.items()
+        }
+
+        def drawn(variant: str, number: int) -> dict[str, tuple[float, str]]:
+            if self.plan.learns:
+                return {}
+            own = self._samplers[variant]
+            draws = [
+                (own.draw(number, d.stored_name), d, distribution, text) for d, distribution, text in stored[variant]
+            ]
+            return {d.stored_name: (distribution.to_internal_repr(v), text) for v, d, distribution, text in draws}
+
+        for number in range(self.plan.trials):
+            for index, variant in enumerate(spaces):
+                yield Planned(ids[variant], number, number * len(spaces) + index, partial(drawn, variant, number))
 
     def _create_optuna_study(self, variant: str) -> None:
         study = optuna.create_study(
@@ -371,9 +284,6 @@ class Study:
                 study.set_metric_names([self.plan.score])
             study.set_user_attr("variant", self.plan.variants[variant])
 
-    def _name(self, variant: str) -> str:
-        return study_name(self.plan.study, self.plan.task["name"], variant)
-
     @cached_property
     def _variants(self) -> dict[int, str]:
         """The variants by the id of their Optuna study."""
@@ -382,7 +292,10 @@ class Study:
     @cached_property
     def _samplers(self) -> dict[str, NumberedSampler]:
         plan = self.plan
-        return {v: NumberedSampler(plan.sampler, plan.space_of(v), plan.draw_seed(v)) for v in plan.variants}
+        return {
+            v: NumberedSampler(plan.sampler, planning.space_of(plan, v), planning.draw_seed(plan, v))
+            for v in plan.variants
+        }
 
     def _checkpoint(self, key: Key) -> Path:
         return self._checkpoints / key.variant / f"{key.number:04}.npz"

@@ -1,11 +1,27 @@
-"""The tables that studies keep in a storage beside Optuna's, and which of Optuna's are read and written past it."""
+"""The tables that studies keep in a storage beside Optuna's, and those of Optuna's that are read and written past it.
 
+Optuna's stand here once more, for to load Optuna takes as long as all else that `odyssey status` does.
+"""
+
+import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy
-from optuna.storages._rdb import models
-from sqlalchemy import Boolean, Column, Connection, DateTime, Engine, Float, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    Enum,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 # The layout of a study's tables and folder: 1 has another table of workers, 2 has neither plans nor deaths.
 LAYOUT = 3
@@ -63,15 +79,78 @@ STINTS = Table(
     Column("held", Integer, nullable=False),  # trials that it left unfinished: it was interrupted
     Column("died", Boolean, nullable=False),  # without a word, or by a trial
 )
-# Optuna's schema is its own to change; a test holds that it is still the one that is written past it.
+# Optuna's schema is its own to change; tests hold that it is still the one that stands here.
 REVISION = "v3.2.0.a"
-OPTUNA = frozenset(models.BaseModel.metadata.tables) | {"alembic_version"}
-STUDIES: Table = models.StudyModel.__table__
-TRIALS: Table = models.TrialModel.__table__
-ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
-PARAMS: Table = models.TrialParamModel.__table__
-VALUES: Table = models.TrialValueModel.__table__
+OPTUNA = frozenset(
+    (
+        *("alembic_version", "version_info", "studies", "study_directions", "study_system_attributes"),
+        *("study_user_attributes", "trials", "trial_heartbeats", "trial_intermediate_values", "trial_params"),
+        *("trial_system_attributes", "trial_user_attributes", "trial_values"),
+    )
+)
+
+
+class TrialState(enum.IntEnum):
+    """Where a trial stands, as Optuna has it."""
+
+    RUNNING = 0
+    COMPLETE = 1
+    PRUNED = 2  # Optuna's word for a trial that was stopped early
+    FAIL = 3
+    WAITING = 4
+
+
+FINITE = "FINITE"  # the kind of all values that there are: of others none is stored
+_OF_OPTUNA = MetaData()
+STUDIES = Table(
+    "studies",
+    _OF_OPTUNA,
+    Column("study_id", Integer, primary_key=True),
+    Column("study_name", String(512), nullable=False),
+)
+TRIALS = Table(
+    "trials",
+    _OF_OPTUNA,
+    Column("trial_id", Integer, primary_key=True),
+    Column("number", Integer),
+    Column("study_id", Integer),
+    Column("state", Enum(TrialState), nullable=False),
+    Column("datetime_start", DateTime),
+    Column("datetime_complete", DateTime),
+)
+ATTRIBUTES = Table(
+    "trial_user_attributes",
+    _OF_OPTUNA,
+    Column("trial_user_attribute_id", Integer, primary_key=True),
+    Column("trial_id", Integer),
+    Column("key", String(512)),
+    Column("value_json", Text),
+)
+PARAMS = Table(
+    "trial_params",
+    _OF_OPTUNA,
+    Column("param_id", Integer, primary_key=True),
+    Column("trial_id", Integer),
+    Column("param_name", String(512)),
+    Column("param_value", Float(53)),
+    Column("distribution_json", Text),
+)
+VALUES = Table(
+    "trial_values",
+    _OF_OPTUNA,
+    Column("trial_value_id", Integer, primary_key=True),
+    Column("trial_id", Integer, nullable=False),
+    Column("objective", Integer, nullable=False),
+    Column("value", Float(53)),
+    Column("value_type", Enum(FINITE, "INF_POS", "INF_NEG", name="trialvaluetype"), nullable=False),
+)
 _IDLE = "idle"  # a column of layout 1
+
+
+def create_all(engine: Engine) -> None:
+    """Makes our tables, and of Optuna's those that are read, in an empty database that nothing else will use."""
+    _OF_OPTUNA.create_all(engine)
+    _METADATA.create_all(engine)
 
 
 def create(engine: Engine) -> None:

@@ -21,8 +21,8 @@ from search.errors import UserError, one_line
 from search.study.claims import Claim, Key, Outcome
 from search.study.leases import LeaseLost, process_name
 from search.study.progress import Standing
-from search.study.storage import TROUBLE
 from search.study.study import Study
+from search.study.working import TROUBLE
 from search.tasks.task import Task
 from search.training.trial import Trial
 

@@ -56,7 +56,7 @@ def work(job: Job, again: str = "") -> int:
     os.chdir(job.directory)
     if job.directory not in sys.path:
         sys.path.append(job.directory)
-    study = Study.open(Path(job.folder), read_only=False, storage=job.storage)
+    study = Study.open(Path(job.folder), storage=job.storage)
     plan = study.plan
     engine = engines.choose(job.engine, job.device)
     task = tasks.load(with_cache(plan.task, job.cache))

@@ -6,9 +6,9 @@ import time
 from search.errors import UserError, one_line
 from search.run.launchers import Workers
 from search.study.progress import Progress, Standing
-from search.study.storage import TROUBLE
 from search.study.study import Study
 from search.study.sweep import stopped_by_signals
+from search.study.working import TROUBLE
 from search.training.status import Status
 
 INTERVAL = 1.0  # seconds
