@@ -21,7 +21,7 @@ from analysis.compare import ALPHA, compare
 from analysis.frames import BASELINE, records
 from analysis.importance import Importance
 from analysis.load import load, load_curves, load_plans
-from analysis.table_text import ABSENT, Column, Table, fixed, markdown, of_columns, p_value, signed
+from analysis.table_text import ABSENT, Column, Table, fixed, markdown, of_columns, or_absent, p_value, signed
 from search.base import files
 from search.errors import UserError, expect
 from search.study.archive import RECORD_FILE, Archive
@@ -115,6 +115,7 @@ class Results:
             if study in PAPER:
                 found[f"halving-{study}"] = partial(self._halving, study)
                 found[f"shares-{study}"] = partial(self._shares, study)
+                found[f"choices-{study}"] = partial(self._choices, study)
         if set(PAPER) & set(self.studies):
             found |= {"verdicts": self._verdicts, "findings": self._findings}
         return found
@@ -204,6 +205,32 @@ class Results:
             "bias": Column("", "largest change of a difference from vanilla", fixed(3)),
         }
         return of_columns(records(found), columns, f"halving-{study}", study)
+
+    def _choices(self, study: str) -> Table:
+        """The differences from the baseline, as they are and as they would be by other choices of the analysis."""
+        frame = self.trials(study)
+        numbers = frame.groupby("trial")
+        whole = numbers["status"].transform(lambda status: not (status == "diverged").any())
+        early = frame["trial"] < int(frame["trial"].max() + 1) // 2
+        choices = {
+            "as it is: the best 10 % by validation score": compare(frame),
+            "the best 10 % by test score, as the paper": compare(frame, select="test"),
+            "the best 5 %": compare(frame, fraction=0.05),
+            "the best 20 %": compare(frame, fraction=0.2),
+            "without the numbers at which a variant diverged": compare(frame[whole]),
+            "learning rates from 1e-4 alone": compare(frame[~(frame["lr"] < 1e-4)]),
+            "the first half of the trials": compare(frame[early]),
+        }
+        rows = []
+        for choice, table in choices.items():
+            cells = [choice, str(int(table["n_best"].max()))]
+            for row in records(table[table["variant"] != BASELINE]):
+                mark = "*" if row["significant"] is True else ""
+                cells.append(or_absent(row["difference"], signed(3)) + mark)
+            rows.append(cells)
+        others = [str(variant) for variant in frame["variant"].cat.categories if variant != BASELINE]
+        headings = [("", "choice"), ("", "n best"), *((f"difference from {BASELINE}", name) for name in others)]
+        return Table(f"choices-{study}", study, headings, rows)
 
     def _shares(self, study: str) -> Table:
         return tables.shares(self.importance(study).shares, f"shares-{study}", study, "", ("debiased", "se"))
