@@ -61,10 +61,8 @@ MADE = [
 @pytest.fixture
 def made(found: Evolution) -> Evolution:
     """An evolution whose record one can count."""
-    settings = {**found.settings, "tasks": ["a"], "gate": "gate", "survivors": 2}
-    names = [c.name for c in MADE if c.name]
-    costs = pd.DataFrame({"trials": [2, 2, 1, 2, 3, 3], "seconds": [1.0, 1.0, 0.5, 1.0, 2.0, 2.0]}, index=names)
-    return Evolution("made", settings, MADE, 0, found.plan, costs)
+    settings = {**found.settings, "variants": ["rnn"], "tasks": ["a"], "gate": "gate", "survivors": 2, "generations": 2}
+    return Evolution(Path("made"), settings, MADE)
 
 
 @pytest.mark.slow
@@ -107,7 +105,9 @@ def test_the_family_has_all_from_which_the_survivors_descend(made: Evolution) ->
 
 
 def test_the_best_stand_against_what_was_spent_by_then(made: Evolution) -> None:
-    table = evolution.progress(made)
+    names = [c.name for c in MADE if c.name]
+    costs = pd.DataFrame({"trials": [2, 2, 1, 2, 3, 3], "seconds": [1.0, 1.0, 0.5, 1.0, 2.0, 2.0]}, index=names)
+    table = evolution.progress(made, costs)
     assert list(table["trials"]) == [2, 7, 13] and list(table["seconds"]) == [1.0, 3.5, 7.5]
     assert list(table["best"]) == ["rnn", "g001-000", "g001-000"] and list(table["score"]) == [1.0, 1.2, 1.2]
     assert pd.isna(table["last"][0]) and list(table["last"][1:]) == [1.0, 1.1]
@@ -116,10 +116,11 @@ def test_the_best_stand_against_what_was_spent_by_then(made: Evolution) -> None:
 def test_costs_are_those_of_all_trials_of_all_tasks(found: Evolution) -> None:
     names = ["s-short_copy", "s-short_adding", "s-short_adding-more"]
     trials = analysis.load(names)
-    last = evolution.progress(found).iloc[-1]
+    costs = evolution.costs(found)
+    last = evolution.progress(found, costs).iloc[-1]
     assert last["trials"] == len(trials) and last["seconds"] == pytest.approx(trials["train_seconds"].sum())
     gru = int((trials["variant"] == "gru").sum())
-    assert found.costs.loc["gru", "trials"] == gru == 5
+    assert costs.loc["gru", "trials"] == gru == 5
 
 
 @pytest.mark.usefixtures("found")
@@ -175,11 +176,12 @@ def test_figures_of_children_of_whom_none_was_trained_can_be_drawn(made: Evoluti
     table = evolution.mutations(alone)
     assert table.loc[table["outcome"] == "through", "share"].isna().all()
     outcomes = evolution.outcomes(alone)
+    costs = pd.DataFrame({"trials": [2], "seconds": [1.0]}, ["rnn"])
     for figure in (
         evolution_figures.draw_mutations(table),
         evolution_figures.draw_outcomes(outcomes, evolution.totals(outcomes)),
         evolution_figures.draw_family(evolution.family(alone)),
-        evolution_figures.draw_progress(evolution.progress(alone)),
+        evolution_figures.draw_progress(evolution.progress(alone, costs)),
     ):
         assert style.files(figure, ("png",))["png"]
 
