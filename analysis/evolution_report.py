@@ -64,7 +64,7 @@ def report(folder: Path, storage: str | None, note: Note) -> dict[str, bytes]:
 
 def _survivors(contents: Contents, found: Evolution) -> Table:
     """All survivors with their equations, as a table that the page shows as cards."""
-    equations = {name: "; ".join(lines) for name, lines in _equations(found, found.survivors).items()}
+    equations = {name: "; ".join(lines) for name, lines in _equations(found.survivors).items()}
     rows = [
         {"place": place, "name": c.name, "generation": c.generation, "parent": c.parent or None}
         | {"mutations": ", ".join(c.mutations) or None, "score": c.fitness}
@@ -154,7 +154,7 @@ def _commands(found: Evolution, folder: Path) -> list[str]:
 def _cards(found: Evolution) -> list[dict[str, Any]]:
     """The survivors as the page shows them."""
     shown = found.survivors[:SHOWN]
-    equations = _equations(found, shown)
+    equations = _equations(shown)
     made = []
     for place, each in enumerate(shown, 1):
         scores = ", ".join(f"{task} {score:.3f}" for task, score in each.scores.items())
@@ -164,15 +164,11 @@ def _cards(found: Evolution) -> list[dict[str, Any]]:
     return made
 
 
-def _equations(found: Evolution, candidates: Sequence[Candidate]) -> dict[str, list[str]]:
-    """By name the lines of its definition, as a variant file says it; of a cell that has no text those of its card."""
+def _equations(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
+    """By name the lines of the card of each, with what is added to its parameters at initialisation."""
     made = {}
     for candidate in candidates:
-        definition = dict(candidate.definition)
-        if "equations" in definition:
-            initial = definition.get("initial")
-            made[candidate.name] = definition["equations"].splitlines() + ([f"initial: {initial}"] if initial else [])
-        else:
-            shown = card(candidate.name, definition)
-            made[candidate.name] = shown["equations"] or [shown["note"]]
+        shown, initial = card(candidate.name, candidate.definition), candidate.definition.get("initial")
+        lines = shown["equations"] or [shown["note"]]
+        made[candidate.name] = [*lines, *([f"initial: {initial}"] if initial else [])]
     return made

@@ -55,7 +55,8 @@ def report(
     figures for print as ``.png``, ``.pdf`` and ``.svg`` with the numbers they draw as ``.csv``, tables as ``.csv``,
     ``.md`` and ``.tex``, all trials with the commands that repeat them as ``trials.csv``, and ``captions.md``.
     The report of several studies has all that of each, compares them, and is written to ``runs/A,B/report/``.
-    That of an evolution is of its cells (`analysis.evolution_report`); its tasks are studies with their own reports.
+    That of an evolution is of its cells (`analysis.evolution_report`); its tasks are studies with their own reports,
+    in which of many cells the best are compared.
 
     Args:
         study: as of `analysis.load`, or an evolution, by its name or the path of its folder.

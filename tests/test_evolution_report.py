@@ -16,6 +16,7 @@ from search.errors import UserError
 from search.evolve import lineage
 from search.evolve.generation import Candidate
 from search.run.cli import main
+from tests.at_rest import answer
 from tests.test_evolve import TASKS, WORDS
 
 RNN = {"equations": "y = tanh(W x + R y)"}
@@ -143,6 +144,19 @@ def test_the_report_is_a_page_with_figures_and_tables(capfd: pytest.CaptureFixtu
     assert survivors["score"][0] == pytest.approx(first.fitness)
     best = [name for name in survivors["name"] if name.startswith("g0")]
     assert f"variants=vanilla,gru,mut1,mut2,mut3,{','.join(best)} " in page
+
+
+@pytest.mark.slow
+def test_the_report_of_a_task_compares_the_best_and_has_the_tree(found: Evolution) -> None:
+    assert main(["report", "study=s-short_adding"]) == 0
+    folder = Path("runs/s-short_adding/report")
+    trials = pd.read_csv(folder / "trials.csv")
+    compared = pd.read_csv(folder / "comparison_adding.csv")
+    assert set(compared["variant"]) == found.shown < set(trials["variant"])
+    n, of = len(found.shown), trials["variant"].nunique()
+    assert f"adding, {n} of {of} variants: " in (folder / "captions.md").read_text()
+    (tree,) = answer((folder / "index.html").read_text(), "cells")["trees"]
+    assert {c.name for c in found.survivors} <= {cell["name"] for cell in tree["cells"]}
 
 
 def test_a_generation_under_way_is_left_out(found: Evolution, tmp_path: Path) -> None:

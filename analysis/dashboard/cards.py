@@ -12,8 +12,8 @@ from search.expression import EquationError
 def card(variant: str, definition: Mapping[str, Any]) -> dict[str, Any]:
     """Of a variant: name, definition, equations, how these are read, and parameters.
 
-    The equations of a cell in a module of the user's own are not shown, for to know them is to run that module, which
-    nobody does who only reads a study.
+    Equations that are given as text are shown as they are written. Those of a cell in a module of the user's own are
+    not shown, for to know them is to run that module, which nobody does who only reads a study.
     """
     said = {key: value for key, value in definition.items() if key != "equations"}
     made: dict[str, Any] = {"variant": variant, "equations": [], "parameters": [], "rule": PAST, "note": ""}
@@ -23,7 +23,8 @@ def card(variant: str, definition: Mapping[str, Any]) -> dict[str, Any]:
         return made
     try:
         cell = cells.define(dict(definition))
-        made["equations"] = readable(cell).shown()
+        written = definition.get("equations")
+        made["equations"] = readable(cell).shown() if written is None else masked(written).strip().splitlines()
         made["parameters"] = list(cell.parameters(n_inputs=1, n_units=1))
     except (UserError, EquationError) as error:
         made["note"] = f"No cell of this version: {error}."

@@ -35,7 +35,7 @@ odyssey.tabs = (() => {
       const ended = sum("finished") + sum("diverged") + sum("failed");
       const head = ["variant", ...STATES, "planned", "best validation", "best 10 %, test [95 %]"];
       place.replaceChildren(...[
-        paragraphs(now.said),
+        odyssey.atRest ? null : paragraphs(now.said),
         el("p", { class: "lead" }, page.boot.live ? `${ended} of ${sum("planned")} planned trials have ended.` : said(`${page.boot.done} ${page.boot.when}`)),
         now.rows.length ? el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Progress" }, el("table", { class: "progress" },
           el("thead", {}, el("tr", {}, [...(several ? ["study", "task"] : []), ...head].map((text) => el("th", { scope: "col" }, text)), el("th", { scope: "col" }, "progress"))),
@@ -57,17 +57,18 @@ odyssey.tabs = (() => {
     };
     fill(answer);
     place.renew = fill;
-    return odyssey.atRest ? [...(await outcome(page)), place] : [place];
+    return odyssey.atRest ? [...paragraphs(answer.said), ...(await outcome(page)), place] : [place];
   }
 
   // What came of it, with which the page at rest opens.
   async function outcome(page) {
     const { share, select, adjust } = page.boot.usual;
-    const parts = page.boot.parts.map(async (part) => {
+    const parts = page.boot.parts.map(async (part, i) => {
       const [compared, judged] = await Promise.all([
         ask("compare", { part: part.key, share, select, adjust, baseline: part.reference }), ask("findings", { part: part.key })]);
       const figures = (compared?.figures ?? []).filter((f) => f.name === "boxes_best" || f.name === "differences");
-      return [...paragraphs(compared?.sentences.slice(0, 1)), ...paragraphs(judged?.sentences?.slice(0, 1)), figures.length ? grid(page, part, figures) : null];
+      const note = part.note && part.note !== page.boot.parts[i - 1]?.note ? el("p", { class: "note" }, said(part.note)) : null;
+      return [note, ...paragraphs(compared?.sentences.slice(0, 1)), ...paragraphs(judged?.sentences?.slice(0, 1)), figures.length ? grid(page, part, figures) : null];
     });
     return (await Promise.all(parts)).flat();
   }
