@@ -74,6 +74,9 @@ def test_a_cell_of_the_tree_shows_its_equations_and_stays_when_clicked(tree: Wat
     assert chosen(tree).startswith("3. g001-000") and page.locator(".chosen dd").inner_text() == "1.200"
     page.click(".chosen a:has-text('vanilla')")
     tree.until("document.querySelector('.chosen h3').textContent.includes('vanilla')")
+    tree.open(re.sub("cell=.*", "cell=mine%2Fg001-001", page.url))
+    assert chosen(tree).startswith("1. g003-000")
+    assert "g001-001 is not in the tree" in page.locator(".chosen [role=status]").inner_text()
 
 
 def test_the_keyboard_goes_through_the_tree(tree: Watched) -> None:

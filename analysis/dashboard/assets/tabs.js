@@ -292,7 +292,8 @@ odyssey.tabs = (() => {
     if (!tree.cells.length) return el("section", {}, paragraphs(tree.sentences));
     const find = (name) => tree.cells.find((c) => c.name === name);
     const key = (name) => `${tree.name}/${name}`;
-    const chosen = tree.cells.find((c) => key(c.name) === view().get("cell")) ?? find(tree.best);
+    const wanted = view().get("cell") ?? "", named = tree.cells.find((c) => key(c.name) === wanted), chosen = named ?? find(tree.best);
+    const gone = !named && wanted.startsWith(key("")) ? el("p", { class: "note", role: "status" }, said(`${wanted.slice(key("").length)} is not in the tree, or no longer.`)) : null;
     const choose = async (name) => {
       show({ cell: key(name) });
       await page.render();
@@ -306,7 +307,7 @@ odyssey.tabs = (() => {
     const made = figure(marked, { key: tree.name, about: ["cell"], open: choose, tell });
     return el("section", { "data-tree": tree.name }, paragraphs(tree.sentences),
       el("div", { class: "beside" }, made, el("div", { class: "chosen" },
-        pick("Cell", "cell", tree.cells.map((c) => [c.name, c.title]), chosen.name, change(page, "cell", key)),
+        pick("Cell", "cell", tree.cells.map((c) => [c.name, c.title]), chosen.name, change(page, "cell", key)), gone,
         cellCard(chosen.card, chosen.title,
           el("p", { class: "note" }, said(chosen.born), "."),
           chosen.line.length ? el("p", { class: "note" }, "Descends from ", chosen.line.map((name, i) => [i ? ", " : "", link(name)]), ".") : null,
