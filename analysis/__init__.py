@@ -15,8 +15,8 @@ The numbers of ``odyssey report study=mine`` from Python::
     table = analysis.compare(analysis.simulate())  # of a study drawn from a known truth
     analysis.dashboard("mine")  # in a notebook: the page of the study
 
-Every figure of the page is one function of frames in `analysis.dashboard.charts`, ``curve_charts`` and
-``importance_charts``, and shows itself in a notebook.
+Every figure of the page is one function of frames in `analysis.dashboard.charts`, ``curve_charts``,
+``importance_charts`` and ``evolution_charts``, and shows itself in a notebook.
 """
 
 from analysis import fanova

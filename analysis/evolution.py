@@ -18,11 +18,12 @@ from search.evolve import generation, lineage
 from search.evolve.generation import Candidate
 from search.evolve.mutations import MUTATIONS
 from search.run.evolve import read_settings
-from search.study.plan import PLAN_FILE, Plan, find, read_plan
+from search.study.plan import PLAN_FILE
 
 STAGES = UNTRAINED, BY_TASK, THROUGH = "rejected untrained", "rejected by a task", "came through"
 ENDED = ("finished", "diverged", "failed")
 ANY = "any"  # mutation
+SHOWN = 20  # of the survivors, where each is shown by itself
 # What may become of a child: what it is, and of which children it is a share.
 OUTCOMES = {
     "trained": ("trained", "tried"),
@@ -37,20 +38,19 @@ class Evolution:
     """An evolution as far as its generations are complete.
 
     Attributes:
-        name: of it; the names of its studies begin so.
+        folder: of it; the names of its studies begin with that of the folder.
         settings: as of `search.run.evolve.read_settings`.
-        candidates: all that came up in complete generations, in order.
-        left: generations that are not complete.
-        plan: of the study of its first task.
-        costs: by variant the trials that have ended, of all of its tasks, and their seconds of training.
+        candidates: all that came up in complete generations, in order; none before generation 0 is complete.
     """
 
-    name: str
+    folder: Path
     settings: Mapping[str, Any]
     candidates: Sequence[Candidate]
-    left: int
-    plan: Plan
-    costs: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """That of its folder."""
+        return self.folder.name
 
     @property
     def tasks(self) -> list[str]:
@@ -64,8 +64,18 @@ class Evolution:
 
     @property
     def generations(self) -> int:
-        """The number of the last one that is complete; 0 is that of the cells with which it began."""
-        return max(candidate.generation for candidate in self.candidates)
+        """The number of the last one that is complete; 0 is that of the cells with which it began, -1 is none."""
+        return max((candidate.generation for candidate in self.candidates), default=-1)
+
+    @property
+    def left(self) -> int:
+        """Generations that are not complete, but for that of the cells with which it began."""
+        return int(self.settings["generations"]) - max(0, self.generations)
+
+    @property
+    def first(self) -> str:
+        """The cell to whose scores all others are relative."""
+        return str(self.settings["variants"][0])
 
     @cached_property
     def survivors(self) -> list[Candidate]:
@@ -77,6 +87,11 @@ class Evolution:
         """All that a mutation made."""
         return [candidate for candidate in self.candidates if candidate.generation]
 
+    @cached_property
+    def shown(self) -> frozenset[str]:
+        """The cells that are compared, which are not hundreds: the best `SHOWN`, and those with which it began."""
+        return frozenset([*self.settings["variants"], *(each.name for each in self.survivors[:SHOWN])])
+
 
 def folder_of(study: Studies, runs: str | Path) -> Path | None:
     """The folder of an evolution, given as `analysis.load` takes a study; None if it is a study, several, or none."""
@@ -86,33 +101,109 @@ def folder_of(study: Studies, runs: str | Path) -> Path | None:
     return found if found and _is_one(found) else None
 
 
-def load(folder: Path, storage: str | None = None) -> Evolution:
-    """An evolution, finished or not.
-
-    Args:
-        folder: of it.
-        storage: of its studies, as of `analysis.load`.
+def with_studies(study: Studies, runs: str | Path) -> Studies:
+    """What `analysis.load` takes, with the folders of its studies in the place of each evolution.
 
     Raises:
-        UserError: its record, its settings or one of its studies cannot be read, or no generation is complete.
+        UserError: an evolution has no study yet, or its settings cannot be read.
+    """
+    if not isinstance(study, str | Path):
+        names = list(study)
+    elif isinstance(study, Path) or folder_of(study, runs):
+        names = [study]
+    else:
+        names = [name.strip() for name in study.split(",")]
+    places = [folder_of(name, runs) for name in names]
+    if not any(places):
+        return study
+    found: list[str | Path] = []
+    for name, place in zip(names, places, strict=True):
+        own = [name] if place is None else studies(place)
+        expect(bool(own), "study", name, "an evolution whose first study has begun")
+        found += own
+    return found
+
+
+def studies(folder: Path) -> list[Path]:
+    """The folders of those of an evolution's studies that there are: of the gate, of its tasks, of further trials."""
+    names = _named(folder.name, read_settings(folder) or {})
+    return [folder.parent / name for name in names if (folder.parent / name / PLAN_FILE).is_file()]
+
+
+def of_study(folder: Path) -> Path | None:
+    """The folder of the evolution that a study is of, given its folder; None if it is of none."""
+    folder = folder if folder.name else folder.absolute()
+    name = folder.name
+    places = [folder.parent / name[:end] for end, letter in enumerate(name) if letter == "-"]
+    evolutions = (place for place in places if _is_one(place))
+    return next((place for place in evolutions if name in _named(place.name, read_settings(place) or {})), None)
+
+
+def read(folder: Path) -> Evolution:
+    """An evolution, finished or not.
+
+    Raises:
+        UserError: its record or its settings cannot be read.
     """
     settings = read_settings(folder)
     assert settings is not None
     found = lineage.read(folder)
     pending = {c.generation for c in found if c.name and not c.rejected and not c.scores}
-    candidates = [candidate for candidate in found if candidate.generation not in pending]
-    expect(bool(candidates), "study", folder.name, "an evolution of which a generation is complete")
-    tasks = [task_name(task) for task in settings["tasks"]]
-    gate = [] if settings["gate"] is None else [task_name(settings["gate"])]
-    names = [f"{folder.name}-{task}" for task in (*gate, *tasks, *(f"{task}-more" for task in tasks))]
-    studies = [name for name in names if (folder.parent / name / PLAN_FILE).is_file()]
-    left = settings["generations"] - max(candidate.generation for candidate in candidates)
-    plan = read_plan(find(f"{folder.name}-{tasks[0]}", folder.parent))
-    return Evolution(folder.name, settings, candidates, left, plan, _costs(studies, folder.parent, storage))
+    return Evolution(folder, settings, [candidate for candidate in found if candidate.generation not in pending])
 
 
-def progress(evolution: Evolution) -> pd.DataFrame:
+def load(folder: Path) -> Evolution:
+    """An evolution of which a generation is complete.
+
+    Raises:
+        UserError: as `read`, or no generation is complete.
+    """
+    found = read(folder)
+    expect(bool(found.candidates), "study", folder.name, "an evolution of which a generation is complete")
+    return found
+
+
+def costs(evolution: Evolution, storage: str | None = None) -> pd.DataFrame:
+    """What training its cells took.
+
+    Args:
+        evolution: of which a generation is complete.
+        storage: of its studies, as of `analysis.load`.
+
+    Returns:
+        By variant the trials that have ended, of all of its tasks, and their seconds of training.
+
+    Raises:
+        UserError: one of its studies cannot be read.
+    """
+    trials = load_trials(studies(evolution.folder), evolution.folder.parent, storage)
+    ended = trials[trials["status"].isin(ENDED)].assign(variant=lambda frame: frame["variant"].astype(str))
+    grouped = ended.groupby("variant")
+    return pd.DataFrame({"trials": grouped.size(), "seconds": grouped["train_seconds"].sum()})
+
+
+def compared(trials: pd.DataFrame, evolutions: Mapping[str, Evolution]) -> pd.DataFrame:
+    """The trials that are compared with each other: of a study of an evolution those of `Evolution.shown` alone.
+
+    Args:
+        trials: as of `analysis.load`.
+        evolutions: by the names of their studies.
+    """
+    chosen = pd.Series(True, trials.index)
+    for study, found in evolutions.items():
+        chosen &= (trials["study"] != study) | trials["variant"].isin(found.shown)
+    if chosen.all():
+        return trials
+    own = trials[chosen]
+    return own.assign(variant=own["variant"].cat.remove_unused_categories())
+
+
+def progress(evolution: Evolution, costs: pd.DataFrame) -> pd.DataFrame:
     """How good the best are against what they cost.
+
+    Args:
+        evolution: of which a generation is complete.
+        costs: as of `costs`.
 
     Returns:
         One row a generation: generation, up (cells that came up), trained (those that were trained), and of that
@@ -120,7 +211,6 @@ def progress(evolution: Evolution) -> pd.DataFrame:
         the last of the survivors; missing while there are fewer). The trials of a cell, its further ones too, count for
         the generation it was born in.
     """
-    costs = evolution.costs
     rows, trials, seconds = [], 0, 0.0
     for number in range(evolution.generations + 1):
         born = [candidate for candidate in evolution.candidates if candidate.generation == number]
@@ -232,8 +322,8 @@ def _is_one(folder: Path) -> bool:
     return (folder / lineage.FILE).is_file() and read_settings(folder) is not None
 
 
-def _costs(studies: list[str], runs: Path, storage: str | None) -> pd.DataFrame:
-    trials = load_trials([runs / name for name in studies], runs, storage)
-    ended = trials[trials["status"].isin(ENDED)].assign(variant=lambda frame: frame["variant"].astype(str))
-    grouped = ended.groupby("variant")
-    return pd.DataFrame({"trials": grouped.size(), "seconds": grouped["train_seconds"].sum()})
+def _named(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """The names of the studies of an evolution of this name, those that have not begun too."""
+    tasks = [task_name(task) for task in settings["tasks"]]
+    gate = [] if settings["gate"] is None else [task_name(settings["gate"])]
+    return [f"{name}-{task}" for task in (*gate, *tasks, *(f"{task}-more" for task in tasks))]

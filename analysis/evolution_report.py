@@ -2,16 +2,15 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis import evolution, evolution_figures, table_text, words
-from analysis.dashboard.cards import cards
-from analysis.evolution import OUTCOMES, Evolution
+from analysis import evolution, evolution_figures, evolution_words, table_text, words
+from analysis.dashboard.cards import card
+from analysis.evolution import OUTCOMES, SHOWN, Evolution
 from analysis.evolution_page import page
 from analysis.frames import records
 from analysis.report_figures import Note
@@ -20,7 +19,6 @@ from analysis.table_text import Column, Table, fixed
 from search.evolve.generation import Candidate
 from search.run.evolve import BEST
 
-SHOWN = 20  # of the survivors, on the page and in the tree
 OTHERS = ("vanilla", "gru", "mut1", "mut2", "mut3")  # with which the best are compared on held-out tasks,
 TRIALS = 100  # by so many trials of each
 _INTERVALS = "In brackets Wilson's 95 % interval, as if children were independent of each other."
@@ -37,19 +35,18 @@ def report(folder: Path, storage: str | None, note: Note) -> dict[str, bytes]:
     Raises:
         UserError: see `evolution.load`.
     """
-    found = evolution.load(folder, storage)
+    found = evolution.load(folder)
     contents = Contents()
     contents.figure(
         "family",
         "Family tree of the survivors",
-        f"The best {min(SHOWN, len(found.survivors))} by relative score, filled and with their place, and all from "
-        "which they descend: name, relative score, and the mutations that made each of its parent.",
+        evolution_words.tree(found, min(SHOWN, len(found.survivors))),
         evolution.family(found),
         partial(evolution_figures.draw_family, evolution.family(found, SHOWN)),
     )
-    costs = evolution.progress(found)
+    costs = evolution.progress(found, evolution.costs(found, storage))
     text = "Relative score of the best, and of the last of the survivors, after each generation, against all trials "
-    text += f"that ended by then and their training time. At 1 is {_first(found)}. The scores are those of all trials "
+    text += f"that ended by then and their training time. At 1 is {found.first}. The scores are those of all trials "
     text += "that each has by now, and the further trials of the best count for the generation in which each was born."
     contents.figure("progress", "The best against cost", text, costs, partial(evolution_figures.draw_progress, costs))
     tables = [_survivors(contents, found)]
@@ -67,7 +64,7 @@ def report(folder: Path, storage: str | None, note: Note) -> dict[str, bytes]:
 
 def _survivors(contents: Contents, found: Evolution) -> Table:
     """All survivors with their equations, as a table that the page shows as cards."""
-    equations = {name: "; ".join(lines) for name, lines in _equations(found, found.survivors).items()}
+    equations = {name: "; ".join(lines) for name, lines in _equations(found.survivors).items()}
     rows = [
         {"place": place, "name": c.name, "generation": c.generation, "parent": c.parent or None}
         | {"mutations": ", ".join(c.mutations) or None, "score": c.fitness}
@@ -82,7 +79,7 @@ def _survivors(contents: Contents, found: Evolution) -> Table:
     columns |= {"score": Column("relative score", "worst", fixed(3))}
     columns |= {f"score_{task}": Column("relative score", task, fixed(3)) for task in found.tasks}
     columns |= {"equations": Column("", "equations", str)}
-    return table_text.of_columns(rows, columns, "survivors", "Survivors", f"Relative to {_first(found)}.")
+    return table_text.of_columns(rows, columns, "survivors", "Survivors", f"Relative to {found.first}.")
 
 
 def _of_children(contents: Contents, found: Evolution) -> list[Table]:
@@ -134,23 +131,10 @@ def _wide(shares: pd.DataFrame) -> pd.DataFrame:
 
 def _said(found: Evolution, costs: pd.DataFrame) -> list[str]:
     """What it comes to, in sentences."""
-    last, best = costs.iloc[-1], found.survivors[0]
-    n_trained = int(costs["trained"].sum())
-    score = f"{best.fitness:.3f} times the score of {_first(found)} on the worst of {', '.join(found.tasks)}"
-    if best.name == _first(found):
-        text = (
-            f"No cell is better than {best.name}, with which the evolution began, on all of {', '.join(found.tasks)}."
-        )
-    else:
-        text = f"The best cell is {best.name}: {score}."
-    done = f"{found.generations} of {found.generations + found.left} generations are complete: "
-    done += (
-        f"{len(found.candidates):,} cells came up, {n_trained:,} of them were trained, in {last['trials']:,} trials "
-    )
+    last = costs.iloc[-1]
+    done = f"{evolution_words.stands(found)}, in {last['trials']:,} trials "
     done += f"with {words.duration(last['seconds'])} of training."
-    flatters = "The scores that pick the best flatter them: whether one is better is for trials on held-out tasks to "
-    flatters += "show."
-    return [text, done, flatters]
+    return [evolution_words.best(found), done, evolution_words.FLATTERS]
 
 
 def _commands(found: Evolution, folder: Path) -> list[str]:
@@ -170,31 +154,21 @@ def _commands(found: Evolution, folder: Path) -> list[str]:
 def _cards(found: Evolution) -> list[dict[str, Any]]:
     """The survivors as the page shows them."""
     shown = found.survivors[:SHOWN]
-    equations = _equations(found, shown)
+    equations = _equations(shown)
     made = []
     for place, each in enumerate(shown, 1):
-        born = f"generation {each.generation}"
-        if each.parent:
-            born += f", from {each.parent} by {', '.join(each.mutations)}"
         scores = ", ".join(f"{task} {score:.3f}" for task, score in each.scores.items())
-        title = f"{place}. {each.name}  {each.fitness:.3f}"
-        made.append({"title": title, "note": f"{born}; {scores}", "equations": equations[each.name]})
+        note = f"{evolution_words.born(each)}; {scores}"
+        title = evolution_words.title(each, place)
+        made.append({"title": title, "note": note, "equations": equations[each.name]})
     return made
 
 
-def _equations(found: Evolution, candidates: Sequence[Candidate]) -> dict[str, list[str]]:
-    """By name the lines of its definition, as a variant file says it; of a cell that has no text those of its card."""
+def _equations(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
+    """By name the lines of the card of each, with what is added to its parameters at initialisation."""
     made = {}
     for candidate in candidates:
-        definition = dict(candidate.definition)
-        if "equations" in definition:
-            initial = definition.get("initial")
-            made[candidate.name] = definition["equations"].splitlines() + ([f"initial: {initial}"] if initial else [])
-        else:
-            (card,) = cards(replace(found.plan, variants={candidate.name: definition}))
-            made[candidate.name] = card["equations"] or [card["note"]]
+        shown, initial = card(candidate.name, candidate.definition), candidate.definition.get("initial")
+        lines = shown["equations"] or [shown["note"]]
+        made[candidate.name] = [*lines, *([f"initial: {initial}"] if initial else [])]
     return made
-
-
-def _first(found: Evolution) -> str:
-    return found.candidates[0].name

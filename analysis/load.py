@@ -172,19 +172,26 @@ def find_all(study: Studies, runs: str | Path = "runs") -> list[tuple[Path, Plan
     Raises:
         UserError: there is no such study, none is given, two have one name, or a plan cannot be read.
     """
+    found = [(folder, read_plan(folder)) for folder in folders_of(study, runs)]
+    expect_different([plan.study for _, plan in found])
+    return found
+
+
+def folders_of(study: Studies, runs: str | Path) -> list[Path]:
+    """The folders of one or more studies, given as `load` takes them; raises UserError where there is none."""
     if isinstance(study, str | Path):
         whole = any((folder / PLAN_FILE).is_file() for folder in (Path(runs) / study, Path(study)))
         names = [study] if whole else [name.strip() for name in str(study).split(",")]
     else:
         names = list(study)
     expect(len(names) > 0, "study", study, "at least one study")
-    found: dict[str, tuple[Path, Plan]] = {}
-    for name in names:
-        folder = find(name, runs)
-        plan = read_plan(folder)
-        expect(plan.study not in found, "study", name, "studies of different names")
-        found[plan.study] = folder, plan
-    return list(found.values())
+    return [find(name, runs) for name in names]
+
+
+def expect_different(names: Sequence[str]) -> None:
+    """Raises UserError if two studies have one name."""
+    for place, name in enumerate(names):
+        expect(name not in names[:place], "study", name, "studies of different names")
 
 
 def rows(study: str, task: str, variant: str, planned: range, trials: Iterable[Record]) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,7 @@ from analysis.dashboard.digest import Ready, digest
 from analysis.dashboard.page import at_rest
 from analysis.dashboard.source import Source
 from analysis.dashboard.views import Views
+from analysis.evolution import Evolution
 from analysis.frames import Select, best_trials, parts, records
 from analysis.importance import DEBIASED, Importance, between
 from analysis.load import Studies, find_all, load, load_curves
@@ -54,7 +55,8 @@ def report(
     figures for print as ``.png``, ``.pdf`` and ``.svg`` with the numbers they draw as ``.csv``, tables as ``.csv``,
     ``.md`` and ``.tex``, all trials with the commands that repeat them as ``trials.csv``, and ``captions.md``.
     The report of several studies has all that of each, compares them, and is written to ``runs/A,B/report/``.
-    That of an evolution is of its cells (`analysis.evolution_report`); its tasks are studies with their own reports.
+    That of an evolution is of its cells (`analysis.evolution_report`); its tasks are studies with their own reports,
+    in which of many cells the best are compared.
 
     Args:
         study: as of `analysis.load`, or an evolution, by its name or the path of its folder.
@@ -86,12 +88,13 @@ def report(
     frame = load(study, runs, storage)
     for (folder, _), name in zip(studies, plans, strict=True):
         expect(bool((frame["study"] == name).any()), str(folder), "0 trials", "a plan of at least one trial")
-    note("comparison of the variants")
-    table = compare(frame, select, adjust)
-    every = _parts(frame, table, plans)
     contents = Contents()
-    listed = with_commands(frame, plans)
-    contents.frame("trials", listed)
+    contents.frame("trials", with_commands(frame, plans))
+    note("comparison of the variants")
+    every_variant = frame.groupby("study")["variant"].nunique()
+    frame = evolution.compared(frame, _evolutions(studies))
+    table = compare(frame, select, adjust)
+    every = _parts(frame, table, plans, every_variant)
     note("learning curves")
     curves = load_curves(study, runs, storage, frame[best_trials(frame, select)])
     report_figures.boxes(contents, frame, table, every)
@@ -149,7 +152,14 @@ def main(composed: Composed, composer: Composer) -> int:
     return 0
 
 
-def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan]) -> list[Part]:
+def _evolutions(studies: list[tuple[Path, Plan]]) -> dict[str, Evolution]:
+    """By the names of their studies."""
+    places = {plan.study: evolution.of_study(folder) for folder, plan in studies}
+    return {study: evolution.read(place) for study, place in places.items() if place}
+
+
+def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan], n_variants: pd.Series) -> list[Part]:
+    """Every task of every study; `n_variants` is of each study how many there are, of which fewer may be compared."""
     several = len(plans) > 1
     found = []
     for (study, task), trials in parts(frame):
@@ -158,6 +168,8 @@ def _parts(frame: pd.DataFrame, table: pd.DataFrame, plans: dict[str, Plan]) -> 
         own = table[(table["study"] == study) & (table["task"] == task)]
         label = plan.score if task == plan.task["name"] else "score"
         title = figures.part_title(study, task) if several else task
+        n = len(set(trials["variant"]))
+        title += f", {n} of {n_variants[study]} variants" if n < n_variants[study] else ""
         found.append(Part(study, task, name, title, plan, trials, own, label, Importance(trials, plan)))
     return found
 

@@ -16,6 +16,7 @@ from search.errors import UserError
 from search.evolve import lineage
 from search.evolve.generation import Candidate
 from search.run.cli import main
+from tests.at_rest import answer
 from tests.test_evolve import TASKS, WORDS
 
 RNN = {"equations": "y = tanh(W x + R y)"}
@@ -61,10 +62,8 @@ MADE = [
 @pytest.fixture
 def made(found: Evolution) -> Evolution:
     """An evolution whose record one can count."""
-    settings = {**found.settings, "tasks": ["a"], "gate": "gate", "survivors": 2}
-    names = [c.name for c in MADE if c.name]
-    costs = pd.DataFrame({"trials": [2, 2, 1, 2, 3, 3], "seconds": [1.0, 1.0, 0.5, 1.0, 2.0, 2.0]}, index=names)
-    return Evolution("made", settings, MADE, 0, found.plan, costs)
+    settings = {**found.settings, "variants": ["rnn"], "tasks": ["a"], "gate": "gate", "survivors": 2, "generations": 2}
+    return Evolution(Path("made"), settings, MADE)
 
 
 @pytest.mark.slow
@@ -107,7 +106,9 @@ def test_the_family_has_all_from_which_the_survivors_descend(made: Evolution) ->
 
 
 def test_the_best_stand_against_what_was_spent_by_then(made: Evolution) -> None:
-    table = evolution.progress(made)
+    names = [c.name for c in MADE if c.name]
+    costs = pd.DataFrame({"trials": [2, 2, 1, 2, 3, 3], "seconds": [1.0, 1.0, 0.5, 1.0, 2.0, 2.0]}, index=names)
+    table = evolution.progress(made, costs)
     assert list(table["trials"]) == [2, 7, 13] and list(table["seconds"]) == [1.0, 3.5, 7.5]
     assert list(table["best"]) == ["rnn", "g001-000", "g001-000"] and list(table["score"]) == [1.0, 1.2, 1.2]
     assert pd.isna(table["last"][0]) and list(table["last"][1:]) == [1.0, 1.1]
@@ -116,10 +117,11 @@ def test_the_best_stand_against_what_was_spent_by_then(made: Evolution) -> None:
 def test_costs_are_those_of_all_trials_of_all_tasks(found: Evolution) -> None:
     names = ["s-short_copy", "s-short_adding", "s-short_adding-more"]
     trials = analysis.load(names)
-    last = evolution.progress(found).iloc[-1]
+    costs = evolution.costs(found)
+    last = evolution.progress(found, costs).iloc[-1]
     assert last["trials"] == len(trials) and last["seconds"] == pytest.approx(trials["train_seconds"].sum())
     gru = int((trials["variant"] == "gru").sum())
-    assert found.costs.loc["gru", "trials"] == gru == 5
+    assert costs.loc["gru", "trials"] == gru == 5
 
 
 @pytest.mark.usefixtures("found")
@@ -142,6 +144,19 @@ def test_the_report_is_a_page_with_figures_and_tables(capfd: pytest.CaptureFixtu
     assert survivors["score"][0] == pytest.approx(first.fitness)
     best = [name for name in survivors["name"] if name.startswith("g0")]
     assert f"variants=vanilla,gru,mut1,mut2,mut3,{','.join(best)} " in page
+
+
+@pytest.mark.slow
+def test_the_report_of_a_task_compares_the_best_and_has_the_tree(found: Evolution) -> None:
+    assert main(["report", "study=s-short_adding"]) == 0
+    folder = Path("runs/s-short_adding/report")
+    trials = pd.read_csv(folder / "trials.csv")
+    compared = pd.read_csv(folder / "comparison_adding.csv")
+    assert set(compared["variant"]) == found.shown < set(trials["variant"])
+    n, of = len(found.shown), trials["variant"].nunique()
+    assert f"adding, {n} of {of} variants: " in (folder / "captions.md").read_text()
+    (tree,) = answer((folder / "index.html").read_text(), "cells")["trees"]
+    assert {c.name for c in found.survivors} <= {cell["name"] for cell in tree["cells"]}
 
 
 def test_a_generation_under_way_is_left_out(found: Evolution, tmp_path: Path) -> None:
@@ -175,11 +190,12 @@ def test_figures_of_children_of_whom_none_was_trained_can_be_drawn(made: Evoluti
     table = evolution.mutations(alone)
     assert table.loc[table["outcome"] == "through", "share"].isna().all()
     outcomes = evolution.outcomes(alone)
+    costs = pd.DataFrame({"trials": [2], "seconds": [1.0]}, ["rnn"])
     for figure in (
         evolution_figures.draw_mutations(table),
         evolution_figures.draw_outcomes(outcomes, evolution.totals(outcomes)),
         evolution_figures.draw_family(evolution.family(alone)),
-        evolution_figures.draw_progress(evolution.progress(alone)),
+        evolution_figures.draw_progress(evolution.progress(alone, costs)),
     ):
         assert style.files(figure, ("png",))["png"]
 

@@ -13,7 +13,13 @@ from search.study.plan import Plan
 
 @dataclass(frozen=True)
 class Chosen:
-    """One task of one study, as it stands."""
+    """One task of one study, as it stands.
+
+    Attributes:
+        trials: of the variants that are compared.
+        label: what the score is, with its unit.
+        note: which variants these are, where they are not all; empty where they are.
+    """
 
     study: str
     task: str
@@ -21,6 +27,7 @@ class Chosen:
     plan: Plan
     trials: pd.DataFrame
     label: str
+    note: str = ""
 
     @property
     def key(self) -> str:

@@ -37,7 +37,7 @@ def dashboard(study: Studies, runs: str | Path = "runs", storage: str | None = N
     """The page of a study, finished or not, as it stands now; ``odyssey dashboard`` serves it live.
 
     Args:
-        study, runs, storage: as of `analysis.load`.
+        study, runs, storage: as of `analysis.load`; or an evolution, by its name or the path of its folder.
         importance: whether to compute importance and to judge the findings, which takes minutes.
 
     Raises:

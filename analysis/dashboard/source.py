@@ -1,7 +1,7 @@
 """Studies as they stand, read again by what is new in them, through connections that cannot write."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,13 @@ import numpy as np
 import pandas as pd
 import sqlalchemy
 
+from analysis import evolution
 from analysis.dashboard.figure import plain
-from analysis.load import CURVE, Studies, find_all, rows, tidy
+from analysis.evolution import Evolution
+from analysis.load import CURVE, Studies, expect_different, folders_of, rows, tidy
 from search.errors import UserError, expect, masked, one_line
+from search.evolve import lineage
+from search.run.evolve import SETTINGS_FILE
 from search.run.status import ENDED, ENOUGH, RECENT
 from search.study.archive import RECORD_FILE, Archive
 from search.study.claims import Record
@@ -44,17 +48,25 @@ class Source:
 
     Attributes:
         version: rises with every look that finds something new.
+        edition: rises where that is more than trials: a study that has grown or begun, a generation that is complete.
         trouble: what kept the last look from reading the storage; empty if nothing did.
     """
 
     def __init__(self, study: Studies, runs: str | Path = "runs", storage: str | None = None):
-        """Opens and reads them; raises UserError as `analysis.load` does."""
+        """Opens and reads them; raises UserError as `analysis.load` does.
+
+        Args:
+            study, runs, storage: as of `analysis.load`; an evolution is all of its studies, those to come too.
+        """
         self._given, self._runs, self._storage = study, runs, storage
         self._lock = threading.RLock()
         self._opened: list[Opened] = []
         self._curves: dict[Key, np.ndarray] = {}
         self._frame: tuple[int, pd.DataFrame] | None = None
-        self.version, self.trouble = 0, ""
+        self.version, self.edition, self.trouble = 0, 0, ""
+        self._evolutions: dict[Path, Evolution] = {}
+        self._evolution_of: dict[str, Path] = {}
+        self._written: list[int] = []
         self._changed: dict[Key, int] = {}
         self._open()
 
@@ -69,6 +81,15 @@ class Source:
         return {one.plan.study: one.folder for one in self._opened}
 
     @property
+    def evolutions(self) -> list[Evolution]:
+        """Those that the studies are of."""
+        return list(self._evolutions.values())
+
+    def evolution(self, study: str) -> Evolution | None:
+        """That which a study is of, if any."""
+        return self._evolutions.get(self._evolution_of.get(study, Path()))
+
+    @property
     def frame(self) -> pd.DataFrame:
         """As of `analysis.load`."""
         with self._lock:
@@ -81,8 +102,12 @@ class Source:
         """Reads what is new; returns the version. One that cannot be read leaves all as it was, with `trouble`."""
         with self._lock:
             try:
-                if any(self._files(one.folder, one.plan) != one.files for one in self._opened):
-                    self._open()  # it has grown, or another storage was put in its place
+                stood = all(map(self._stands, self._opened))
+                if not stood or (self._evolutions and self._places() != [one.folder for one in self._opened]):
+                    self._open()
+                elif _records(self._evolutions) != self._written:
+                    self._evolve()
+                    self.version += 1
                 changed = [(one.plan.study, *key) for one in self._opened for key in one.news.look()]
                 self.trouble = ""
             except (UserError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
@@ -134,6 +159,7 @@ class Source:
                 found.append(
                     {
                         "study": one.plan.study,
+                        "by": "odyssey evolve" if self.evolution(one.plan.study) else "odyssey sweep",
                         "ended": ended,
                         "planned": one.plan.total,
                         "per_hour": per_hour,
@@ -206,28 +232,52 @@ class Source:
             one.study.close()
 
     def _open(self) -> None:
-        opened = []
-        for folder, _ in find_all(self._given, self._runs):
-            study = StudyReader.open(folder, storage=self._storage)
-            news = News(study)
-            try:
-                news.look()
-            except sqlalchemy.exc.SQLAlchemyError as error:
-                text = f"storage of {folder}: expected a readable Optuna storage ({one_line(error)})"
-                raise UserError(text) from None
-            opened.append(Opened(folder, study, news, self._files(folder, study.plan)))
-        for one in opened:
-            trials = one.plan.total + sum(map(len, one.news.trials.values()))
-            expect(trials > 0, str(one.folder), "0 trials", "a plan of at least one trial")
-        self.close()
+        """Opens what is not open, or not as it was."""
+        stand = {one.folder: one for one in self._opened if self._stands(one)}
+        opened = [stand.get(folder) or self._read(folder) for folder in self._places()]
+        expect_different([one.plan.study for one in opened])
+        anew = [one for one in opened if one.folder not in stand]
+        for one in self._opened:
+            if one not in opened:
+                one.study.close()
         self._opened, self.version = opened, self.version + 1
-        self._curves = {}
-        self._changed = {
+        known = {one.plan.study for one in stand.values()}
+        self._curves = {key: curve for key, curve in self._curves.items() if key[0] in known}
+        self._changed = {key: version for key, version in self._changed.items() if key[0] in known} | {
             (one.plan.study, *key, n): self.version
-            for one in opened
+            for one in anew
             for key, each in one.news.trials.items()
             for n in each
         }
+        self._evolve()
+
+    def _places(self) -> list[Path]:
+        return folders_of(evolution.with_studies(self._given, self._runs), self._runs)
+
+    def _read(self, folder: Path) -> Opened:
+        study = StudyReader.open(folder, storage=self._storage)
+        news = News(study)
+        try:
+            news.look()
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            text = f"storage of {folder}: expected a readable Optuna storage ({one_line(error)})"
+            raise UserError(text) from None
+        trials = study.plan.total + sum(map(len, news.trials.values()))
+        expect(trials > 0, str(folder), "0 trials", "a plan of at least one trial")
+        return Opened(folder, study, news, self._files(folder, study.plan))
+
+    def _evolve(self) -> None:
+        """Reads the records of the evolutions that the studies are of."""
+        places = {one.plan.study: evolution.of_study(one.folder) for one in self._opened}
+        self._evolution_of = {study: place for study, place in places.items() if place}
+        found = dict.fromkeys(self._evolution_of.values())
+        written = _records(found)  # before they are read
+        self._evolutions = {place: evolution.read(place) for place in found}
+        self._written, self.edition = written, self.edition + 1
+
+    def _stands(self, one: Opened) -> bool:
+        """Whether it has neither grown nor had another storage put in its place."""
+        return self._files(one.folder, one.plan) == one.files
 
     def _files(self, folder: Path, plan: Plan) -> tuple[int, ...]:
         """Which files the plan and, with SQLite, the storage are."""
@@ -243,3 +293,8 @@ class Source:
 
 def _listed(trials: Mapping[tuple[str, str], Mapping[int, Record]]) -> dict[tuple[str, str], list[Record]]:
     return {key: list(each.values()) for key, each in trials.items()}
+
+
+def _records(evolutions: Iterable[Path]) -> list[int]:
+    """When the records of evolutions were written."""
+    return [(place / name).stat().st_mtime_ns for place in evolutions for name in (lineage.FILE, SETTINGS_FILE)]

@@ -1,7 +1,7 @@
 """How a study stands, from its records alone, so that to look again costs next to nothing."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from analysis import best_fraction
@@ -25,12 +25,28 @@ def rows(plan: Plan, trials: Trials) -> Iterator[dict[str, Any]]:
     for task, variant in dict.fromkeys([*planned, *trials]):
         records = trials.get((task, variant), {})
         row: dict[str, Any] = {"study": plan.study, "task": task, "variant": variant}
-        row |= dict.fromkeys(STATUS.values(), 0)
-        for record in records.values():
-            row[STATUS[record.state]] += 1
-        row["planned"] = planned.get((task, variant), len(records))
-        row["waiting"] = max(0, row["planned"] - sum(row[s] for s in STATUS.values() if s != "waiting"))
-        yield row | _best(records)
+        yield row | _counts(records.values(), planned.get((task, variant), len(records))) | _best(records)
+
+
+def together(plan: Plan, trials: Trials) -> dict[str, Any]:
+    """A row as of `rows` of all variants of a study together, without the best 10 %."""
+    variants = {*plan.variants, *(variant for _, variant in trials)}
+    every = [record for records in trials.values() for record in records.values()]
+    known = sum(len(records) for (_, variant), records in trials.items() if variant not in plan.variants)
+    row: dict[str, Any] = {"study": plan.study, "task": plan.task["name"], "variant": f"all {len(variants):,}"}
+    finished = [record.attributes.get("result") or {} for record in every if record.state == TrialState.COMPLETE]
+    scores = [score for result in finished if math.isfinite(score := _number(result.get("valid_score")))]
+    row |= _counts(every, plan.total + known) | _best({})
+    return row | {"best_valid": min(scores, default=None)}
+
+
+def _counts(records: Collection[Record], planned: int) -> dict[str, int]:
+    """How many there are by status, and how many wait that are planned."""
+    counts = dict.fromkeys(STATUS.values(), 0)
+    for record in records:
+        counts[STATUS[record.state]] += 1
+    waiting = max(0, planned - sum(n for status, n in counts.items() if status != "waiting"))
+    return counts | {"planned": planned, "waiting": waiting}
 
 
 def failures(plan: Plan, trials: Trials) -> list[list[Any]]:

@@ -2,20 +2,17 @@
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
-import yaml
 
-from analysis import replicates, summaries, words
+from analysis import evolution, evolution_words, replicates, summaries, words
 from analysis.commands import command
 from analysis.compare import Searches
-from analysis.dashboard import comparing, standing, weighing
-from analysis.dashboard.cards import cards
+from analysis.dashboard import comparing, evolved, opening, standing, weighing
+from analysis.dashboard.cards import card
 from analysis.dashboard.chosen import Chosen, Digests, lean
 from analysis.dashboard.curve_charts import N_POINTS, trial_curve
 from analysis.dashboard.digest import SCORES
@@ -26,12 +23,22 @@ from analysis.load import sampled
 from analysis.style import Dimension
 from search.base.keys import ADJUSTMENTS, SELECTIONS
 from search.errors import UserError, expect, masked
-from search.study import repeat
+from search.study.plan import Plan
 
 Params = Mapping[str, str]
 Value = TypeVar("Value")
 SHARES = ("0.05", "0.1", "0.2")
 STATES = ("best", "finished", "diverged")
+CONTROLS = {
+    "dark": DARK,
+    "controls": {
+        "share": [[share, f"{100 * float(share):g} %"] for share in SHARES],
+        "select": [[select, f"{select} score"] for select in SELECTIONS],
+        "adjust": [[adjust, adjust.title()] for adjust in ADJUSTMENTS],
+        "state": [["best", "best"], ["finished", "all finished"], ["diverged", "diverged"]],
+        "score": [[score, weighing.NAMES[score]] for score in SCORES],
+    },
+}
 USUAL = {"share": "0.1", "select": "valid", "adjust": "bonferroni"}
 KEPT = 64  # shares and selections of parts, and answers
 HELD = ("compare", "curves", "learning")  # answers that are kept, for a control that is moved back
@@ -62,6 +69,7 @@ class Views:
         self._ranked: tuple[tuple[Any, ...], list[dict[str, Any]]] | None = None
         self._parts: tuple[int, list[Chosen]] | None = None
         self._again: dict[str, pd.DataFrame] = {}
+        self._cards: dict[tuple[str, str], dict[str, Any]] = {}
         self._places: tuple[int, dict[Key, int]] | None = None
         self._answers: dict[str, Callable[[Params], dict[str, Any]]] = {
             "boot": self._boot,
@@ -95,8 +103,13 @@ class Views:
 
     @property
     def title(self) -> str:
-        """The names of the studies."""
-        return ", ".join(self._source.plans)
+        """The names of the studies; in the place of all of an evolution's its own."""
+        folders, owner = self._source.folders, self._source.evolution
+        whole = [
+            each.name for each in self._source.evolutions if set(evolution.studies(each.folder)) <= {*folders.values()}
+        ]
+        owners = {study: own.name for study in folders if (own := owner(study)) and own.name in whole}
+        return ", ".join(dict.fromkeys(owners.get(study, study) for study in folders))
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -113,7 +126,11 @@ class Views:
                 plan = plans[study]
                 title = task if len(plans) == 1 else study if study == task else f"{study}, {task}"
                 label = plan.score if task == plan.task["name"] else "score"
-                found.append(Chosen(study, task, title, plan, lean(trials), label))
+                whole = self._source.evolution(study)
+                own = evolution.compared(trials, {study: whole} if whole else {})
+                n, every = (each["variant"].nunique() for each in (own, trials))
+                note = evolution_words.compared(whole, n, every) if whole and n < every else ""
+                found.append(Chosen(study, task, title, plan, lean(own), label, note))
             self._parts = version, found
         return self._parts[1]
 
@@ -149,53 +166,17 @@ class Views:
 
     def _boot(self, params: Params) -> dict[str, Any]:
         """What the page is made from."""
-        frame, plans = self._source.frame, self._source.plans
-        every = self.parts()
         self._again, self._given = {}, {}
-        counts = frame["status"].value_counts()
         return {
+            "version": self._source.version,
+            "edition": self._source.edition,
             "title": self.title,
             "live": self._live,
-            "version": self._source.version,
-            "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            "when": words.when(frame),
-            "ended": int(sum(counts.get(status, 0) for status in ("finished", "diverged", "failed"))),
-            "parts": [
-                {
-                    "key": part.key,
-                    "study": part.study,
-                    "task": part.task,
-                    "title": part.title,
-                    "label": part.label,
-                    "variants": part.variants,
-                    "reference": part.reference,
-                    "settings": sampled(part.trials),
-                    "complement": [
-                        name for name in sampled(part.trials) if Dimension.of(name, part.plan.space).complement
-                    ],
-                }
-                for part in every
-            ],
-            "controls": {
-                "share": [[share, f"{100 * float(share):g} %"] for share in SHARES],
-                "select": [[select, f"{select} score"] for select in SELECTIONS],
-                "adjust": [[adjust, adjust.title()] for adjust in ADJUSTMENTS],
-                "state": [["best", "best"], ["finished", "all finished"], ["diverged", "diverged"]],
-                "score": [[score, weighing.NAMES[score]] for score in SCORES],
-            },
             "usual": self._usual,
-            "done": "" if self._live else words.done(frame, list(plans.values())),
-            "dark": DARK,
-            "draws": list(dict.fromkeys(plan.draws for plan in plans.values())),
-            "provenance": {name: found for name, found in words.provenance(frame).items()},
-            "commands": [
-                *(masked(repeat.sweep(plan)) for plan in plans.values()),
-                *(command for part in every if (command := self._repeated(part))),
-            ],
-            "plans": [
-                [name, masked(yaml.safe_dump(asdict(plan), sort_keys=False, allow_unicode=True))]
-                for name, plan in plans.items()
-            ],
+            "done": "" if self._live else words.done(self._source.frame, list(self._source.plans.values())),
+            "parts": opening.parts(self.parts()),
+            **opening.ran(self._source, [command for part in self.parts() if (command := self._repeated(part))]),
+            **CONTROLS,
         }
 
     def _repeated(self, part: Chosen) -> str:
@@ -217,11 +198,18 @@ class Views:
         records = self._source.records()
         return {
             "version": self._source.version,
+            "edition": self._source.edition,
             "trouble": masked(self._source.trouble),
-            "rows": [row for plan, trials in records for row in standing.rows(plan, trials)],
+            "said": [text for each in self._source.evolutions for text in evolved.said(each)],
+            "rows": [row for plan, trials in records for row in self._rows(plan, trials)],
             "failures": [failure for plan, trials in records for failure in standing.failures(plan, trials)],
             "work": self._source.work() if self._live else [],
         }
+
+    def _rows(self, plan: Plan, trials: standing.Trials) -> Iterable[dict[str, Any]]:
+        """Of an evolution's study one row: it has hundreds of variants."""
+        several = self._source.evolution(plan.study) is None
+        return standing.rows(plan, trials) if several else [standing.together(plan, trials)]
 
     def _news(self, params: Params) -> dict[str, Any]:
         """A look at the storages: the overview, if anything has changed since a version."""
@@ -229,7 +217,7 @@ class Views:
         version = self._source.look()
         since = int(params["since"])
         if version == since:
-            return {"version": version, "trouble": masked(self._source.trouble)}
+            return {"version": version, "edition": self._source.edition, "trouble": masked(self._source.trouble)}
         return self._overview(params) | ({"changed": self._source.rows(since)} if params.get("rows") == "1" else {})
 
     def _trials(self, params: Params) -> dict[str, Any]:
@@ -272,6 +260,7 @@ class Views:
             "traceback": masked(str(traceback)),
             "trouble": trouble,
             "figures": [figure.payload() for figure in drawn],
+            "card": self._card(key[2], plan.variants[key[2]]) if key[2] in plan.variants else None,
         }
 
     def _row(self, key: Key) -> dict[Any, Any]:
@@ -284,7 +273,23 @@ class Views:
         return frame.iloc[self._places[1][key]].to_dict()
 
     def _cells(self, params: Params) -> dict[str, Any]:
-        return {"cards": [card for plan in self._source.plans.values() for card in cards(plan)]}
+        """The family trees of evolutions, and the cards of what else is compared: of each definition one."""
+        trees = [evolved.tree(each, self._card) for each in self._source.evolutions]
+        planted = {cell["name"] for tree in trees for cell in tree["cells"]}
+        cards: list[dict[str, Any]] = []
+        for study, plan in self._source.plans.items():
+            own = self._source.evolution(study)
+            names = plan.variants if own is None else own.shown - planted
+            found = [self._card(name, plan.variants[name]) for name in plan.variants if name in names]
+            cards += [each for each in found if each not in cards]
+        return {"trees": trees, "cards": cards}
+
+    def _card(self, variant: str, definition: Mapping[str, Any]) -> dict[str, Any]:
+        """As of `cards.card`, made once for each definition."""
+        key = (variant, json.dumps(definition, sort_keys=True, default=str))
+        if key not in self._cards:
+            self._cards[key] = card(variant, definition)
+        return self._cards[key]
 
     def _controls(self, params: Params) -> tuple[Chosen, Any, Any, str, float]:
         """The part, and the controls of a comparison."""

@@ -43,14 +43,20 @@ odyssey.figures = (() => {
     view.addEventListener("mousemove", (event, item) => point(one, event, item?.datum));
     view.addEventListener("mouseout", () => point(one, null, null));
     view.addEventListener("click", (event, item) => {
-      const datum = item?.datum;
-      if (datum?.trial !== undefined && one.open) one.open(datum.variant, datum.trial);
+      const about = aboutOf(one, item?.datum);
+      if (about) one.open(...about);
     });
   }
 
-  // The trial under the pointer: what the table knows of it at once, and its curve as soon as it is there.
+  // What a mark is about, by the fields of its datum that say it; null of one that is about nothing that can be opened.
+  function aboutOf(one, datum) {
+    const about = (one.about ?? []).map((field) => datum?.[field]);
+    return about.length && about.every((value) => value !== undefined) ? about : null;
+  }
+
+  // The trial or cell under the pointer: what is known of it at once, and its curve as soon as it is there.
   function point(one, event, datum) {
-    const key = datum?.trial === undefined || !one.tell ? null : `${datum.variant}\n${datum.trial}`;
+    const about = aboutOf(one, datum), key = about && about.join("\n");
     one.place.style.cursor = key ? "pointer" : "";
     if (!key) {
       tip?.remove();
@@ -59,13 +65,13 @@ odyssey.figures = (() => {
     }
     if (tip?.dataset.key !== key) {
       tip?.remove();
-      tip = el("div", { class: "tip", role: "status" }, one.tell(datum.variant, datum.trial));
+      tip = el("div", { class: "tip", role: "status" }, one.tell(...about));
       tip.dataset.key = key;
       document.body.append(tip);
       const mine = tip;
       clearTimeout(pending);
-      pending = setTimeout(async () => {
-        const answer = await one.curve(datum.variant, datum.trial).catch(() => null);
+      if (one.curve) pending = setTimeout(async () => {
+        const answer = await one.curve(...about).catch(() => null);
         const curve = answer?.figures?.[0]?.data.curve;
         if (curve && mine === tip) mine.append(spark(curve));
       }, 120);
@@ -115,7 +121,8 @@ odyssey.figures = (() => {
   const form = (spec) => ({ ...spec, params: spec.params?.map((each) => ("value" in each ? each.name : each)) });
 
   // The element of a figure: one that stands there, if all but its data and values of parameters are the same. `of`:
-  // listens, open, tell and curve, as far as its points are trials, and a key of what these are about.
+  // listens; where marks can be opened, the fields that say what each is `about`, with open, tell and curve, which are
+  // given the values of these; and a key of what all of it is of.
   function figure(payload, of = {}) {
     for (const one of drawn) {
       if (one.key !== of.key || one.payload.name !== payload.name || !one.view || !one.made.isConnected) continue;

@@ -8,7 +8,7 @@
   const root = document.getElementById("page");
   const main = el("main", { id: "main", tabindex: -1 }), nav = el("nav", { "aria-label": "Views" }), state = el("p", { class: "state", role: "status" });
   const trouble = el("p", { class: "bad", role: "alert", hidden: true });
-  let boot, version, turn = 0, stored = null, table = null, cost = 0, made = 0, stale = 0, counted = 0;
+  let boot, version, turn = 0, stored = null, table = null, cost = 0, made = 0, stale = 0, counted = 0, grown = false;
 
   // All trials by column, brought up to date row by row.
   function storeOf(answer) {
@@ -68,13 +68,15 @@
 
   async function render() {
     const mine = ++turn, began = performance.now();
+    grown = false;
     const tab = view().get("tab") in odyssey.tabs.views ? view().get("tab") : "overview";
     for (const link of nav.children) link.setAttribute("aria-current", link.dataset.tab === (tab === "trial" ? "trials" : tab) ? "page" : "false");
     main.setAttribute("aria-busy", "true");
     let content;
     try {
       const part = partOf();
-      content = [OWN[tab] && boot.parts.length > 1 ? choice(part) : null, ...(await odyssey.tabs.views[tab](page, part))];
+      const note = OWN[tab] && part.note ? el("p", { class: "note" }, said(part.note)) : null;
+      content = [OWN[tab] && boot.parts.length > 1 ? choice(part) : null, note, ...(await odyssey.tabs.views[tab](page, part))];
     } catch (error) {
       content = [el("p", { class: "bad", role: "alert" }, said(error.message))];
     }
@@ -126,6 +128,14 @@
         trouble.hidden = !news.trouble;
         trouble.replaceChildren("The storage cannot be read now; what is shown is older. ", said(news.trouble));
         const tab = main.dataset.tab;
+        if (news.edition !== boot.edition) {
+          boot = await ask("boot"); // there are more variants, studies or generations to choose from
+          grown = true;
+        }
+        if (grown && tab === "cells" && !main.contains(document.activeElement)) {
+          grown = false;
+          render();
+        }
         if (news.rows) {
           const ended = news.rows.reduce((n, r) => n + r.finished + r.diverged + r.failed, 0);
           stale += Math.max(0, ended - counted);

@@ -19,6 +19,7 @@ odyssey.tabs = (() => {
   const of = (page, part, listens) => ({
     key: part.key,
     listens,
+    about: ["variant", "trial"],
     tell: (variant, trial) => page.tell(part, variant, trial),
     curve: (variant, trial) => ask("trial", { study: part.study, task: part.task, variant, trial }),
     open: (variant, trial) => page.openTrial(part.study, part.task, variant, trial),
@@ -34,6 +35,7 @@ odyssey.tabs = (() => {
       const ended = sum("finished") + sum("diverged") + sum("failed");
       const head = ["variant", ...STATES, "planned", "best validation", "best 10 %, test [95 %]"];
       place.replaceChildren(...[
+        odyssey.atRest ? null : paragraphs(now.said),
         el("p", { class: "lead" }, page.boot.live ? `${ended} of ${sum("planned")} planned trials have ended.` : said(`${page.boot.done} ${page.boot.when}`)),
         now.rows.length ? el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Progress" }, el("table", { class: "progress" },
           el("thead", {}, el("tr", {}, [...(several ? ["study", "task"] : []), ...head].map((text) => el("th", { scope: "col" }, text)), el("th", { scope: "col" }, "progress"))),
@@ -44,8 +46,8 @@ odyssey.tabs = (() => {
             el("td", {}, row.mean === null ? "–" : `${shown(row.mean)}${row.low === null ? ` (n = ${row.n_best})` : ` [${shown(row.low)}, ${shown(row.high)}]`}`),
             el("td", {}, meter(row))))))) : null,
         el("p", { class: "note" }, "Best 10 %: the mean test score of the best 10 % of the trials that ended, by validation score, with its interval; fewer than five have none. Lower is better."),
-        now.work.map((work) => el("section", {}, el("h3", {}, `At work on ${work.study}`),
-          el("p", { class: "said" }, work.workers.length ? `${work.per_hour ? `${Math.round(work.per_hour)} trials/h lately` : "The pace is not known yet"}${work.seconds_left ? `, ${duration(work.seconds_left)} left` : ""}.` : work.ended < work.planned ? "Nobody is at work; the same odyssey sweep goes on where it was interrupted." : "All planned trials have ended."),
+        now.work.filter((work) => work.workers.length || work.ended < work.planned || now.work.length === 1).map((work) => el("section", {}, el("h3", {}, `At work on ${work.study}`),
+          el("p", { class: "said" }, work.workers.length ? `${work.per_hour ? `${Math.round(work.per_hour)} trials/h lately` : "The pace is not known yet"}${work.seconds_left ? `, ${duration(work.seconds_left)} left` : ""}.` : work.ended < work.planned ? `Nobody is at work; the same ${work.by} goes on where it was interrupted.` : "All planned trials have ended."),
           work.workers.length ? el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Workers" }, el("table", {},
             el("thead", {}, el("tr", {}, ["worker", "holds", "ended", "sign of life", "joined", "engine"].map((text) => el("th", { scope: "col" }, text)))),
             el("tbody", {}, work.workers.map((w) => el("tr", {}, el("th", { scope: "row" }, said(w.worker)), el("td", {}, w.running), el("td", {}, w.ended), el("td", {}, `${duration(w.seen)} ago`), el("td", {}, `${duration(w.joined)} ago`), el("td", { class: "word" }, said(w.device))))))) : null)),
@@ -55,17 +57,18 @@ odyssey.tabs = (() => {
     };
     fill(answer);
     place.renew = fill;
-    return odyssey.atRest ? [...(await outcome(page)), place] : [place];
+    return odyssey.atRest ? [...paragraphs(answer.said), ...(await outcome(page)), place] : [place];
   }
 
   // What came of it, with which the page at rest opens.
   async function outcome(page) {
     const { share, select, adjust } = page.boot.usual;
-    const parts = page.boot.parts.map(async (part) => {
+    const parts = page.boot.parts.map(async (part, i) => {
       const [compared, judged] = await Promise.all([
         ask("compare", { part: part.key, share, select, adjust, baseline: part.reference }), ask("findings", { part: part.key })]);
       const figures = (compared?.figures ?? []).filter((f) => f.name === "boxes_best" || f.name === "differences");
-      return [...paragraphs(compared?.sentences.slice(0, 1)), ...paragraphs(judged?.sentences?.slice(0, 1)), figures.length ? grid(page, part, figures) : null];
+      const note = part.note && part.note !== page.boot.parts[i - 1]?.note ? el("p", { class: "note" }, said(part.note)) : null;
+      return [note, ...paragraphs(compared?.sentences.slice(0, 1)), ...paragraphs(judged?.sentences?.slice(0, 1)), figures.length ? grid(page, part, figures) : null];
     });
     return (await Promise.all(parts)).flat();
   }
@@ -79,7 +82,7 @@ odyssey.tabs = (() => {
     el("p", { class: "note" }, said(`Draws are ${boot.draws.join("; ")}.`)),
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What it ran with" }, el("table", {}, el("tbody", {}, Object.entries(boot.provenance).map(([name, values]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "word" }, said(values.map(([v, n]) => (values.length > 1 ? `${v} (${n} trials)` : v)).join(", ")))))))),
     boot.commands.map((command) => el("pre", {}, said(command))),
-    boot.plans.map(([name, text]) => el("details", {}, el("summary", {}, said(`${name}: study.yaml`)), el("pre", {}, said(text)))));
+    boot.plans.map(([name, text]) => el("details", {}, el("summary", {}, said(name)), el("pre", {}, said(text)))));
 
   const controlsOf = (page, part) => {
     const now = view(), own = page.boot.controls;
@@ -91,7 +94,7 @@ odyssey.tabs = (() => {
       baseline: part.variants.includes(now.get("baseline")) ? now.get("baseline") : part.reference,
     };
   };
-  const change = (page, name) => (value) => { show({ [name]: value }); page.render(); };
+  const change = (page, name, said = (value) => value) => (value) => { show({ [name]: said(value) }); page.render(); };
 
   async function compare(page, part) {
     const chosen = controlsOf(page, part), own = page.boot.controls;
@@ -258,9 +261,8 @@ odyssey.tabs = (() => {
     const i = store.find(...key);
     const back = el("p", {}, el("a", { href: "#tab=trials", on: { click: (e) => { e.preventDefault(); page.open("trials"); } } }, "all trials"));
     if (i === undefined) return [back, el("p", { class: "said" }, said(`There is no trial ${key.join(" ")} in this study.`))];
-    const [answer, cells] = await Promise.all([ask("trial", Object.fromEntries(["study", "task", "variant", "trial"].map((n, k) => [n, key[k]]))), ask("cells")]);
+    const answer = await ask("trial", Object.fromEntries(["study", "task", "variant", "trial"].map((n, k) => [n, key[k]])));
     const rows = store.names.filter((n) => store.get(n, i) !== null);
-    const card = cells.cards.find((c) => c.study === key[0] && c.variant === key[2]);
     const part = page.boot.parts.find((p) => p.study === key[0] && p.task === key[1]);
     const copy = el("button", { type: "button", on: { click: () => navigator.clipboard?.writeText(answer.command).then(() => { copy.textContent = "copied"; }) } }, "copy");
     return [back, el("h2", {}, said(`${key[2]} ${key[3]}`)),
@@ -269,18 +271,48 @@ odyssey.tabs = (() => {
       answer.figures.length ? grid(page, part, answer.figures) : el("p", { class: "said" }, "It has no learning curve."),
       el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Settings and results" }, el("table", { class: "pairs" }, el("tbody", {}, rows.map((n) => el("tr", {}, el("th", { scope: "row" }, n), el("td", { class: "word" }, said(n === "seed" ? store.get(n, i) : shown(store.get(n, i), 6)))))))),
       answer.traceback ? el("section", {}, el("h3", {}, "Traceback"), el("pre", {}, said(answer.traceback))) : null,
-      card ? cellCard(card) : null];
+      answer.card ? cellCard(answer.card, answer.card.variant) : null];
   }
 
-  const cellCard = (card) => el("section", { class: "card" }, el("h3", {}, said(card.variant)),
+  const cellCard = (card, title, ...above) => el("section", { class: "card" }, el("h3", {}, said(title)), above,
     el("p", { class: "note" }, said(card.definition.join(", "))),
     card.equations.length ? el("pre", {}, card.equations.join("\n")) : null,
     card.parameters.length ? el("p", { class: "note" }, `Weights: ${card.parameters.join(", ")}. ${card.rule}`) : null,
     card.note ? el("p", { class: "said" }, said(card.note)) : null);
 
-  async function cells() {
+  async function cells(page) {
     const answer = await ask("cells");
-    return [el("div", { class: "grid small" }, answer.cards.map(cellCard))];
+    return [...answer.trees.map((tree) => familyTree(page, tree)),
+      answer.trees.some((tree) => tree.cells.length) && answer.cards.length ? el("h2", {}, "Not in the tree") : null,
+      answer.cards.length ? el("div", { class: "grid small" }, answer.cards.map((card) => cellCard(card, card.variant))) : null];
+  }
+
+  // An evolution: its tree, and beside it the cell that was chosen there or from the list.
+  function familyTree(page, tree) {
+    if (!tree.cells.length) return el("section", {}, paragraphs(tree.sentences));
+    const find = (name) => tree.cells.find((c) => c.name === name);
+    const key = (name) => `${tree.name}/${name}`;
+    const wanted = view().get("cell") ?? "", named = tree.cells.find((c) => key(c.name) === wanted), chosen = named ?? find(tree.best);
+    const gone = !named && wanted.startsWith(key("")) ? el("p", { class: "note", role: "status" }, said(`${wanted.slice(key("").length)} is not in the tree, or no longer.`)) : null;
+    const choose = async (name) => {
+      show({ cell: key(name) });
+      await page.render();
+      document.querySelector(`[data-tree="${CSS.escape(tree.name)}"] .chosen`)?.scrollIntoView({ block: "nearest" });
+    };
+    const link = (name) => (find(name) ? el("a", { href: `#tab=cells&cell=${encodeURIComponent(key(name))}`, on: { click: (e) => { e.preventDefault(); choose(name); } } }, said(name)) : said(name));
+    const scores = (cell) => el("dl", {}, cell.scores.map(([task, score]) => [el("dt", {}, said(task)), el("dd", {}, shown(score))]));
+    const [payload] = tree.figures;
+    const marked = { ...payload, spec: { ...payload.spec, params: payload.spec.params.map((p) => ({ ...p, value: chosen.name })) } };
+    const tell = (name) => { const cell = find(name); return el("div", {}, el("strong", {}, said(cell.title)), el("p", {}, said(cell.born)), scores(cell), el("pre", {}, cell.card.equations.join("\n") || cell.card.note)); };
+    const made = figure(marked, { key: tree.name, about: ["cell"], open: choose, tell });
+    return el("section", { "data-tree": tree.name }, paragraphs(tree.sentences),
+      el("div", { class: "beside" }, made, el("div", { class: "chosen" },
+        pick("Cell", "cell", tree.cells.map((c) => [c.name, c.title]), chosen.name, change(page, "cell", key)), gone,
+        cellCard(chosen.card, chosen.title,
+          el("p", { class: "note" }, said(chosen.born), "."),
+          chosen.line.length ? el("p", { class: "note" }, "Descends from ", chosen.line.map((name, i) => [i ? ", " : "", link(name)]), ".") : null,
+          scores(chosen), el("p", { class: "note" }, said(tree.relative))))),
+      tree.tables.map(table));
   }
 
   return { views: { overview, compare, importance, curves, trials, cells, trial }, beside };
