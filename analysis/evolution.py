@@ -15,9 +15,9 @@ from analysis.load import load as load_trials
 from search.base.keys import task_name
 from search.errors import expect
 from search.evolve import generation, lineage
+from search.evolve import settings as kept_settings
 from search.evolve.generation import Candidate
 from search.evolve.mutations import MUTATIONS
-from search.run.evolve import read_settings
 from search.study.plan import PLAN_FILE, Plan, find, read_plan
 
 STAGES = UNTRAINED, BY_TASK, THROUGH = "rejected untrained", "rejected by a task", "came through"
@@ -38,7 +38,7 @@ class Evolution:
 
     Attributes:
         name: of it; the names of its studies begin so.
-        settings: as of `search.run.evolve.read_settings`.
+        settings: as of `search.evolve.settings.read`.
         candidates: all that came up in complete generations, in order.
         left: generations that are not complete.
         plan: of the study of its first task.
@@ -96,7 +96,7 @@ def load(folder: Path, storage: str | None = None) -> Evolution:
     Raises:
         UserError: its record, its settings or one of its studies cannot be read, or no generation is complete.
     """
-    settings = read_settings(folder)
+    settings = kept_settings.read(folder)
     assert settings is not None
     found = lineage.read(folder)
     pending = {c.generation for c in found if c.name and not c.rejected and not c.scores}
@@ -229,7 +229,7 @@ def totals(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_one(folder: Path) -> bool:
-    return (folder / lineage.FILE).is_file() and read_settings(folder) is not None
+    return (folder / lineage.FILE).is_file() and kept_settings.read(folder) is not None
 
 
 def _costs(studies: list[str], runs: Path, storage: str | None) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,8 @@ from search.base import files
 from search.errors import UserError, expect
 from search.run.composition import Composed, Composer
 from search.study.plan import Plan
+
+WRITERS = 8  # threads that write files, of which each waits for the disk most of the time
 
 
 def report(
@@ -128,9 +131,13 @@ def report(
 
 def _written(contents: Mapping[str, bytes], folder: Path) -> Path:
     """Writes the files of a report into its folder, and returns that."""
+
+    def write(file: tuple[str, bytes]) -> None:
+        files.write(folder / file[0], file[1])
+
     try:
-        for name, content in contents.items():
-            files.write(folder / name, content)
+        with ThreadPoolExecutor(WRITERS) as writers:
+            list(writers.map(write, contents.items()))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
     return folder

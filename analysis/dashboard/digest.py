@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from analysis import fanova, importance, statements, words
 from analysis import findings as judging
@@ -56,6 +57,7 @@ class Digest:
     judged: str
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # other processes have the other cores
 def digest(part: Part, findings: Sequence[judging.Finding]) -> Digest:
     """Computes all of it, which may take minutes."""
     fitted = part.importance
