@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
-from threadpoolctl import threadpool_limits
 
 from analysis import ablation, fanova
 from analysis.frames import best_trials, has_result, reference_of, scored, variants_of
@@ -54,7 +53,6 @@ class Importance:
         self.reference = reference_of(trials)
         self._fits: dict[Key, fanova.Fanova | str] = {}
 
-    @threadpool_limits.wrap(limits=1, user_api="blas")
     def begin(self, note: Callable[[str], None]) -> None:
         """Grows the forests of all figures and of the page, as many at a time as there are cores; `note` is told of
         each."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
+from threadpoolctl import threadpool_limits
 
 from analysis import (
     evolution,
@@ -42,6 +43,8 @@ from search.study.plan import Plan
 WRITERS = 8  # threads that write files, of which each waits for the disk most of the time
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # there are processes for all cores
+@pd.option_context("mode.string_storage", "python")  # of the few hundred rows that there are, Arrow's texts are slow
 def report(
     study: Studies,
     runs: str | Path = "runs",

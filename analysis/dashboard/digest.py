@@ -57,7 +57,6 @@ class Digest:
     judged: str
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")  # other processes have the other cores
 def digest(part: Part, findings: Sequence[judging.Finding]) -> Digest:
     """Computes all of it, which may take minutes."""
     fitted = part.importance
@@ -103,6 +102,7 @@ class Ready:
         return self._made[part.key]
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # threads that wait for each other take a core each
 def of_trials(trials: pd.DataFrame, plan: Plan, findings: str, label: str) -> Digest:
     """`digest` of the trials of one study and task, in a process that gives way to every other."""
     os.nice(19)
