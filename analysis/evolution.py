@@ -15,9 +15,9 @@ from analysis.load import load as load_trials
 from search.base.keys import task_name
 from search.errors import expect
 from search.evolve import generation, lineage
+from search.evolve import settings as kept_settings
 from search.evolve.generation import Candidate
 from search.evolve.mutations import MUTATIONS
-from search.run.evolve import read_settings
 from search.study.plan import PLAN_FILE
 
 STAGES = UNTRAINED, BY_TASK, THROUGH = "rejected untrained", "rejected by a task", "came through"
@@ -39,7 +39,7 @@ class Evolution:
 
     Attributes:
         folder: of it; the names of its studies begin with that of the folder.
-        settings: as of `search.run.evolve.read_settings`.
+        settings: as of `search.evolve.settings.read`.
         candidates: all that came up in complete generations, in order; none before generation 0 is complete.
     """
 
@@ -126,7 +126,7 @@ def with_studies(study: Studies, runs: str | Path) -> Studies:
 
 def studies(folder: Path) -> list[Path]:
     """The folders of those of an evolution's studies that there are: of the gate, of its tasks, of further trials."""
-    names = _named(folder.name, read_settings(folder) or {})
+    names = _named(folder.name, kept_settings.read(folder) or {})
     return [folder.parent / name for name in names if (folder.parent / name / PLAN_FILE).is_file()]
 
 
@@ -136,7 +136,7 @@ def of_study(folder: Path) -> Path | None:
     name = folder.name
     places = [folder.parent / name[:end] for end, letter in enumerate(name) if letter == "-"]
     evolutions = (place for place in places if _is_one(place))
-    return next((place for place in evolutions if name in _named(place.name, read_settings(place) or {})), None)
+    return next((place for place in evolutions if name in _named(place.name, kept_settings.read(place) or {})), None)
 
 
 def read(folder: Path) -> Evolution:
@@ -145,7 +145,7 @@ def read(folder: Path) -> Evolution:
     Raises:
         UserError: its record or its settings cannot be read.
     """
-    settings = read_settings(folder)
+    settings = kept_settings.read(folder)
     assert settings is not None
     found = lineage.read(folder)
     pending = {c.generation for c in found if c.name and not c.rejected and not c.scores}
@@ -319,7 +319,7 @@ def totals(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_one(folder: Path) -> bool:
-    return (folder / lineage.FILE).is_file() and read_settings(folder) is not None
+    return (folder / lineage.FILE).is_file() and kept_settings.read(folder) is not None
 
 
 def _named(name: str, settings: Mapping[str, Any]) -> list[str]:

@@ -16,8 +16,7 @@ from analysis.frames import records
 from analysis.report_figures import Note
 from analysis.report_files import Contents
 from analysis.table_text import Column, Table, fixed
-from search.evolve.generation import Candidate
-from search.run.evolve import BEST
+from search.evolve.generation import BEST, Candidate
 
 OTHERS = ("vanilla", "gru", "mut1", "mut2", "mut3")  # with which the best are compared on held-out tasks,
 TRIALS = 100  # by so many trials of each

@@ -4,11 +4,8 @@ A forest that predicts unseen trials no better than their mean knows nothing of 
 offered from one; `Importance.needs` says what is missing.
 """
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from analysis import ablation, fanova
+from analysis import ablation, fanova, forked
 from analysis.frames import best_trials, has_result, reference_of, scored, variants_of
 from analysis.ped_anova import ped_anova
 from search.errors import UserError, expect
@@ -62,7 +59,7 @@ class Importance:
         processes = min(len(keys), len(os.sched_getaffinity(0)))
         if processes < 2:
             return
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _inherit, (self,)) as pool:
+        with forked.pool(processes, _inherit, self) as pool:
             for place, (key, fitted) in enumerate(zip(keys, pool.map(_fit_inherited, keys), strict=True), 1):
                 self._fits[key] = fitted
                 note(f"forest {place} of {len(keys)}")
@@ -321,7 +318,6 @@ _inherited: Importance
 def _inherit(importance: Importance) -> None:
     global _inherited
     _inherited = importance
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that waits
 
 
 def _fit_inherited(key: Key) -> "fanova.Fanova | str":

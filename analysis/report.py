@@ -3,11 +3,13 @@
 import re
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
+from threadpoolctl import threadpool_limits
 
 from analysis import (
     evolution,
@@ -39,7 +41,11 @@ from search.errors import UserError, expect
 from search.run.composition import Composed, Composer
 from search.study.plan import Plan
 
+WRITERS = 8  # threads that write files, of which each waits for the disk most of the time
 
+
+@threadpool_limits.wrap(limits=1, user_api="blas")  # there are processes for all cores
+@pd.option_context("mode.string_storage", "python")  # of the few hundred rows that there are, Arrow's texts are slow
 def report(
     study: Studies,
     runs: str | Path = "runs",
@@ -131,9 +137,13 @@ def report(
 
 def _written(contents: Mapping[str, bytes], folder: Path) -> Path:
     """Writes the files of a report into its folder, and returns that."""
+
+    def write(file: tuple[str, bytes]) -> None:
+        files.write(folder / file[0], file[1])
+
     try:
-        for name, content in contents.items():
-            files.write(folder / name, content)
+        with ThreadPoolExecutor(WRITERS) as writers:
+            list(writers.map(write, contents.items()))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
     return folder

@@ -1,12 +1,9 @@
 """How every figure looks: sizes, type, colours, axes; and how it becomes a file."""
 
 import io
-import multiprocessing
 import os
-import signal
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +18,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
+
+from analysis import forked
 
 CM = 1 / 2.54
 COLUMN, WIDTH = 9.0, 18.0  # cm: one column of a journal, and the text width of an A4 page
@@ -157,8 +156,7 @@ def drawn(figures: Mapping[str, Draw]) -> Iterator[tuple[str, dict[str, bytes]]]
     processes = min(len(figures), len(os.sched_getaffinity(0)))
     if processes < 2:
         return ((name, files(draw())) for name, draw in figures.items())
-    # Forked, for not all that is drawn can be pickled; what runs there is drawing alone.
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _inherit, (figures,))
+    pool = forked.pool(processes, _inherit, figures)  # what runs there is drawing alone
     made = pool.map(_files_of, figures)
     pool.shutdown(wait=False)
     return zip(figures, made, strict=True)
@@ -170,7 +168,6 @@ _inherited: Mapping[str, Draw] = {}
 def _inherit(figures: Mapping[str, Draw]) -> None:
     global _inherited
     _inherited = figures
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that waits
 
 
 def _files_of(name: str) -> dict[str, bytes]:

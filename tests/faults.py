@@ -39,6 +39,7 @@ from search.engines.cpu.engine import CpuTrainer
 from search.run import cli
 from search.run.launchers import job, ray
 from search.study import sweep
+from search.study.claims import ENDED
 from search.study.planning import trial_seed
 from search.study.reader import StudyReader
 from search.study.study import Study
@@ -211,7 +212,7 @@ class Scene:
         pd.testing.assert_frame_equal(curves, load_curves("s", whole.runs, whole.storage), check_exact=True)
         study = self.study()
         stored = [trial for trials in study.trials().values() for trial in trials]
-        assert len(stored) == n and all(trial.state.is_finished() for trial in stored)
+        assert len(stored) == n and all(trial.state in ENDED for trial in stored)
         assert study.leases.peers() == []
         assert list((self.runs / "s" / "checkpoints").glob("*/*/*.npz")) == []
         overlaps = simultaneous(self.log, self.deaths)

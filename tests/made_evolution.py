@@ -7,7 +7,7 @@ import yaml
 
 from search.evolve import lineage
 from search.evolve.generation import Candidate
-from search.run.evolve import _KEPT, SETTINGS_FILE
+from search.evolve.settings import FILE, KEPT
 from tests.test_analysis import make_study
 
 RNN = {"equations": "y = tanh(W x + R y)"}
@@ -32,10 +32,10 @@ FOUND = [
 
 def make_evolution(runs: Path, name: str = "mine", found: list[Candidate] = FOUND, **more: Any) -> Path:
     """Its folder, with a study of each of its tasks in which all cells have been trained; more: of its settings."""
-    settings = dict.fromkeys(_KEPT) | SETTINGS | more
+    settings = dict.fromkeys(KEPT) | SETTINGS | more
     folder = runs / name
     folder.mkdir(parents=True)
-    (folder / SETTINGS_FILE).write_text(yaml.safe_dump(settings))
+    (folder / FILE).write_text(yaml.safe_dump(settings))
     lineage.write(folder, found)
     for task in settings["tasks"]:
         add_study(folder, task, found)

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from analysis import fanova, importance, statements, words
 from analysis import findings as judging
@@ -101,6 +102,7 @@ class Ready:
         return self._made[part.key]
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # threads that wait for each other take a core each
 def of_trials(trials: pd.DataFrame, plan: Plan, findings: str, label: str) -> Digest:
     """`digest` of the trials of one study and task, in a process that gives way to every other."""
     os.nice(19)

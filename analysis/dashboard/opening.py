@@ -14,7 +14,7 @@ from analysis.dashboard.source import Source
 from analysis.load import sampled
 from analysis.style import Dimension
 from search.errors import masked
-from search.run.evolve import SETTINGS_FILE
+from search.evolve import settings as kept_settings
 from search.study import repeat
 from search.study.plan import PLAN_FILE
 
@@ -49,7 +49,7 @@ def ran(source: Source, further: Sequence[str]) -> dict[str, Any]:
     counts = frame["status"].value_counts()
     alone = [plan for name, plan in plans.items() if source.evolution(name) is None]
     known = [(plan.study, PLAN_FILE, asdict(plan)) for plan in alone]
-    known += [(each.name, SETTINGS_FILE, dict(each.settings)) for each in source.evolutions]
+    known += [(each.name, kept_settings.FILE, dict(each.settings)) for each in source.evolutions]
     evolve = [["odyssey", "evolve", f"study={each.name}", f"runs={each.folder.parent}"] for each in source.evolutions]
     return {
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -5,15 +5,13 @@ import gzip
 import hashlib
 import html
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from analysis import forked
 from analysis.dashboard.chosen import Chosen
 from analysis.dashboard.digest import SCORES
 from analysis.dashboard.views import SHARES, STATES, Params, Views
@@ -117,34 +115,33 @@ def _importances(views: Views, part: Chosen) -> Iterator[Params]:
 
 def _answered(views: Views, asked: list[tuple[str, Params]]) -> Iterator[tuple[str, Any]]:
     """The answers by key, computed on all cores: those that have much in common, in one process."""
-    global _views
-    _views = views
     groups: dict[tuple[Any, ...], list[tuple[str, Params]]] = {}
     for name, params in asked:
         common = (name, *(params.get(control) for control in ("part", "share", "select", "task", "variant")))
         groups.setdefault(common, []).append((name, params))
     processes = min(len(os.sched_getaffinity(0)), len(groups))
     if processes < 2:
-        yield from map(_answer, asked)
+        yield from _answers_of(views, asked)
         return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _ignore_interrupt) as pool:
+    with forked.pool(processes, _inherit, views) as pool:
         for answers in pool.map(_answers, groups.values()):
             yield from answers
 
 
-_views: Views  # inherited by the processes that compute
+_inherited: Views
+
+
+def _inherit(views: Views) -> None:
+    global _inherited
+    _inherited = views
 
 
 def _answers(asked: list[tuple[str, Params]]) -> list[tuple[str, Any]]:
-    return list(map(_answer, asked))
+    return _answers_of(_inherited, asked)
 
 
-def _answer(asked: tuple[str, Params]) -> tuple[str, Any]:
-    return _key(*asked), _rounded(_views.answer(*asked))
-
-
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that waits
+def _answers_of(views: Views, asked: list[tuple[str, Params]]) -> list[tuple[str, Any]]:
+    return [(_key(*each), _rounded(views.answer(*each))) for each in asked]
 
 
 def _rounded(answer: Any) -> Any:

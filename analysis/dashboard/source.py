@@ -16,7 +16,7 @@ from analysis.evolution import Evolution
 from analysis.load import CURVE, Studies, expect_different, folders_of, rows, tidy
 from search.errors import UserError, expect, masked, one_line
 from search.evolve import lineage
-from search.run.evolve import SETTINGS_FILE
+from search.evolve import settings as kept_settings
 from search.run.status import ENDED, ENOUGH, RECENT
 from search.study.archive import RECORD_FILE, Archive
 from search.study.claims import Record
@@ -297,4 +297,4 @@ def _listed(trials: Mapping[tuple[str, str], Mapping[int, Record]]) -> dict[tupl
 
 def _records(evolutions: Iterable[Path]) -> list[int]:
     """When the records of evolutions were written."""
-    return [(place / name).stat().st_mtime_ns for place in evolutions for name in (lineage.FILE, SETTINGS_FILE)]
+    return [(place / name).stat().st_mtime_ns for place in evolutions for name in (lineage.FILE, kept_settings.FILE)]

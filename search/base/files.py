@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH  # the right to write of anyone but the owner, access lists included
+_masking = threading.Lock()
 _LINKS = 40  # as many as the kernel follows on one way
 
 
@@ -145,6 +147,7 @@ def _expect_own(path: Path, status: os.stat_result) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
+    with _masking:  # for a moment the process has another, which is none of its own to a thread beside this one
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask

@@ -18,6 +18,7 @@ from search.evolve.mutations import mutated
 from search.evolve.viability import fault
 
 MOST_MUTATIONS = 4  # of a child; there are k with probability 2**-k
+BEST = 5  # of whom variant files are written, and cards are in the report
 TRIES = 50  # at a child that is none like those before and can be trained
 
 _TINY = 1e-9  # of a score that is 0

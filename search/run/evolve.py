@@ -10,16 +10,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from search import cells, engines, losses, rules, tasks
 from search.base import files
 from search.base.keys import shown, task_name
 from search.base.randomness import derive_seed
 from search.engines.engine import Engine
-from search.errors import INTERRUPTED, UserError, expect, one_line, visible
+from search.errors import INTERRUPTED, UserError, expect, visible
 from search.evolve import evolution, generation
-from search.evolve.generation import Candidate
+from search.evolve import settings as kept_settings
+from search.evolve.generation import BEST, Candidate
 from search.evolve.genome import Genome
 from search.expression import EquationError
 from search.run import launchers
@@ -34,11 +33,6 @@ from search.study.storage import kept
 from search.study.study import Study
 from search.tasks import Task
 from search.training.status import Status
-
-SETTINGS_FILE = "settings.yaml"
-BEST = 5  # of whom variant files are written
-_OF_PLANS = ("trials", "epochs", "patience", "seed", "dtype", "space", "optimizer", "storage")
-_KEPT = ("variants", "tasks", "gate", "gate_score", "keep", "generations", "children", "survivors", "more", *_OF_PLANS)
 
 
 def main(composed: Composed, composer: Composer) -> int:
@@ -59,7 +53,7 @@ def main(composed: Composed, composer: Composer) -> int:
     named = [task_name(task) for task in settings["tasks"]]
     expect(gate not in named, "gate", gate, "none of tasks")
     studies = _Studies.ready(settings, composer, variants)
-    files.write(folder / SETTINGS_FILE, yaml.safe_dump({key: settings[key] for key in _KEPT}, sort_keys=False))
+    kept_settings.write(folder, settings)
     chosen = ("seed", "generations", "children", "survivors", "gate_score", "keep")
     percent = {name: losses.find(studies.tasks[name].loss).counts_errors for name in named}
     given = {key: settings[key] for key in chosen}
@@ -73,25 +67,6 @@ def main(composed: Composed, composer: Composer) -> int:
         file=sys.stderr,
     )
     return 0
-
-
-def read_settings(folder: Path) -> dict[str, Any] | None:
-    """The settings with which an evolution goes on; None if there is none in this folder.
-
-    Raises:
-        UserError: they cannot be read.
-    """
-    path = folder / SETTINGS_FILE
-    try:
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
-        named = isinstance(known, dict) and known.keys() == set(_KEPT)
-        expect(named, "it", shown(known), f"the keys {', '.join(_KEPT)}")
-    except FileNotFoundError:
-        return None
-    except (OSError, yaml.YAMLError, ValueError, UserError) as error:
-        raise UserError(f"{path}: expected the settings of an evolution ({one_line(error)})") from error
-    assert isinstance(known, dict)
-    return known
 
 
 def _with_short_tasks(settings: Mapping[str, Any], composer: Composer) -> dict[str, Any]:
@@ -114,13 +89,17 @@ def _with_known(folder: Path, settings: dict[str, Any], said: frozenset[str]) ->
     Raises:
         UserError: the user says another thing than more generations.
     """
-    known = read_settings(folder)
+    known = kept_settings.read(folder)
     if known is None:
         return settings
     now = as_planned(settings, known, said)
     optimizer = rules.normal(now["optimizer"], now["space"])
     grown = {"generations"} if now["generations"] > known["generations"] else set()
-    other = [key for key in _KEPT if key not in grown and (optimizer if key == "optimizer" else now[key]) != known[key]]
+    other = [
+        key
+        for key in kept_settings.KEPT
+        if key not in grown and (optimizer if key == "optimizer" else now[key]) != known[key]
+    ]
     if other:
         texts = [f"{key}: {shown(known[key])} -> {shown(now[key])}" for key in other]
         hint = "use another study=NAME, or the old settings (an evolution may only grow, by more generations)"
@@ -181,7 +160,7 @@ class _Studies:
             for task in (*gate, *settings["tasks"])
         }
         caches = {name: definition.pop("cache", None) for name, definition in definitions.items()}
-        given = {key: settings[key] for key in _OF_PLANS} | {"sampler": "random", "paired": True}
+        given = {key: settings[key] for key in kept_settings.OF_PLANS} | {"sampler": "random", "paired": True}
         plans, made = {}, {}
         for name, definition in definitions.items():
             study = f"{settings['study']}-{name}"
