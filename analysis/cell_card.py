@@ -13,6 +13,7 @@ from search.cells import Cell
 from search.cells.printer import PAST, node_texts, readable
 from search.cells.typeset import latex
 from search.engines.plan import Plan, make_plan
+from search.engines.use import counted
 from search.expression import OPERATIONS
 from search.network import Network
 from search.run.bench import epoch_seconds, flops_per_step, sgemm_rate
@@ -66,11 +67,11 @@ class Card:
         shapes, plan = network.shapes, make_plan(self.cell)
         of_inputs, recurrent, vectors = _counts(self.cell)
         total = sum(map(_product, shapes.values()))
-        forward = 2 * sum(_product(shape) for shape in shapes.values() if len(shape) == 2)
+        forward = 2 * sum(counted(self.cell, self.n_inputs, self.n_units).values())
         kept = node_texts(self.cell, plan.tape)
         found = {
             "parameters": f"{of_inputs} N M + {recurrent} N N + {vectors} N = {total:,}",
-            "matrix products a step": f"{forward:,} operations forward, {flops_per_step(network):,.0f} in training",
+            "matrix products a step": f"{forward:,.0f} operations forward, {flops_per_step(network):,.0f} in training",
             "elementwise a step and unit": f"{_operations(plan, False)} forward, {_operations(plan, True)} backward",
             "kept for the backward pass": f"{len(kept)} numbers a step and unit: {', '.join(kept)}",
         }

@@ -114,6 +114,11 @@ class Plan:
         return self.inputs + self.recurrent + tuple(p for stage in self.forward for p in stage.products)
 
     @property
+    def partial(self) -> bool:
+        """Whether of a product some may not count for some units; see `search.engines.use`."""
+        return any(node.op == "constant" for node in self.nodes)
+
+    @property
     def vectors(self) -> tuple[str, ...]:
         """Names of the parameters that have one number for each unit: biases, then per-unit parameters."""
         return (*self.biases.values(), *self.units)

@@ -9,6 +9,7 @@ from search.engines.cpu.ctc import ctc_scratch
 from search.engines.cpu.kernels import Kernels
 from search.engines.cpu.layout import GUARD, JOB, Arena, Layout, Record, Shapes, guarded, layer_fields, lines
 from search.engines.cpu.llvm import LINE_BYTES
+from search.engines.cpu.windows import windows
 from search.engines.engine import Interrupted, Member
 from search.network import Network
 from search.tasks.task import Split
@@ -74,6 +75,8 @@ class Pass:
         self._shared, self._layers, self._kinds = self._allocate(arena)
         for layout, arrays in zip(self._layouts, self._layers, strict=True):
             layout.fill_constants(arrays, member.network.cell)
+        longest = int(data.lengths.max())
+        self._windows = [windows(layout, member.network.cell, longest) for layout in self._layouts]
         for kind, vector in zip(self._kinds, member.vectors, strict=False):
             for view, part in self._places(kind, vector):
                 view[...] = part
@@ -175,6 +178,8 @@ class Pass:
         if layer.level + 1 < network.n_layers:
             higher = self._layers[k + network.n_directions]
         record.set(**layout.sizes(), **own, **layout.neighbours(own, lower, higher), heard=heard)
+        if found := self._windows[k]:
+            record.set(**found.words())
         if layer.level:
             first_of_level = self._layers[layer.level * network.n_directions]
             record.set(inputs=first_of_level["inputs"], d_inputs=first_of_level["d_inputs"])

@@ -7,7 +7,8 @@ from llvmlite import ir
 
 from search import losses
 from search.engines.cpu import layout, loss_kernels
-from search.engines.cpu.cell import CellKernels, Fields, Operand
+from search.engines.cpu.cell import CellKernels, Operand
+from search.engines.cpu.fields import Fields
 from search.engines.cpu.llvm import DOUBLE, INT, INT32, Builder
 
 Rows = tuple[ir.Value, ir.Value]  # the first of them, and their stride
