@@ -85,6 +85,7 @@ class Plan:
         past, unit_gradients: results of the last backward stage by name: the elementwise part of d loss / d state
             at t - 1, and this step's part of the gradients of the per-unit parameters.
         below: results of the last backward stage too: d loss / d what the step reads of the layer below, by name.
+        tied: whether layers share parameters, so that a gradient is known once all of them have been backward.
     """
 
     nodes: tuple[Node, ...]
@@ -102,6 +103,7 @@ class Plan:
     past: dict[str, int]
     unit_gradients: dict[str, int]
     below: dict[str, int]
+    tied: bool
 
     @property
     def preactivations(self) -> tuple[str, ...]:
@@ -178,6 +180,7 @@ class _Planner:
             past=self.past,
             unit_gradients=self.unit_gradients,
             below=self.below,
+            tied=self.cell.layers_tied,
         )
 
     def _products(self, operand: str, node: int) -> tuple[Product, ...]:

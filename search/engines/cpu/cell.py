@@ -374,12 +374,18 @@ class CellKernels:
 
             each_part(b, layer, self.plan, product, left.size, n_steps, gradient)
 
+    def owned(self, b: Builder, layer: Fields, size: ir.Value) -> ir.Value:
+        """The size of an array of parameters, or 0 if they are another layer's."""
+        if not self.plan.tied:
+            return size
+        return b.select(b.icmp_signed("!=", layer.size("owns"), b.const(0)), size, b.const(0))
+
     def parameters(self, b: Builder, layer: Fields, logit_stride: ir.Value) -> Iterator[tuple[ir.Value, ...]]:
         """Weights, gradients and size of the arrays of all matrices of a layer, its part of the output's among them."""
         n_units = layer.size("n_units")
         for p, product in enumerate(self.plan.products):
             rows = layer.size("n_inputs") if product.operand == "x" else n_units
-            size = b.mul(rows, layer.size(f"stride.{p}"))
+            size = self.owned(b, layer, b.mul(rows, layer.size(f"stride.{p}")))
             yield layer.pointer(f"weights.{p}"), layer.pointer(f"gradients.{p}"), size
         heard = b.icmp_signed("!=", layer.size("heard"), b.const(0))
         size = b.select(heard, b.mul(n_units, logit_stride), b.const(0))

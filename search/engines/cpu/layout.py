@@ -51,6 +51,7 @@ def layer_fields(plan: Plan) -> tuple[str, ...]:
         *(f"column.{name}" for name in plan.preactivations),
         *(f"segment_width.{s}" for s in range(len(plan.segments))),
         *(f"{word}.{p}" for p in range(len(plan.products)) for word in (*KINDS, "stride", "width")),
+        *(("owns",) if plan.tied else ()),
         *(("windows",) if plan.partial else ()),
         *(f"{word}.{p}" for p in range(len(plan.products)) if plan.partial for word in ("parts", "n_parts")),
     )
