@@ -1,27 +1,25 @@
 """The card of a cell: its equations, what they cost, and how far back a gradient reaches when training begins."""
 
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from search import cells, engines
+from analysis import cell_time
+from search import cells
 from search.base.randomness import initial_normal
 from search.cells import Cell
 from search.cells.printer import PAST, node_texts, readable
 from search.cells.typeset import latex
-from search.engines.plan import Plan, make_plan
-from search.expression import OPERATIONS
+from search.engines.plan import make_plan
+from search.engines.use import counted
 from search.network import Network
-from search.run.bench import epoch_seconds, flops_per_step, sgemm_rate
-from search.tasks import Split, Task
+from search.run.bench import flops_per_step
 
 STEPS = 100  # through which the gradient is followed
 SHOWN = (0, 1, 2, 5, 10, 20, 50, 100)  # steps of which the card has the number
 _DRAWS, _SEQUENCES = 4, 16  # of weights, and of inputs for each
-_POPULATION, _REPEATS = 4, 5  # of what is measured
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Card:
         cell: its equations.
         n_inputs, n_units: size of the layer.
         norms: as `gradient_norms` gives them.
-        measured: as `measured` gives it; None where it was not asked for.
+        timing: as `analysis.cell_time.timing` gives it; None where it was not asked for.
     """
 
     name: str
@@ -43,7 +41,7 @@ class Card:
     n_inputs: int
     n_units: int
     norms: np.ndarray
-    measured: tuple[float, float] | None = None
+    timing: cell_time.Timing | None = None
 
     @property
     def about(self) -> str:
@@ -66,18 +64,19 @@ class Card:
         shapes, plan = network.shapes, make_plan(self.cell)
         of_inputs, recurrent, vectors = _counts(self.cell)
         total = sum(map(_product, shapes.values()))
-        forward = 2 * sum(_product(shape) for shape in shapes.values() if len(shape) == 2)
+        forward = 2 * sum(counted(self.cell, self.n_inputs, self.n_units).values())
         kept = node_texts(self.cell, plan.tape)
-        found = {
+        return {
             "parameters": f"{of_inputs} N M + {recurrent} N N + {vectors} N = {total:,}",
-            "matrix products a step": f"{forward:,} operations forward, {flops_per_step(network):,.0f} in training",
-            "elementwise a step and unit": f"{_operations(plan, False)} forward, {_operations(plan, True)} backward",
+            "matrix products a step": f"{forward:,.0f} operations forward, {flops_per_step(network):,.0f} in training",
+            "elementwise a step and unit": "{} forward, {} backward".format(*cell_time.elementwise(plan)),
             "kept for the backward pass": f"{len(kept)} numbers a step and unit: {', '.join(kept)}",
         }
-        if self.measured:
-            seconds, share = self.measured
-            found["time of a training step"] = f"{1e6 * seconds:.3g} us, {100 * share:.0f} % of the matrix rate"
-        return found
+
+    @property
+    def time(self) -> dict[str, str]:
+        """Where the time of a training step goes, if that was measured."""
+        return cell_time.facts(self.timing, make_plan(self.cell)) if self.timing else {}
 
     @property
     def size(self) -> str:
@@ -95,6 +94,7 @@ class Card:
         lines += ["", PAST, ""]
         lines += [f"{name}={value}" for name, value in self.toggles.items()] + ([""] if self.toggles else [])
         lines += [f"{self.size}:"] + [f"  {name}: {value}" for name, value in self.facts.items()]
+        lines += [f"  time of {name}: {value}" for name, value in self.time.items()]
         norms = ", ".join(f"{k}: {value}" for k, value in self.gradient.items())
         return [*lines, f"  gradient of y by the input of so many steps before, at initialisation: {norms}"]
 
@@ -114,7 +114,10 @@ class Card:
             "noise each, in the plot with the range of the middle half."
         )
         parts.append(_table(("steps", "norm"), {str(k): value for k, value in self.gradient.items()}))
-        return "\n\n".join(parts) + f"\n\nMade by `odyssey cell {self.name} out=FOLDER`.\n"
+        if self.time:
+            parts.append(_table(("time of", "on the CPU engine"), self.time))
+        measure = " measure=true" if self.time else ""
+        return "\n\n".join(parts) + f"\n\nMade by `odyssey cell {self.name}{measure} out=FOLDER`.\n"
 
 
 def gradient_norms(cell: Cell, n_inputs: int, n_units: int, seed: int) -> np.ndarray:
@@ -144,35 +147,12 @@ def gradient_norms(cell: Cell, n_inputs: int, n_units: int, seed: int) -> np.nda
     return np.concatenate(found)
 
 
-def measured(cell: Cell, n_inputs: int, n_units: int) -> tuple[float, float]:
-    """Seconds of a training step of one trial on the CPU engine, and its share of the machine's matrix rate.
-
-    Measured on 16 sequences of 100 steps of noise with two classes, several trials at a time, as by ``odyssey bench``.
-    """
-    rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal((100, n_inputs), np.float32) for _ in range(16)]
-    split = Split(inputs, [rng.integers(0, 2, 100, np.int32) for _ in inputs])
-    task = Task("noise", dict.fromkeys(("train", "valid", "test"), split), "categorical", "error [%]", n_classes=2)
-    threads = engines.n_cores()
-    sizes = [n_units] * _POPULATION * threads
-    seconds = statistics.median(epoch_seconds(engines.choose("cpu"), task, cell, sizes, threads, _REPEATS))
-    rate = statistics.median(sgemm_rate(_REPEATS))
-    network = Network(cell, n_inputs, n_units, task.n_outputs)
-    return seconds / split.n_steps, flops_per_step(network) * split.n_steps / seconds / rate
-
-
 def _counts(cell: Cell) -> tuple[int, int, int]:
     """Input matrices, recurrent ones, and vectors."""
     terms = [term for pre in cell.preactivations.values() for term in pre.terms]
     of_inputs = sum(term.operand == "x" for term in terms)
     vectors = len(cell.parameters(1, 1)) - len(terms)
     return of_inputs, len(terms) - of_inputs, vectors
-
-
-def _operations(plan: Plan, backward: bool) -> int:
-    """Elementwise operations of one pass of the schedule."""
-    stages = plan.backward if backward else plan.forward
-    return sum(plan.nodes[index].op in OPERATIONS for stage in stages for index in stage.nodes)
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -24,6 +24,7 @@ class Layer:
         prefix: of its parameters' names.
         level: 0 for the layer that hears the task's inputs, 1 for the one above, ...
         direction: 0 forward in time, 1 backward.
+        owner: index of the layer whose parameters it has; its own, unless layers are tied.
         n_inputs: numbers that it hears at a step.
         heard: the first of its columns in ``W_out``; None if the output layer does not hear it.
     """
@@ -31,6 +32,7 @@ class Layer:
     prefix: str
     level: int
     direction: int
+    owner: int
     n_inputs: int
     heard: int | None
 
@@ -41,6 +43,7 @@ class Network:
 
     Parameters are those of the cell, for a bidirectional network once with the prefix ``forward.`` and once
     with ``backward.``, in the second layer with ``2.`` before that, and so on; and ``W_out`` and ``b_out`` [n_outputs].
+    Tied layers have those of the second (`Cell.layers_tied`), of which the gradient is the sum of theirs.
     A layer hears both directions of the one below, the forward one first. ``W_out`` has n_units columns for each
     direction of each layer that it hears, which are those of the last layer or, with `skip`, of all (Graves 2013,
     "Generating sequences with recurrent neural networks", figure 1, without the connections from the input).
@@ -69,7 +72,9 @@ class Network:
                 block = (level - first_heard) * self.n_directions + direction
                 heard = block * self.n_units if level >= first_heard else None
                 n_inputs = self.n_directions * self.n_units if level else self.n_inputs
-                layers.append(Layer(f"{level + 1}.{prefix}" if level else prefix, level, direction, n_inputs, heard))
+                of = min(level, 1) if self.cell.layers_tied else level
+                name, owner = f"{of + 1}.{prefix}" if of else prefix, of * self.n_directions + direction
+                layers.append(Layer(name, level, direction, owner, n_inputs, heard))
         return tuple(layers)
 
     @property

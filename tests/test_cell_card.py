@@ -99,8 +99,26 @@ def test_the_command_prints_cards_and_writes_them(
     assert "```math\n" in written and "](mine.png)" in written and all(f"| {k} |" in written for k in SHOWN)
     image = matplotlib.image.imread(tmp_path / "cards" / "mine.png")
     assert image.shape[0] > 200 and image.std() > 0.02
-    assert main(["cell", "mine", *small, "measure=true"]) == 0
-    assert "% of the matrix rate" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_command_measures_cells_and_lists_their_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["hidden_size=4", "n_inputs=3", "measure=true"]
+    assert main(["cell", "rnn,gru", *small]) == 0
+    out = capsys.readouterr().out
+    assert out.count("% of the matrix rate") == 2 and "time of elementwise, and the update: " in out
+    table = out[out.index("\nvariant ") :].strip().splitlines()
+    assert len(table) == 3 and {line.split()[0] for line in table[1:]} == {"rnn", "gru"}
+    assert main(["cell", "rnn,gru", *small, "out=cards"]) == 0
+    told = (tmp_path / "cards" / "times.md").read_text()
+    assert "M = 3, N = 4" in told and told.count("\n| ") == 3
+    card = (tmp_path / "cards" / "rnn.md").read_text()
+    assert "| by the time of its arithmetic at vanilla's rate | " in card and "cell rnn measure=true out=FOLDER" in card
+    assert main(["cell", "rnn", "hidden_size=4", "n_inputs=3", "out=plain"]) == 0
+    assert card.partition("![")[0] == (tmp_path / "plain" / "rnn.md").read_text().partition("![")[0]
 
 
 @pytest.mark.parametrize(

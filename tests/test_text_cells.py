@@ -40,8 +40,8 @@ y = tanh(c) * o
 """
 MGU = "f = sigmoid(W_f x + R_f y + b_f)\nh = tanh(W_h x + R_h (f * y) + b_h)\ny = (1 - f) * y + f * h\n"
 
-# Variants whose initial values or constants are more than a file can say.
-BEGUN_BY_CODE = ("irnn", "clockwork", "cornn", "indrnn", "layer_norm", "lem", "lru", "unicornn")
+# Variants whose initial values, constants or tied layers are more than a file can say.
+BEGUN_BY_CODE = ("irnn", "clockwork", "cornn", "grid_tied", "indrnn", "layer_norm", "lem", "lru", "unicornn")
 
 
 def read(text: str, **more: Any) -> Cell:

@@ -227,6 +227,7 @@ PAPERS: dict[str, Statement] = {
 }
 PAPERS |= {each.__name__: each for each in (star, sru, lem, cornn, unicornn, lru, slstm, hgrn, clockwork, layer_norm)}
 DEEP: dict[str, Statement] = {each.__name__: each for each in (depth_gated, grid)}  # which read the layer below
+DEEP["grid_tied"] = grid
 PAPERS |= DEEP
 
 
@@ -385,8 +386,8 @@ def test_a_cell_reads_the_layer_below(name: str) -> None:
     total = 0.0
     for x, targets in zip(task.splits["valid"].inputs, task.splits["valid"].targets, strict=True):
         lower: list[Values] = []
-        for layer in network.layers:
-            own = {key: named[layer.prefix + key] for key in network.cell.parameters(1, 1)}
+        for prefix in ("", "2.", "2." if name == "grid_tied" else "3."):
+            own = {key: named[prefix + key] for key in network.cell.parameters(1, 1)}
             heard = [below["y"] for below in lower] or list(x.astype(float))
             lower = stacked(DEEP[name], own, heard, lower)
         z = np.array([state["y"] for state in lower]) @ named["W_out"].T + named["b_out"]

@@ -18,7 +18,7 @@ def canonical(cell: Cell) -> str:
 
     Nodes are told apart by what they are, what they use and what uses them, as far as that goes (colour refinement,
     Weisfeiler and Leman 1968); regular graphs of one shape could be taken for each other. Initial values and constants
-    count, as they are in a small layer.
+    count, as they are in a small layer, and so does whether layers are tied.
     """
     step, starts = cell.traced, _starts(cell)
     live = reached(step.out["y"], lambda index: [other for _, other in _uses(cell, starts, index)])
@@ -43,7 +43,7 @@ def canonical(cell: Cell) -> str:
         colours = finer
         if stable:
             break
-    return _digest(colours[step.out["y"]], *sorted(colours.values()))[:16]
+    return _digest(colours[step.out["y"]], *sorted(colours.values()), *(["tied"] if cell.layers_tied else []))[:16]
 
 
 def _uses(cell: Cell, starts: Mapping[str, str], index: int) -> list[_EDGE]:

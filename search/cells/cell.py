@@ -96,6 +96,12 @@ class Cell(Toggled):
         them as attributes of `p`; a period of each unit, say."""
         return {}
 
+    @property
+    def layers_tied(self) -> bool:
+        """Whether the layers of a network but the first, which hears numbers of another kind, share their parameters;
+        those of each direction by themselves."""
+        return False
+
     def step(self, past: Any, pre: Preactivations, p: Any) -> dict[str, Any]:
         """The equations of one time step, element by element, in ``+ - * /``, ``** 2``, numbers and `search.ops`.
 
@@ -161,12 +167,14 @@ class Cell(Toggled):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The equations, the initial values and the constants in 16 hexadecimal digits, the same on every machine.
+        """The equations, the initial values, the constants and whether layers are tied in 16 hexadecimal digits, the
+        same on every machine.
 
         A hash of `signature`, of what `initial` makes of fixed draws for a small layer, and of its constants, to six
         decimals, as a library that it calls need not give the same last bits everywhere.
         """
-        return hashlib.sha256(self.signature.encode() + self.probed()).hexdigest()[:16]
+        tied = b"tied" if self.layers_tied else b""
+        return hashlib.sha256(self.signature.encode() + self.probed() + tied).hexdigest()[:16]
 
     def probed(self) -> bytes:
         """What `initial` makes of fixed draws for a small layer, and its constants."""

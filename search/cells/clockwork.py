@@ -19,8 +19,9 @@ class Clockwork(Cell):
         y = tanh(a) where t mod 2^k = 0, else y_past
 
     The zeros of R are no matter of single units. They are made by a matrix R_k for each group, which hears the units
-    that group k does and of which its units alone use their rows: the function and the gradients are the paper's, the
-    arithmetic is not saved but multiplied by the number of groups, and the other rows of R_k are parameters to no end.
+    that group k does and of which its units alone use their rows: the function and the gradients are the paper's, and
+    the other rows of R_k are parameters to no end. What no unit uses, rows of other groups and those of a group at the
+    steps at which it does not move, need not be computed, and the CPU engine does not (`search.engines.use`).
 
     Args:
         groups: of units, of which with fewer units than groups some are empty.

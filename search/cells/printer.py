@@ -69,7 +69,8 @@ def definition(cell: Cell) -> dict[str, Any]:
     """A cell as a variant file says it in text, `search.cells.define`: of equal fingerprint.
 
     Raises:
-        EquationError: its step, its initial values or its constants are more than such a file can say.
+        EquationError: its step, its initial values, its constants or what its layers share is more than such a file can
+            say.
     """
     added = {}
     for name, shape in cell.parameters(2, 2).items():
@@ -81,6 +82,8 @@ def definition(cell: Cell) -> dict[str, Any]:
             added[name] = float(more.flat[0])
     if cell.constant_names:
         raise EquationError(f"{type(cell).__name__}: its constants {', '.join(cell.constant_names)} are those of code")
+    if cell.layers_tied:
+        raise EquationError(f"{type(cell).__name__}: the parameters that its layers share are those of code")
     return {"equations": printed(cell)} | ({"initial": added} if added else {})
 
 

@@ -62,7 +62,8 @@ class Member:
     @property
     def signature(self) -> tuple[str, str]:
         """The equations of cell and update: members of one signature can share code."""
-        return self.network.cell.signature, self.update.signature
+        cell = self.network.cell
+        return cell.signature + (" tied" if cell.layers_tied else ""), self.update.signature
 
     def copy(self) -> Member:
         """The same, with arrays of its own."""

@@ -85,6 +85,7 @@ class Plan:
         past, unit_gradients: results of the last backward stage by name: the elementwise part of d loss / d state
             at t - 1, and this step's part of the gradients of the per-unit parameters.
         below: results of the last backward stage too: d loss / d what the step reads of the layer below, by name.
+        tied: whether layers share parameters, so that a gradient is known once all of them have been backward.
     """
 
     nodes: tuple[Node, ...]
@@ -102,6 +103,7 @@ class Plan:
     past: dict[str, int]
     unit_gradients: dict[str, int]
     below: dict[str, int]
+    tied: bool
 
     @property
     def preactivations(self) -> tuple[str, ...]:
@@ -112,6 +114,11 @@ class Plan:
     def products(self) -> tuple[Product, ...]:
         """All products: `inputs`, `recurrent`, and those between the forward stages."""
         return self.inputs + self.recurrent + tuple(p for stage in self.forward for p in stage.products)
+
+    @property
+    def partial(self) -> bool:
+        """Whether of a product some may not count for some units; see `search.engines.use`."""
+        return any(node.op == "constant" for node in self.nodes)
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -173,6 +180,7 @@ class _Planner:
             past=self.past,
             unit_gradients=self.unit_gradients,
             below=self.below,
+            tied=self.cell.layers_tied,
         )
 
     def _products(self, operand: str, node: int) -> tuple[Product, ...]:

@@ -293,7 +293,7 @@ class _Stack:
         named = zip(self.params, gradients, strict=True)
         masked = {name: g.double() * self._mask[name].double() for name, g in named}
         norms = torch.stack([g.square().flatten(1).sum(dim=1) for g in masked.values()]).sum(dim=0).sqrt()
-        bounds = torch.tensor([update.clip_norm for update in updates], device=norms.device)
+        bounds = torch.tensor([update.clip_norm for update in updates], dtype=norms.dtype, device=norms.device)
         scales = (bounds / norms).clamp(max=1.0) if bounds.isfinite().any() else torch.ones_like(norms)
         time, self._time = float(self._times[self._time]), self._time + 1
         for name, w in self.params.items():

@@ -14,6 +14,7 @@ from search.base.provenance import git_revision, versions
 from search.base.randomness import epoch_order
 from search.cells import Cell, get
 from search.engines import Engine, Member
+from search.engines.use import counted
 from search.network import Network
 from search.tasks import Split, Task
 
@@ -51,14 +52,15 @@ Say = Callable[[str], None]
 def flops_per_step(network: Network) -> float:
     """Floating-point operations of the matrix products of one training step: forward, adjoints, weight gradients.
 
-    A matrix costs 2 operations an element in each of the three; the adjoint of the input is not needed.
+    A matrix costs 2 operations an element in each of the three; the adjoint of the input is not needed. Of cells whose
+    units do not use all of it, what counts by `search.engines.use` is counted.
     """
     own = network.cell.preactivations.values()
     from_input = {term.matrix for pre in own for term in pre.terms if term.operand == "x"}
-    total = 0.0
-    for name, shape in network.shapes.items():
-        if len(shape) == 2:
-            total += 2 * np.prod(shape) * (2 if name.rpartition(".")[2] in from_input else 3)
+    total = 2 * 3 * float(network.n_outputs * network.n_heard)
+    for layer in network.layers:
+        for name, elements in counted(network.cell, layer.n_inputs, network.n_units).items():
+            total += 2 * elements * (2 if name in from_input else 3)
     return total
 
 

@@ -6,37 +6,10 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from search.engines.cpu import layout, routines, vector_math
-from search.engines.cpu.llvm import DOUBLE, INT, INT32, POINTER, VOID, Builder, Target
+from search.engines.cpu.fields import Fields
+from search.engines.cpu.llvm import INT, INT32, POINTER, ROW_TILE, VOID, Builder, Target
+from search.engines.cpu.parts import Part, each_part, window
 from search.engines.plan import Plan, Product, Stage
-
-
-class Fields:
-    """A record in memory, read word by word; the words that are read do not change during a call."""
-
-    def __init__(self, b: Builder, start: ir.Value, fields: tuple[str, ...]):
-        self._b, self.start, self._fields = b, start, fields
-
-    def _word(self, name: str, kind: ir.Type) -> ir.Value:
-        place = self._b.const(self._fields.index(name))
-        word = self._b.load(self._place(place), typ=kind, align=8)
-        word.set_metadata("invariant.load", self._b.module.add_metadata([]))
-        return word
-
-    def _place(self, place: ir.Value) -> ir.Value:
-        return self._b.gep(self.start, [place], source_etype=INT)
-
-    def address(self, name: str) -> ir.Value:
-        return self._place(self._b.const(self._fields.index(name)))
-
-    def size(self, name: str) -> ir.Value:
-        return self._word(name, INT)
-
-    def pointer(self, name: str) -> ir.Value:
-        return self._word(name, POINTER)
-
-    def real(self, name: str) -> ir.Value:
-        value = self._word(name, DOUBLE)
-        return value if self._b.target.dtype == "float64" else self._b.fptrunc(value, self._b.target.real)
 
 
 @dataclass
@@ -93,6 +66,15 @@ class CellKernels:
         words = (layer.size(f"stride.{p}"), layer.size(f"width.{p}"))
         return layer.pointer(f"weights.{p}"), *words, layer.size(f"column.{product.preactivations[0]}")
 
+    def _window(
+        self, b: Builder, layer: Fields, product: Product, t: ir.Value
+    ) -> tuple[Part, tuple[ir.Value, ir.Value], ir.Value]:
+        """What counts of a product at step `t`: where, the start and stride of its matrix, and its first column."""
+        w, stride, _, column = self.product(b, layer, product)
+        part = window(b, layer, self.plan, product, t)
+        start = b.at(w, b.add(b.mul(part.row, stride), part.column))
+        return part, (start, stride), b.add(column, part.column)
+
     def operand(self, b: Builder, layer: Fields, product: Product, tape: ir.Value, x: Operand) -> Operand:
         """The operand of a product over the whole sequence."""
         if product.operand == "x":
@@ -121,7 +103,11 @@ class CellKernels:
 
         for product in plan.inputs:
             w, w_stride, width, column = self.product(b, layer, product)
-            start_columns(column, width, w, w_stride, layer.size("n_inputs"))
+            if plan.partial:
+                start_columns(column, width, zeros, zero, zero)
+                self._start_parts(b, layer, product, Operand(x, x_stride, layer.size("n_inputs")), n_steps)
+            else:
+                start_columns(column, width, w, w_stride, layer.size("n_inputs"))
         hear_x = {name for product in plan.inputs for name in product.preactivations}
         for s, segment in enumerate(plan.segments):
             if segment[0] not in hear_x:
@@ -136,9 +122,9 @@ class CellKernels:
             odd = b.and_(t, b.const(1))
 
             def multiply(product: Product, tape_row: ir.Value) -> None:
-                w, w_stride, width, column = self.product(b, layer, product)
-                h = self.slot(b, layer, tape_row, product.node)
-                b.call(call["gemv"], [b.at(row, column), h, w, w_stride, layer.size("n_units"), width, odd])
+                part, w, column = self._window(b, layer, product, t)
+                h = b.at(self.slot(b, layer, tape_row, product.node), part.row)
+                b.call(call["gemv"], [b.at(row, column), h, *w, part.rows, part.width, odd])
 
             self._to_and_fro(b, odd, lambda product: multiply(product, past))
             for stage in plan.forward:
@@ -156,6 +142,29 @@ class CellKernels:
 
         b.loop(0, n_steps, 1, step)
         b.ret_void()
+
+    def _start_parts(self, b: Builder, layer: Fields, product: Product, x: Operand, n_steps: ir.Value) -> None:
+        """Sets those columns of a product with x that count, at the steps at which they do."""
+        w, w_stride, _, column = self.product(b, layer, product)
+        columns, column_stride = layer.pointer("columns"), layer.size("column_stride")
+        init, tile = (layer.pointer("zeros"), b.const(0)), b.const(ROW_TILE)
+
+        def start(part: Part) -> None:
+            def rows(first: ir.Value, every: ir.Value, n: ir.Value) -> None:
+                c = b.at(columns, b.add(b.add(column, part.column), b.mul(first, column_stride)))
+                left = (b.at(x.start, b.mul(first, x.stride)), b.mul(x.stride, every))
+                right = (b.at(w, part.column), w_stride, n, x.size, part.width)
+                b.call(self.library["gemm"], [c, b.mul(column_stride, every), *init, *left, *right])
+
+            # A last tile must not go on far behind the sequence. Where not even one is full, all steps are computed.
+            with b.if_then(b.icmp_signed(">", part.n, b.const(0))):
+                few = b.icmp_signed("<", part.n, tile)
+                whole = b.select(few, n_steps, b.and_(part.n, b.const(-ROW_TILE)))
+                rows(b.select(few, b.const(0), part.first), b.select(few, b.const(1), part.every), whole)
+                with b.if_then(b.icmp_signed(">", part.n, whole)):
+                    rows(b.add(part.first, b.mul(b.sub(part.n, tile), part.every)), part.every, tile)
+
+        each_part(b, layer, self.plan, product, x.size, n_steps, start)
 
     # Backward
 
@@ -185,8 +194,9 @@ class CellKernels:
             odd = b.and_(t, b.const(1))
 
             def multiply(product: Product, out: ir.Value, init: ir.Value) -> None:
-                w, w_stride, width, column = self.product(b, layer, product)
-                b.call(call["gemv_transposed"], [out, init, b.at(row, column), w, w_stride, n_units, width, odd])
+                part, w, column = self._window(b, layer, product, t)
+                sums = (b.at(out, part.row), b.at(init, part.row))
+                b.call(call["gemv_transposed"], [*sums, b.at(row, column), *w, part.rows, part.width, odd])
 
             for stage in plan.backward:
                 for product in stage.products:
@@ -347,19 +357,35 @@ class CellKernels:
     ) -> None:
         """Calls `kernel`, gemm_update or gemm_accumulate, with the gradient of each product's matrix."""
         updated = {"gemm_update": "weights", "gemm_accumulate": "gradients"}[kernel]
+        d_stride = layer.size("column_stride")
         for p, product in enumerate(self.plan.products):
-            _, w_stride, width, column = self.product(b, layer, product)
+            _, w_stride, _, column = self.product(b, layer, product)
             left = self.operand(b, layer, product, tape, x)
-            d = b.at(layer.pointer("columns"), column)
-            gradient = [w_stride, left.start, left.stride, d, layer.size("column_stride"), left.size, n_steps, width]
-            b.call(self.library[kernel], [layer.pointer(f"{updated}.{p}"), *gradient, *rest])
+            w, d = layer.pointer(f"{updated}.{p}"), b.at(layer.pointer("columns"), column)
+
+            def gradient(
+                part: Part, w: ir.Value = w, w_stride: ir.Value = w_stride, left: Operand = left, d: ir.Value = d
+            ) -> None:
+                place = b.at(w, b.add(b.mul(part.row, w_stride), part.column))
+                a = (b.at(left.start, b.add(part.row, b.mul(part.first, left.stride))), b.mul(left.stride, part.every))
+                right = (b.at(d, b.add(part.column, b.mul(part.first, d_stride))), b.mul(d_stride, part.every))
+                size = (part.rows, part.n, part.width)
+                b.call(self.library[kernel], [place, w_stride, *a, *right, *size, *rest])
+
+            each_part(b, layer, self.plan, product, left.size, n_steps, gradient)
+
+    def owned(self, b: Builder, layer: Fields, size: ir.Value) -> ir.Value:
+        """The size of an array of parameters, or 0 if they are another layer's."""
+        if not self.plan.tied:
+            return size
+        return b.select(b.icmp_signed("!=", layer.size("owns"), b.const(0)), size, b.const(0))
 
     def parameters(self, b: Builder, layer: Fields, logit_stride: ir.Value) -> Iterator[tuple[ir.Value, ...]]:
         """Weights, gradients and size of the arrays of all matrices of a layer, its part of the output's among them."""
         n_units = layer.size("n_units")
         for p, product in enumerate(self.plan.products):
             rows = layer.size("n_inputs") if product.operand == "x" else n_units
-            size = b.mul(rows, layer.size(f"stride.{p}"))
+            size = self.owned(b, layer, b.mul(rows, layer.size(f"stride.{p}")))
             yield layer.pointer(f"weights.{p}"), layer.pointer(f"gradients.{p}"), size
         heard = b.icmp_signed("!=", layer.size("heard"), b.const(0))
         size = b.select(heard, b.mul(n_units, logit_stride), b.const(0))

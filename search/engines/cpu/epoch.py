@@ -9,6 +9,7 @@ from search.engines.cpu.ctc import ctc_scratch
 from search.engines.cpu.kernels import Kernels
 from search.engines.cpu.layout import GUARD, JOB, Arena, Layout, Record, Shapes, guarded, layer_fields, lines
 from search.engines.cpu.llvm import LINE_BYTES
+from search.engines.cpu.windows import windows
 from search.engines.engine import Interrupted, Member
 from search.network import Network
 from search.tasks.task import Split
@@ -74,6 +75,8 @@ class Pass:
         self._shared, self._layers, self._kinds = self._allocate(arena)
         for layout, arrays in zip(self._layouts, self._layers, strict=True):
             layout.fill_constants(arrays, member.network.cell)
+        longest = int(data.lengths.max())
+        self._windows = [windows(layout, member.network.cell, longest) for layout in self._layouts]
         for kind, vector in zip(self._kinds, member.vectors, strict=False):
             for view, part in self._places(kind, vector):
                 view[...] = part
@@ -136,13 +139,21 @@ class Pass:
         kinds = [arrays[i : i + len(kind)] for i in range(len(scratch), len(arrays), len(kind))]
         weights = kinds[0]
         layers = [a | b for a, b in zip(arrays[1 : len(scratch)], weights[1:], strict=False)]
+        for layer, layout, own in zip(network.layers, self._layouts, layers, strict=True):
+            for name in (*layout.parameters("weights"), *layout.parameters("gradients")):
+                if name in layers[layer.owner]:
+                    own[name] = layers[layer.owner][name]
         return arrays[0] | weights[0], layers, kinds
 
     def _parameters_of(self, k: int, kind: str) -> dict[str, tuple[int, int]]:
         """Shapes of the arrays of layer k that hold what there is of each parameter."""
         layout, heard = self._layouts[k], self._network.layers[k].heard
-        own = layout.parameters(kind)
+        own = layout.parameters(kind) if self._owns(k) else {}
         return own if heard is None else own | layout.output_parameters(kind, self._network.n_outputs)
+
+    def _owns(self, k: int) -> bool:
+        """Whether the parameters of layer k are its own."""
+        return self._network.layers[k].owner == k
 
     def _scratch_of(self, k: int, n_steps: int) -> dict[str, tuple[int, int]]:
         """Shapes of the other arrays of layer k."""
@@ -153,8 +164,8 @@ class Pass:
             if layer.direction == 0:  # for both
                 shapes |= layout.between(n_steps)
         gradients = self._parameters_of(k, "gradients")
-        if not (self._train and self._code.clips_norm):  # of matrices no gradient is in memory
-            gradients = {"vector_gradients": gradients["vector_gradients"]}
+        if not (self._train and (self._code.clips_norm or self._code.plan.tied)):  # of matrices none is in memory
+            gradients = {name: shape for name, shape in gradients.items() if name == "vector_gradients"}
         return shapes | gradients
 
     def _scratch(self) -> int:
@@ -175,6 +186,10 @@ class Pass:
         if layer.level + 1 < network.n_layers:
             higher = self._layers[k + network.n_directions]
         record.set(**layout.sizes(), **own, **layout.neighbours(own, lower, higher), heard=heard)
+        if self._code.plan.tied:
+            record.set(owns=int(self._owns(k)))
+        if found := self._windows[k]:
+            record.set(**found.words())
         if layer.level:
             first_of_level = self._layers[layer.level * network.n_directions]
             record.set(inputs=first_of_level["inputs"], d_inputs=first_of_level["d_inputs"])
@@ -221,8 +236,8 @@ class Pass:
         network: Network = self._network
         named = network.unpack(vector)
         shared, *arrays_of = kind
-        for layer, layout, arrays in zip(network.layers, self._layouts, arrays_of, strict=False):
-            for name, view in layout.views(arrays, "weights").items():
+        for k, (layer, layout, arrays) in enumerate(zip(network.layers, self._layouts, arrays_of, strict=False)):
+            for name, view in layout.views(arrays, "weights").items() if self._owns(k) else ():
                 yield view, named[layer.prefix + name]
             if layer.heard is not None:
                 units = slice(layer.heard, layer.heard + network.n_units)

@@ -7,7 +7,8 @@ from llvmlite import ir
 
 from search import losses
 from search.engines.cpu import layout, loss_kernels
-from search.engines.cpu.cell import CellKernels, Fields, Operand
+from search.engines.cpu.cell import CellKernels, Operand
+from search.engines.cpu.fields import Fields
 from search.engines.cpu.llvm import DOUBLE, INT, INT32, Builder
 
 Rows = tuple[ir.Value, ir.Value]  # the first of them, and their stride
@@ -60,6 +61,7 @@ class _Layer:
 class _Epoch:
     def __init__(self, b: Builder, job: ir.Value, cell: CellKernels, loss: str, clips_norm: bool):
         self.b, self.cell, self.clips_norm, self.call = b, cell, clips_norm, cell.library
+        self.waits = clips_norm or cell.plan.tied  # with updates for the gradients of all layers
         self.kind = losses.find(loss)
         self.loss_function = self.call.get(loss) or loss_kernels.elementwise(cell.module, cell.target, self.kind)
         self.job = job_fields = Fields(b, job, layout.JOB)
@@ -112,8 +114,8 @@ class _Epoch:
                 b.call(self.call["best_path"], [*self.logits, n_steps, self.n_outputs, best])
         with b.if_then(self.train):
             self._layers(at, self._backward, down=True)
-            if self.clips_norm:
-                self._update_clipped(at)
+            if self.waits:
+                self._update_layers(at)
             b.call(self.call["update"], [*self.bias, *update])
 
     def _add_to(self, total: ir.Value, value: ir.Value) -> None:
@@ -195,12 +197,12 @@ class _Epoch:
             self._d_inputs(at, layer)
         left = (*self._output(layer), *d_logits, n_units, at.n_steps, self.logit_width)
         inputs = self._heard(at, layer)
-        kernel, rest = ("gemm_accumulate", ()) if self.clips_norm else ("gemm_update", at.update)
+        kernel, rest = ("gemm_accumulate", ()) if self.waits else ("gemm_update", at.update)
         self.cell.each_gradient(b, fields, layer.tape, inputs, at.n_steps, kernel, *rest)
         with b.if_then(heard):
-            w = fields.pointer("out_gradients" if self.clips_norm else "out_weights")
+            w = fields.pointer("out_gradients" if self.waits else "out_weights")
             b.call(self.call[kernel], [w, self.logits[1], *left, *rest])
-        if self.cell.plan.vectors and not self.clips_norm:
+        if self.cell.plan.vectors and not self.waits:
             b.call(self.call["update"], [*self._vectors(fields), *at.update])
 
     def _d_output(self, at: _Sequence, layer: _Layer, heard: ir.Value, d_logits: Rows) -> None:
@@ -235,10 +237,11 @@ class _Epoch:
 
     def _vectors(self, fields: Fields) -> tuple[ir.Value, ...]:
         size = self.b.mul(self.b.const(len(self.cell.plan.vectors)), fields.size("unit_stride"))
+        size = self.cell.owned(self.b, fields, size)
         return fields.pointer("vector_weights"), fields.pointer("vector_gradients"), size
 
-    def _update_clipped(self, at: _Sequence) -> None:
-        """Updates all parameters once the norm of all gradients is known."""
+    def _update_layers(self, at: _Sequence) -> None:
+        """Updates the parameters of all layers once all gradients are known, and their norm where that is clipped."""
         b = self.b
 
         def arrays(layer: _Layer) -> list[tuple[ir.Value, ...]]:
@@ -253,10 +256,11 @@ class _Epoch:
             for array in arrays(layer):
                 b.call(self.call["update"], [*array, *at.update])
 
-        b.store(ir.Constant(DOUBLE, 0.0), self.squares)
-        self._layers(at, add_squares)
-        self._add_to(self.squares, b.call(self.call["sum_of_squares"], self.bias[1:]))
-        _scale(b, b.at(at.update[1], self.job.size("scale_place")), b.load(self.squares, typ=DOUBLE))
+        if self.clips_norm:
+            b.store(ir.Constant(DOUBLE, 0.0), self.squares)
+            self._layers(at, add_squares)
+            self._add_to(self.squares, b.call(self.call["sum_of_squares"], self.bias[1:]))
+            _scale(b, b.at(at.update[1], self.job.size("scale_place")), b.load(self.squares, typ=DOUBLE))
         self._layers(at, update)
 
 

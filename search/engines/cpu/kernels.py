@@ -56,7 +56,8 @@ def kernels(cell: Cell, dtype: str, loss: str | None = None, update: Update | No
     """
     target = Target.host(dtype)
     clips_norm = update is not None and update.scale_place >= 0
-    key = (cell.signature, target, loss and losses.find(loss).signature, clips_norm, update and update.signature)
+    form = (cell.signature, cell.layers_tied, target)
+    key = (*form, loss and losses.find(loss).signature, clips_norm, update and update.signature)
     with _lock:
         if key not in _loaded:
             start = time.perf_counter()

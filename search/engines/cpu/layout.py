@@ -34,6 +34,9 @@ JOB = (
     *("bias_weights", "bias_gradients", "slot_distance", "shared", "n_shared", "scale_place"),
     *("noise", "seed", "epoch", "loss"),
 )
+# Where products count in part (`search.engines.cpu.windows`): what of one does at a step, and a part of its matrix.
+WINDOW = ("column", "width", "row", "rows")
+PARTS = ("row", "rows", "column", "width", "first", "every")
 UNROLL = ("layer", "n_steps", "n_batch", "x", "tape", "tape_size", "dy", "dy_size", "dx", "dx_stride", "transposed")
 
 
@@ -48,6 +51,9 @@ def layer_fields(plan: Plan) -> tuple[str, ...]:
         *(f"column.{name}" for name in plan.preactivations),
         *(f"segment_width.{s}" for s in range(len(plan.segments))),
         *(f"{word}.{p}" for p in range(len(plan.products)) for word in (*KINDS, "stride", "width")),
+        *(("owns",) if plan.tied else ()),
+        *(("windows",) if plan.partial else ()),
+        *(f"{word}.{p}" for p in range(len(plan.products)) if plan.partial for word in ("parts", "n_parts")),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from search.cells.cell import Cell
 from search.engines.cpu.kernels import Kernels, kernels
 from search.engines.cpu.layout import GUARD, UNROLL, Arena, Layout, Record, guarded, layer_fields
+from search.engines.cpu.windows import windows
 from search.errors import UserError
 
 
@@ -55,6 +56,9 @@ class _Layer:
             view[...] = params[name]
         self._record = Record(layer_fields(code.plan))
         self._record.set(**layout.sizes(), **self._arrays, **layout.neighbours(self._arrays))
+        self._windows = windows(layout, cell, n_steps)
+        if self._windows:
+            self._record.set(**self._windows.words())
         self._job = Record(UNROLL)
         self._job.set(layer=self._record.words, n_steps=n_steps, n_batch=n_batch, x=self._x)
         self._job.set(tape=self._arrays["tape"], tape_size=(n_steps + 1) * layout.tape_stride)

@@ -3,7 +3,8 @@
 from llvmlite import ir
 
 from search.engines.cpu import layout
-from search.engines.cpu.cell import CellKernels, Fields, Operand
+from search.engines.cpu.cell import CellKernels, Operand
+from search.engines.cpu.fields import Fields
 from search.engines.cpu.llvm import INT32, Builder
 
 

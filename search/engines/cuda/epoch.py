@@ -266,7 +266,7 @@ class Passes:
 
     def _place(self, member: Member) -> Place:
         network = member.network
-        key = (network.cell.signature, network.n_units, network.layers, len(member.slots))
+        key = (member.signature, network.n_units, network.layers, len(member.slots))
         if key not in self._places:
             self._places[key] = Place.of(member, self._kernels(member), self._device, self._data.n_steps)
         return self._places[key]

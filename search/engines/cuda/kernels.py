@@ -71,7 +71,7 @@ class CudaCompiler:
         Raises:
             UserError: there is no such loss.
         """
-        key = (cell.signature, dtype, loss, update and update.signature)
+        key = (cell.signature, cell.layers_tied, dtype, loss, update and update.signature)
         if key not in self._known:
             if loss is not None:
                 losses.find(loss)

@@ -11,10 +11,12 @@ All numbers count numbers, not bytes. In global memory a block's part (its slot)
   layers hear, and d loss / d that, [T, directions * N] each;
 - for each layer: its tape [T + 1, slots * N], columns [T, pre-activations * N], d loss / d y [T, N], d loss / d what
   it reads of the state of the layer below [T, names * N], its vectors' gradients where these are clipped, and those
-  recurrent matrices that found no place in shared memory once more, transposed, for the backward step.
+  recurrent matrices that found no place in shared memory once more, transposed, for the backward step;
+- for each direction of tied layers, the sums of their gradients, as the parameters lie that they share.
 
 In shared memory: the constants of the cell, the vectors of each layer, an area that the phases of a sequence use in
-turn, and the first rows of each recurrent matrix of each layer, as many as there is room for.
+turn, and the first rows of each recurrent matrix of each layer, as many as there is room for; of tied layers those of
+the one that owns them.
 
 A layer here is one direction of one, as in `search.network.Layer`.
 """
@@ -49,11 +51,13 @@ LAYER = _record(
     (
         *("n_inputs", "back", "heard", "adds", "weights", "recurrent", "vectors", "out", "hears", "d_hears"),
         *("above", "d_above", "above_stride", "tape", "columns", "dy", "transposed", "mats", "vec"),
-        *("below", "d_below", "from_above", "vgrad"),
+        *("below", "d_below", "from_above", "vgrad", "turn", "sums"),
     )
 )
+TURNS = {"ALONE": 0, "FIRST": 1, "BETWEEN": 2, "LAST": 3}  # of layers that share parameters, on the way down
 COPY = _record(("source", "source_stride", "n_rows", "n_columns", "target", "target_stride"))
 
+_OF_OWNER = ("weights", "recurrent", "vectors", "transposed", "mats", "vec")  # fields that tied layers have of it
 MOST_LAYERS = 16  # whose records a block has room for
 _MOST = 2**31  # numbers of a slot; offsets in it are 32 bits wide
 
@@ -129,8 +133,13 @@ class Layout:
     @cached_property
     def threads(self) -> int:
         """Threads of the block. They depend on the member alone, so that its results do."""
-        needed = self.n_layers * self.row_width * self.n_units * self.itemsize
+        needed = len(self.owners) * self.row_width * self.n_units * self.itemsize
         return next(threads for threads, most in self.tiles.threads if needed <= most)
+
+    @cached_property
+    def owners(self) -> list[int]:
+        """The layers that have parameters of their own."""
+        return [k for k, layer in enumerate(self.network.layers) if layer.owner == k]
 
     @property
     def shares(self) -> int:
@@ -156,7 +165,7 @@ class Layout:
     @property
     def work(self) -> int:
         """Where in shared memory the work area begins."""
-        return self.first_vectors + self.n_layers * len(self.plan.vectors) * self.n_units
+        return self.first_vectors + len(self.owners) * len(self.plan.vectors) * self.n_units
 
     @cached_property
     def mats(self) -> int:
@@ -176,12 +185,12 @@ class Layout:
         room = self.shared_bytes // self.itemsize - self.mats
         if not self.row_width:
             return 0
-        return max(0, min(self.n_units, room // (self.n_layers * self.row_width)))
+        return max(0, min(self.n_units, room // (len(self.owners) * self.row_width)))
 
     @property
     def shared_used(self) -> int:
         """Bytes of shared memory."""
-        return (self.mats + self.n_layers * self.chip * self.row_width) * self.itemsize
+        return (self.mats + len(self.owners) * self.chip * self.row_width) * self.itemsize
 
     # Global memory
 
@@ -202,15 +211,34 @@ class Layout:
             "transposed": self.n_recurrent_columns * n * n if self.chip < n else 0,
         }
 
-    def parameters(self, layer: Layer) -> dict[str, int]:
-        """Sizes of the parts of a layer's parameters, in order."""
+    def shared(self, layer: Layer) -> dict[str, int]:
+        """Sizes of the parts of a layer's parameters that tied layers share, in order."""
         n = self.n_units
         return {
             "weights": sum(len(product.preactivations) for product in self.plan.inputs) * layer.n_inputs * n,
             "recurrent": self.n_recurrent_columns * n * n,
             "vectors": len(self.plan.vectors) * n,
-            "out": 0 if layer.heard is None else self.network.n_outputs * n,
         }
+
+    def parameters(self, k: int) -> dict[str, int]:
+        """Sizes of the parts of layer k's parameters, in order, but of those that are another's."""
+        layer = self.network.layers[k]
+        own = self.shared(layer) if layer.owner == k else {}
+        return own | {"out": 0 if layer.heard is None else self.network.n_outputs * self.n_units}
+
+    def _turn(self, k: int) -> int:
+        """Of `TURNS` that of layer k."""
+        layers, own = self.network.layers, self.network.layers[k].owner
+        sharing = [at for at, layer in enumerate(layers) if layer.owner == own]
+        if len(sharing) == 1:
+            return TURNS["ALONE"]
+        return TURNS["LAST" if k == own else "FIRST" if k == sharing[-1] else "BETWEEN"]
+
+    @cached_property
+    def sums(self) -> int:
+        """Size of the sums of the gradients of what tied layers of one direction share."""
+        tied = self.network.n_layers > 2 and self.plan.tied
+        return sum(self.shared(self.network.layers[-1]).values()) if tied else 0
 
     @property
     def n_parameters(self) -> int:
@@ -261,13 +289,19 @@ class Layout:
                 "above": above,
                 "d_above": above if top else above + self._between,
                 "above_stride": network.n_directions * n,
-                "mats": self.mats + k * self.chip * self.row_width,
-                "vec": self.first_vectors + k * len(self.plan.vectors) * n,
+                "turn": self._turn(k),
+                "sums": self.slot_size - (network.n_directions - layer.direction) * self.sums,
             }
-            for name, size in self.parameters(layer).items():
+            for name, size in self.parameters(k).items():
                 fields[name], parameters = parameters, parameters + size
             for name, size in self.scratch.items():
                 fields[name], scratch = scratch, scratch + size
+            if layer.owner == k:
+                place = self.owners.index(k)
+                fields["mats"] = self.mats + place * self.chip * self.row_width
+                fields["vec"] = self.first_vectors + place * len(self.plan.vectors) * n
+            else:
+                fields |= {name: records[layer.owner][name] for name in _OF_OWNER}
             for name, value in fields.items():
                 record[name] = value
         apart = network.n_directions
@@ -278,7 +312,8 @@ class Layout:
     @property
     def slot_size(self) -> int:
         """Size of the member's part of global memory."""
-        return self._hears(self.network.n_layers) + self.n_layers * sum(self.scratch.values())
+        layers = self.n_layers * sum(self.scratch.values()) + self.network.n_directions * self.sums
+        return self._hears(self.network.n_layers) + layers
 
     @cached_property
     def job(self) -> dict[str, int]:
@@ -309,14 +344,14 @@ class Layout:
         sizes = [int(np.prod(shape)) for shape in network.shapes.values()]
         starts = dict(zip(network.shapes, (sum(sizes[:k]) for k in range(len(sizes))), strict=True))
         target = 0
-        for layer in network.layers:
-            for product in self.plan.products:
+        for k, layer in enumerate(network.layers):
+            for product in self.plan.products if layer.owner == k else ():
                 depth = layer.n_inputs if product.operand == "x" else n
                 width = len(product.preactivations) * n
                 for place, matrix in enumerate(product.matrices):
                     yield starts[layer.prefix + matrix], depth, n, depth, target + place * n, width
                 target += depth * width
-            for name in self.plan.vectors:
+            for name in self.plan.vectors if layer.owner == k else ():
                 yield starts[layer.prefix + name], n, 1, n, target, 1
                 target += n
             if layer.heard is not None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from search import losses
 from search.base.randomness import PHILOX_MULTIPLIERS, PHILOX_ROUNDS, PHILOX_WEYL
-from search.engines.cuda.layout import COPY, JOB, LAYER, MOST_LAYERS, Tiles, passed, recurrent
+from search.engines.cuda.layout import COPY, JOB, LAYER, MOST_LAYERS, TURNS, Tiles, passed, recurrent
 from search.engines.cuda.loss_kernels import print_loss
 from search.engines.cuda.printer import Printer
 from search.engines.cuda.recurrence import print_recurrence
@@ -85,6 +85,8 @@ def epoch_source(plan: Plan, loss: str, tiles: Tiles, program: Program) -> str:
     constants: dict[str, int | str] = {
         "STOP": STOP,
         "MOST_LAYERS": MOST_LAYERS,
+        **TURNS,
+        "TIED": int(plan.tied),
         "N_SLOTS": len(program.slots),
         "N_SHARED": len(program.shared),
         "PHILOX_ROUNDS": PHILOX_ROUNDS,

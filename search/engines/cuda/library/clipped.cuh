@@ -10,13 +10,15 @@ DEVICE double layer_backward(const Job &job, const Layer &layer, int n_steps, Po
     output_adjoint(job, layer, n_steps, sm, g);
     backward(layer, n, job.chip, job.work, n_steps, sm, g, g);
     for (int u = thread(); u < N_VECTORS * n; u += THREADS) {
-        const real gradient = sm[job.work + VECTOR_GRADIENTS * n + u];
-        g[layer.vgrad + u] = gradient;
-        squares += square(gradient);
+        real gradient = sm[job.work + VECTOR_GRADIENTS * n + u];
+        if (whole(layer, layer.vectors + u, false, g, gradient)) {
+            g[layer.vgrad + u] = gradient;
+            squares += square(gradient);
+        }
     }
     barrier();  // the gradients of vectors have been kept; the work area is free
     if (layer.d_hears >= 0) input_adjoint(job, layer, n_steps, sm, g);
-    each_gradient(job, layer, n_steps, sm, g,
+    each_gradient(job, layer, n_steps, false, sm, g,
                   [&](const Matrix &, int, int, real gradient) { squares += square(gradient); });
     return squares;
 }
@@ -38,9 +40,9 @@ DEVICE void train(const Pass &pass, const Job &job, const Layer *layers, const S
 #pragma unroll 1
     for (int l = 0; l < job.n_layers; ++l) {
         const Layer &layer = layers[l];
-        for (int u = thread(); u < N_VECTORS * n; u += THREADS)
+        for (int u = thread(); u < N_VECTORS * n && (layer.turn == ALONE || layer.turn == LAST); u += THREADS)
             sm[layer.vec + u] = update(g, layer.vectors + u, job.n_parameters, g[layer.vgrad + u], rule);
-        update_matrices(job, layer, rule, n_steps, sm, g);
+        update_matrices(job, layer, rule, n_steps, true, sm, g);
     }
     for (int c = thread(); c < job.n_outputs; c += THREADS)
         update(g, job.bias + c, job.n_parameters, bias_gradient(job, n_steps, c, g), rule);

@@ -96,11 +96,25 @@ struct Matrix {
     Kept kept;
 };
 
+// Whether the gradient of the parameter `at` is whole with that of this layer, to which are then added those of the layers
+// above that share it. If not, they are added up in memory, unless they `are` already. A number is always the same
+// thread's, so that layers need no barrier between.
+DEVICE bool whole(const Layer &layer, int at, bool are, Pointer<real> g, real &gradient) {
+    if (!TIED || layer.turn == ALONE) return true;
+    const int sum = layer.sums + at - layer.weights;
+    if (layer.turn == LAST)
+        gradient += g[sum];
+    else if (!are)
+        g[sum] = layer.turn == FIRST ? gradient : g[sum] + gradient;
+    return layer.turn == LAST;
+}
+
 // The gradients of a layer's matrices, sums over time of operand^T * d loss / d column: result(matrix, row, column,
-// gradient) for each number, always by the same thread. They are never in memory.
+// gradient) for each number that is whole, always by the same thread. They are never in memory, but those of tied layers:
+// `again` says that these are there.
 template <class Result>
-DEVICE void each_gradient(const Job &job, const Layer &layer, int n_steps, Pointer<real> sm, Pointer<real> g,
-                          Result result) {
+DEVICE void each_gradient(const Job &job, const Layer &layer, int n_steps, bool again, Pointer<real> sm,
+                          Pointer<real> g, Result result) {
     const int n = job.n_units, m = layer.n_inputs, out = job.n_outputs;
 #pragma unroll 1
     for (int p = 0; p < N_INPUT + N_RECURRENT + (layer.heard ? 1 : 0); ++p) {
@@ -131,14 +145,18 @@ DEVICE void each_gradient(const Job &job, const Layer &layer, int n_steps, Point
         const Matrix matrix = {target, size.columns, recurrent,
                                recurrent ? kept_of(p - N_INPUT, layer, n, job.chip) : Kept{0, 0, 0}};
         multiply<false, false>(sm + job.work, g, left, right, size,
-                               [&](int r, int c, real total) { result(matrix, r, c, total); });
+                               [&](int r, int c, real total) {
+                                   const int at = matrix.start + r * matrix.width + c;
+                                   if (p == N_INPUT + N_RECURRENT || whole(layer, at, again, g, total))
+                                       result(matrix, r, c, total);
+                               });
     }
 }
 
 // Updates each matrix with its gradient.
-DEVICE void update_matrices(const Job &job, const Layer &layer, const Rule &rule, int n_steps, Pointer<real> sm,
-                            Pointer<real> g) {
-    each_gradient(job, layer, n_steps, sm, g, [&](const Matrix &matrix, int r, int c, real gradient) {
+DEVICE void update_matrices(const Job &job, const Layer &layer, const Rule &rule, int n_steps, bool again,
+                            Pointer<real> sm, Pointer<real> g) {
+    each_gradient(job, layer, n_steps, again, sm, g, [&](const Matrix &matrix, int r, int c, real gradient) {
         const real value = update(g, matrix.start + r * matrix.width + c, job.n_parameters, gradient, rule);
         if (matrix.recurrent) keep(matrix.kept, job.n_units, job.chip, sm, g, r, c, value);
     });
