@@ -229,7 +229,7 @@ class Results:
                 cells.append(or_absent(row["difference"], signed(3)) + mark)
             rows.append(cells)
         others = [str(variant) for variant in frame["variant"].cat.categories if variant != BASELINE]
-        headings = [("", "choice"), ("", "n best"), *((f"difference from {BASELINE}", name) for name in others)]
+        headings = [("", "choice"), ("", "n best"), *(("", name) for name in others)]
         return Table(f"choices-{study}", study, headings, rows)
 
     def _shares(self, study: str) -> Table:

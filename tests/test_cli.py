@@ -198,7 +198,15 @@ def test_every_command_shows_its_keys(command: str) -> None:
     for option in (["--help"], ["--cfg", "job"]):
         done = odyssey(command, *option)
         assert done.returncode == 0 and done.stderr == ""
-        special = {"status": "study", "worker": "study", "replicate": "seeds", "report": "select", "dashboard": "port"}
+        special = {
+            "status": "study",
+            "worker": "study",
+            "replicate": "seeds",
+            "publish": "to",
+            "restore": "runs",
+            "report": "select",
+            "dashboard": "port",
+        }
         special["cell"] = "hidden_size"
         assert special.get(command, "task") in done.stdout
 
