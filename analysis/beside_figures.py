@@ -85,7 +85,7 @@ def draw_replicates(replicates: pd.DataFrame, label: str) -> Figure:
 
 def draw_halving(stability: pd.DataFrame, lost: pd.DataFrame, baseline: str) -> Figure:
     """How soon curves tell the end: the rank correlation of each epoch with the last one, and the share of the best
-    10 % that stopping the worse half of the trials at an epoch would have lost, by variant.
+    10 % that stopping the worse half of the trials in turn at the epochs up to one would have lost, by variant.
 
     Args:
         stability: as of `summaries.rank_stability`.
@@ -108,15 +108,15 @@ def draw_halving(stability: pd.DataFrame, lost: pd.DataFrame, baseline: str) -> 
         epochs = list(dict.fromkeys(lost["epoch"]))
         beside = np.linspace(-0.3, 0.3, len(variants))
         for variant, offset in zip(variants, beside, strict=True):
-            own = lost[(lost["variant"] == variant) & (lost["how"] == "once")]
+            own = lost[(lost["variant"] == variant) & (lost["how"] == "in turn")]
             places = [epochs.index(epoch) + offset for epoch in own["epoch"]]
             look = {key: value for key, value in looks[variant].items() if key in ("color", "marker")}
             right.plot(places, 100 * own["lost"], linestyle="none", markersize=4, **look)
-        means = lost[lost["how"] == "once"].groupby("epoch")["lost"].mean()
+        means = lost[lost["how"] == "in turn"].groupby("epoch")["lost"].mean()
         for place, epoch in enumerate(epochs):
             right.hlines(100 * means[epoch], place - 0.4, place + 0.4, color=PLAIN, linewidth=1.4, zorder=1)
         right.set_xticks(range(len(epochs)), [f"{epoch}" for epoch in epochs])
-        right.set_xlabel("epoch at which the worse half is stopped")
+        right.set_xlabel("the worse half stopped at each of these epochs up to")
         right.set_ylabel("of the best 10 %, lost [%]\n(line: mean of the variants)")
         right.set_ylim(-3, max(20.0, 100 * lost["lost"].max() + 5))
         style.legend(figure, figures.handles(left))
