@@ -32,7 +32,6 @@ FIGURES = ROOT / "docs" / "results"
 PAPER = ("jsb", "speech", "handwriting")  # the studies of the paper's nine variants
 STAND_INS = {"timit": "speech", "iamondb": "handwriting"}  # the paper's tasks, whose data are licensed
 OTHERS = "jsb-others"  # paired with the first of them, trial by trial
-PAPERS_YEARS, PAPERS_TRIALS = 15.0, 5400  # of one CPU, for so many trials (Greff et al. 2015, section V)
 _MARK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 BEST, CONTRAST = tables.BEST, tables.CONTRAST

@@ -41,7 +41,6 @@ def test_every_planned_trial_is_there_once_with_its_whole_curve(published: Resul
     )
 
 
-@pytest.mark.skipif(not STUDIES, reason="no study is published yet")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_of_the_pages_are_those_of_the_published_trials(published: Results, page: Path) -> None:
     text = page.read_text(encoding="utf-8")
@@ -49,14 +48,12 @@ def test_tables_of_the_pages_are_those_of_the_published_trials(published: Result
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not STUDIES, reason="no study is published yet")
 def test_so_are_those_that_need_forests(published: Results) -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert text == filled(text, published.blocks()), f"{page}: python -m analysis.results brings it up to date"
 
 
-@pytest.mark.skipif(PAPER[0] not in STUDIES, reason="jsb is not published yet")
 def test_the_best_score_on_jsb_is_below_8_5(published: Results) -> None:
     assert published.compared(PAPER[0])["best_test_score"].min() < 8.5
 

@@ -134,7 +134,7 @@ class Archive:
                 )
                 rows = [{"study_id": study_id, "number": r.number, "state": TrialState.WAITING} for r in records]
                 settle(db, list(db.scalars(insert, rows)), records)
-            put_stints(db, f"{study}/{next(iter(self.trials), ('',))[0]}", self.stints)
+            put_stints(db, f"{study}/{plan['task']['name']}", self.stints)
         return engine
 
     def _read(self, name: str) -> "pa.Table":
