@@ -9,7 +9,7 @@ import pandas as pd
 import sqlalchemy
 
 from search.errors import UserError, expect, one_line
-from search.study.claims import ENDED, Record
+from search.study.claims import ENDED, VERSION, Record
 from search.study.plan import PLAN_FILE, Plan, find, read_plan
 from search.study.reader import StudyReader
 from search.study.space import NUMERIC
@@ -34,7 +34,6 @@ INTEGERS = ("trial", "hidden_size", "seed", "n_parameters", "best_epoch", "epoch
 FLOATS = ("valid_score", "test_score", "last_valid_score", "train_seconds")
 TIMES = ("started", "finished")
 CURVE = ("study", "task", "variant", "trial", "epoch", "train_loss", "valid_score")
-VERSION = "_version"
 Studies = str | Path | Sequence[str | Path]
 
 
@@ -205,9 +204,8 @@ def rows(study: str, task: str, variant: str, planned: range, trials: Iterable[R
         if trial is not None and trial.started is not None:
             result["started"] = trial.started.isoformat()
         if trial is not None and state in ENDED:
-            result |= trial.attributes.get("result") or {}
-        used = {f"{name}{VERSION}": value for name, value in (result.pop("versions", None) or {}).items()}
-        yield result | used | dict(zip(KEYS, (study, task, variant, number, STATUS[state]), strict=True))
+            result |= trial.flat
+        yield result | dict(zip(KEYS, (study, task, variant, number, STATUS[state]), strict=True))
 
 
 def _read_trials(folder: Path, storage: str | None) -> dict[tuple[str, str], list[Record]]:

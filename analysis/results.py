@@ -34,18 +34,16 @@ STAND_INS = {"timit": "speech", "iamondb": "handwriting"}  # the paper's tasks, 
 OTHERS = "jsb-others"  # paired with the first of them, trial by trial
 _MARK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-BEST, CONTRAST = tables.BEST, tables.CONTRAST
-COMPARED = {
-    "variant": Column("", "variant", str),
+_OWN = {
     "ended": Column("", "trials", fixed(0)),
-    "n_diverged": Column("", "diverged", fixed(0)),
-    "best_mean": Column(BEST, "mean", fixed(3)),
-    "best_se": Column(BEST, "se", fixed(3)),
-    "best_test_score": Column(BEST, "first", fixed(3)),
-    "difference": Column(CONTRAST, "[95 %]", signed(3), interval=True),
-    "p_adjusted": Column(CONTRAST, "p, adjusted", p_value),
-    "p_papers": Column(CONTRAST, "p by the paper's test", p_value),
-    "best_n_parameters": Column("", "parameters", fixed(0)),
+    "p_papers": Column(tables.CONTRAST, "p by the paper's test", p_value),
+}
+COMPARED = {
+    name: (tables.COMPARISON | tables.COMPARISON_MORE | _OWN)[name]
+    for name in (
+        *("variant", "ended", "n_diverged", "best_mean", "best_se", "best_test_score"),
+        *("difference", "p_adjusted", "p_papers", "best_n_parameters"),
+    )
 }
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.pool import StaticPool
 
 from search.errors import UserError, expect, one_line
 from search.study import curves, tables
-from search.study.claims import ENDED, Record, Stint
+from search.study.claims import ENDED, VERSION, Record, Stint
 from search.study.storage import STATUS, study_name
 from search.study.tables import TrialState
 from search.training.status import Status
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 RECORD_FILE, TRIALS_FILE, CURVES_FILE = "record.yaml", "trials.parquet", "curves.parquet"
 _KEY = ("task", "variant", "trial")
-_VERSION = "_version"
 _JSON = b"json"  # names of the columns whose values are JSON, in the file's metadata
 _OPEN = ("valid_score", "test_score", "last_valid_score", "git_revision")  # of a result, where there may be none
 _STATES = {status: state for state, status in STATUS.items()}
@@ -166,7 +165,9 @@ def encoded_trials(trials: Trials) -> bytes:
     import pyarrow as pa
 
     rows = [
-        dict(zip(_KEY, (task, variant, trial.number), strict=True)) | _flat(trial)
+        dict(zip(_KEY, (task, variant, trial.number), strict=True))
+        | trial.flat
+        | {"status": str(STATUS[trial.state]), "started": trial.started}
         for (task, variant), records in trials.items()
         for trial in records
         if trial.state in ENDED
@@ -283,20 +284,14 @@ def _times(record: Record) -> dict[str, datetime | None]:
     }
 
 
-def _flat(trial: Record) -> dict[str, Any]:
-    result = dict(trial.attributes.get("result") or {})
-    versions = {f"{name}{_VERSION}": value for name, value in (result.pop("versions", None) or {}).items()}
-    return result | versions | {"status": str(STATUS[trial.state]), "started": trial.started}
-
-
 def _recorded(number: int, values: Mapping[str, Any]) -> Record:
-    """The record of a trial of a row that `_flat` has made."""
+    """The record of a trial of a row of `encoded_trials`."""
     state = _STATES[Status(values["status"])]
     keep = _OPEN if state != TrialState.FAIL else ()
     result = {k: v for k, v in values.items() if k != "started" and (v is not None or k in keep)}
-    versions = {name: result.pop(name) for name in list(result) if name.endswith(_VERSION)}
+    versions = {name: result.pop(name) for name in list(result) if name.endswith(VERSION)}
     if versions:
-        result["versions"] = {name.removesuffix(_VERSION): value for name, value in versions.items()}
+        result["versions"] = {name.removesuffix(VERSION): value for name, value in versions.items()}
     started = values["started"]
     return Record(number, state, started and started.astimezone(UTC), {"result": result})
 

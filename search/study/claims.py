@@ -9,6 +9,7 @@ from search.study.tables import TrialState
 
 # Workers that may die with a trial on their hands before it is trained alone, and before it has failed.
 DEATHS_UNTIL_ALONE, DEATHS_UNTIL_FAILED = 2, 3
+VERSION = "_version"  # how the names of columns end that are versions of libraries
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -70,6 +71,13 @@ class Record:
     state: TrialState
     started: datetime | None
     attributes: Mapping[str, Any]
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """Its result as columns of a table: a version of a library is one of its own, NAME_version."""
+        result = dict(self.attributes.get("result") or {})
+        versions = result.pop("versions", None) or {}
+        return result | {f"{name}{VERSION}": value for name, value in versions.items()}
 
 
 @dataclass(frozen=True)
