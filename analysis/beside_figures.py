@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import figures, style
+from analysis.halving import IN_TURN
 from analysis.style import COLUMN, GREY, PLAIN, RULE, STYLE
 
 
@@ -108,11 +109,11 @@ def draw_halving(stability: pd.DataFrame, lost: pd.DataFrame, baseline: str) -> 
         epochs = list(dict.fromkeys(lost["epoch"]))
         beside = np.linspace(-0.3, 0.3, len(variants))
         for variant, offset in zip(variants, beside, strict=True):
-            own = lost[(lost["variant"] == variant) & (lost["how"] == "in turn")]
+            own = lost[(lost["variant"] == variant) & (lost["how"] == IN_TURN)]
             places = [epochs.index(epoch) + offset for epoch in own["epoch"]]
             look = {key: value for key, value in looks[variant].items() if key in ("color", "marker")}
             right.plot(places, 100 * own["lost"], linestyle="none", markersize=4, **look)
-        means = lost[lost["how"] == "in turn"].groupby("epoch")["lost"].mean()
+        means = lost[lost["how"] == IN_TURN].groupby("epoch")["lost"].mean()
         for place, epoch in enumerate(epochs):
             right.hlines(100 * means[epoch], place - 0.4, place + 0.4, color=PLAIN, linewidth=1.4, zorder=1)
         right.set_xticks(range(len(epochs)), [f"{epoch}" for epoch in epochs])

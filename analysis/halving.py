@@ -15,6 +15,7 @@ from analysis import stats
 from analysis.frames import FRACTION, has_result, scored, variants_of
 
 EPOCHS = (5, 10, 20, 40)
+ONCE, IN_TURN = "once", "in turn"
 COLUMNS = ("variant", "epoch", "how", "n", "n_best", "lost", "saved", "shift")
 
 
@@ -64,11 +65,11 @@ def _of_variant(
         until = scores[at <= epoch]
         known = np.where(np.isnan(until), np.inf, until).min(axis=0, initial=np.inf)
         known[(own["status"] == "diverged").to_numpy() & (trained <= epoch)] = np.inf
-        for how, among in (("once", np.arange(len(own))), ("in turn", left)):
+        for how, among in ((ONCE, np.arange(len(own))), (IN_TURN, left)):
             kept = np.sort(among[np.argsort(known[among], kind="stable")][: (len(among) + 1) // 2])
             stopped = np.setdiff1d(among, kept)
             saved = np.maximum(trained[stopped] - epoch, 0).sum() / trained.sum()
-            if how == "in turn":
+            if how == IN_TURN:
                 saved_before = saved = saved_before + saved
                 left = kept
             lost = 1 - len(np.intersect1d(best, kept)) / len(best) if len(best) else stats.NAN

@@ -20,11 +20,11 @@ from search.evolve import settings as kept_settings
 from search.run.status import ENDED, ENOUGH, RECENT
 from search.study.archive import RECORD_FILE, Archive
 from search.study.claims import Record
+from search.study.curves import has_one
 from search.study.news import News
 from search.study.plan import PLAN_FILE, Plan, storage_url
 from search.study.reader import StudyReader
 from search.study.storage import parsed
-from search.study.tables import TrialState
 
 Key = tuple[str, str, str, int]  # study, task, variant, number
 
@@ -218,7 +218,7 @@ class Source:
             return self._curves[key]
         study, task, variant, _ = key
         record = self.record(key)
-        if record is None or record.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+        if record is None or not has_one(record):
             return None
         table = next(one.study for one in self._opened if one.plan.study == study).curve(task, variant, record)
         if table is None:

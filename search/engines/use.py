@@ -8,33 +8,20 @@ does not count, with 0 in its place: the results differ by no more than the orde
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from search.cells import Cell
 from search.engines.plan import Plan, make_plan
 from search.expression import Node, closure
+from search.rules.trace import NUMPY
 
 Truths = np.ndarray  # bool [steps or 1, units or 1]
 
 _COUNTED = 1024  # steps over which `counted` takes the mean
 
 # Exact, so that every engine finds the same number in the same type; what is made by others is not known beforehand.
-_EXACT: dict[str, Callable[..., Any]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "neg": np.negative,
-    "abs": np.abs,
-    "floor": np.floor,
-    "max": np.maximum,
-    "min": np.minimum,
-    "relu": lambda v: np.maximum(v, v.dtype.type(0)),
-    "where": lambda c, a, b: np.where(c > 0, a, b),
-    "positive": lambda v: (v > 0).astype(v.dtype),
-}
+_EXACT = ("add", "sub", "mul", "div", "neg", "abs", "floor", "max", "min", "relu", "where", "positive")
 _ODD = ("neg", "abs", "relu", "tanh", "sin")  # of 0 they are 0
 
 
@@ -105,7 +92,7 @@ def _known(
             value = leaves[node.op](node)
         elif node.op in _EXACT and all(a in known for a in node.args):
             with np.errstate(all="ignore"):
-                value = _EXACT[node.op](*(known[a] for a in node.args))
+                value = NUMPY[node.op](*(known[a] for a in node.args))
         else:
             continue
         # Of others engines differ: some take denormal numbers for 0.

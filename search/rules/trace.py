@@ -150,14 +150,14 @@ def _evaluated(
         if node.op == "const":
             values[index] = node.value
         elif node.args:
-            values[index] = _NUMPY[node.op](*(values[a] for a in node.args))
+            values[index] = NUMPY[node.op](*(values[a] for a in node.args))
         else:
             values[index] = leaf(node)
     return values
 
 
 # What the nodes of `search.expression` mean to NumPy.
-_NUMPY: dict[str, Callable[..., Any]] = {
+NUMPY: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -176,5 +176,5 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "max": np.maximum,
     "min": np.minimum,
     "where": lambda c, a, b: np.where(np.greater(c, 0.0), a, b),
-    "positive": lambda v: np.where(np.greater(v, 0.0), 1.0, 0.0),
+    "positive": lambda v: np.where(np.greater(v, 0.0), np.ones_like(v), np.zeros_like(v)),
 }

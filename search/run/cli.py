@@ -36,7 +36,7 @@ COMMANDS = {
     "data": ("search.run.commands:data", "prepare the data of a task"),
 }
 # That run cells and tasks of the user's own.
-_TRAIN = ("sweep", "worker", "replicate", "evolve", "train", "cell", "bench", "data")
+_TRAIN = ("sweep", "worker", "replicate", "evolve", "train", "restore", "cell", "bench", "data")
 _LISTS = {"variants": "variant", "tasks": "task", "gate": "task"}  # keys of names, and the config groups of those
 _EPILOG = """\
 odyssey COMMAND --help explains a command's keys. Completion of commands, keys and values in the shell:

@@ -112,14 +112,14 @@ def _ended(study: Study, settings: dict[str, Any]) -> int:
         return FAILED
     study.check_curves()
     left_out = f", {len(failures)} trials failed, see odyssey status" if failures else ""
-    print(f"{study.folder}: complete{left_out}. Next: {report_line(study.plan.study, settings)}", file=sys.stderr)
+    print(f"{study.folder}: complete{left_out}. {next_line('report', study.plan.study, settings)}", file=sys.stderr)
     return 0
 
 
-def report_line(study: str, settings: Mapping[str, Any]) -> str:
-    """The command that comes next."""
+def next_line(command: str, study: str, settings: Mapping[str, Any]) -> str:
+    """Which command on a study comes next."""
     runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
-    return f"odyssey report study={shlex.quote(study)}{runs}"
+    return f"Next: odyssey {command} study={shlex.quote(study)}{runs}"
 
 
 def replicate(composed: Composed, composer: Composer) -> int:
@@ -145,7 +145,7 @@ def replicate(composed: Composed, composer: Composer) -> int:
         study.close()
     left_out = f", {failed} failed, see odyssey status study={folder / replicates.FOLDER}/NAME" if failed else ""
     done = f"{settings['seeds']} replicates of the best trial of {', '.join(originals)}{left_out}"
-    print(f"{folder}: {done}. Next: {report_line(settings['study'], settings)}", file=sys.stderr)
+    print(f"{folder}: {done}. {next_line('report', settings['study'], settings)}", file=sys.stderr)
     return FAILED if failed == settings["seeds"] * len(originals) else 0
 
 

@@ -176,7 +176,7 @@ class Composer:
         from search.rules import OPTIONS  # which other commands do without
 
         chosen = next((word.partition("=")[2] for word in reversed(words) if word.startswith("optimizer=")), "")
-        own = {*self.mapping("optimizer", chosen or keys.OLDEST_RULE), *OPTIONS} - {"rule", "space"}
+        own = {*self.mapping("optimizer", chosen or keys.groups(command)["optimizer"]), *OPTIONS} - {"rule", "space"}
         legal = keys.legal_keys(command)
         found = []
         for word in words:

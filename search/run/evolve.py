@@ -22,7 +22,7 @@ from search.evolve.generation import BEST, Candidate
 from search.evolve.genome import Genome
 from search.expression import EquationError
 from search.run import launchers
-from search.run.commands import as_planned, report_line, task_definition, trained, variant_definitions
+from search.run.commands import as_planned, next_line, task_definition, trained, variant_definitions
 from search.run.composition import Composed, Composer
 from search.run.launchers import Start
 from search.run.launchers.job import with_cache
@@ -63,7 +63,7 @@ def main(composed: Composed, composer: Composer) -> int:
         return INTERRUPTED
     best = _write_best(folder, found)
     print(
-        visible(f"{folder}: complete; the best stand in {best}. Next: {report_line(settings['study'], settings)}"),
+        visible(f"{folder}: complete; the best stand in {best}. {next_line('report', settings['study'], settings)}"),
         file=sys.stderr,
     )
     return 0

@@ -1,10 +1,11 @@
 """``odyssey publish`` and ``odyssey restore``: studies to files that are kept with a paper, and back."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.run.commands import next_line
+from search.study import publish as publishing
 from search.study.plan import find, read_plan
 from search.study.storage import kept
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 def publish(composed: "Composed", composer: "Composer") -> None:
     """``odyssey publish``: writes the archive of a study and says what it has."""
-    from search.study import publish as publishing  # with pyarrow, which `odyssey restore --help` does without
-
     settings = composed.settings
     source = find(settings["study"], settings["runs"])
     to = Path(settings["to"]) / read_plan(source).study
@@ -28,11 +27,8 @@ def publish(composed: "Composed", composer: "Composer") -> None:
 
 def restore(composed: "Composed", composer: "Composer") -> None:
     """``odyssey restore``: makes a study of an archive."""
-    from search.study import publish as publishing
-
     settings = composed.settings
     source = find(settings["study"], settings["runs"])
     folder = Path(settings["runs"]) / read_plan(source).study
     publishing.restore(source, folder)
-    runs = "" if settings["runs"] == "runs" else f" runs={shlex.quote(settings['runs'])}"
-    print(f"{folder}: restored. Next: odyssey sweep study={shlex.quote(folder.name)}{runs}", file=sys.stderr)
+    print(f"{folder}: restored. {next_line('sweep', folder.name, settings)}", file=sys.stderr)

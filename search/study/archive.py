@@ -4,12 +4,12 @@ Whoever reads studies reads an archive in the same way, through a database in me
 `search.study.publish` makes archives, and studies of them that go on.
 """
 
-import hashlib
 import io
 import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +22,8 @@ from sqlalchemy.pool import StaticPool
 
 from search.errors import UserError, expect, one_line
 from search.study import curves, tables
-from search.study.claims import ENDED, VERSION, Record, Stint
-from search.study.storage import STATUS, study_name
+from search.study.claims import VERSION, Record, Stint
+from search.study.storage import STATUS, study_name, sweep_name
 from search.study.tables import TrialState
 from search.training.status import Status
 
@@ -63,15 +63,15 @@ class Archive:
         path = self._folder / RECORD_FILE
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
-            whole = isinstance(found, dict) and {"sha256", "stints"} <= found.keys()
+            whole = isinstance(found, dict) and {"sha256", "stints", "ended"} <= found.keys()
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
             raise UserError(f"{path}: expected the record of a published study ({one_line(error)})") from error
-        expect(whole, str(path), "it", "the record of a published study, with sha256 and stints")
+        expect(whole, str(path), "it", "the record of a published study, with sha256, stints and ended")
         return dict(found)
 
     @cached_property
     def trials(self) -> Trials:
-        """All trials that have ended, by task and variant, as of `search.study.study.Study.trials`."""
+        """All trials that have ended, by task and variant, as of `search.study.reader.StudyReader.trials`."""
         table = self._read(TRIALS_FILE)
         coded = json.loads((table.schema.metadata or {}).get(_JSON, b"[]"))
         found: dict[tuple[str, str], list[Record]] = {}
@@ -111,20 +111,13 @@ class Archive:
         expect(table.num_rows == expected, where, f"{table.num_rows} epochs", f"{expected}, as its trial says")
         return table
 
-    def engine(self, study: str, plan: Mapping[str, Any]) -> Engine:
-        """A database in memory with the trials, as a study's own storage has them.
-
-        Args:
-            study: its name.
-            plan: its settings, as of `search.study.plan.Plan.registered`.
-        """
+    def engine(self, study: str, task: str) -> Engine:
+        """A database in memory with the trials, as the storage of a study of this name on this task has them."""
         engine = sqlalchemy.create_engine(
             "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False, "isolation_level": None}
         )
         tables.create_all(engine)
         with engine.begin() as db:
-            entry = {"study": study, "layout": tables.LAYOUT, "origin": "", "hash": "", "plan": json.dumps(plan)}
-            db.execute(sqlalchemy.insert(tables.PLANS).values(entry))
             for (task, variant), records in self.trials.items():
                 made = sqlalchemy.insert(tables.STUDIES).values(study_name=study_name(study, task, variant))
                 study_id = db.scalar(made.returning(tables.STUDIES.c.study_id))
@@ -133,21 +126,23 @@ class Archive:
                 )
                 rows = [{"study_id": study_id, "number": r.number, "state": TrialState.WAITING} for r in records]
                 settle(db, list(db.scalars(insert, rows)), records)
-            put_stints(db, f"{study}/{plan['task']['name']}", self.stints)
+            put_stints(db, sweep_name(study, task), self.stints)
         return engine
+
+    def check(self, name: str, content: bytes) -> None:
+        """Raises UserError unless this is what was published as a file of this name."""
+        if curves.checksum(content) != self.record["sha256"].get(name):
+            text = f"expected the file that was published, by the SHA-256 in {RECORD_FILE}"
+            raise UserError(f"{self._folder / name}: {text}")
 
     def _read(self, name: str) -> "pa.Table":
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         path = self._folder / name
         try:
             content = path.read_bytes()
-            expected = self.record["sha256"].get(name)
-            if hashlib.sha256(content).hexdigest() != expected:
-                raise UserError(f"{path}: expected the file that was published, by the SHA-256 in {RECORD_FILE}")
-            # A thread of Arrow's that still held the buffer while the interpreter ends would abort the process.
-            return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+            self.check(name, content)
+            return curves.table_of(content)
         except (pa.ArrowException, OSError, AttributeError, ValueError) as error:
             raise UserError(f"{path}: expected a published study's {name} ({one_line(error)})") from error
 
@@ -160,7 +155,7 @@ def refuse_published(folder: Path) -> None:
 
 
 def encoded_trials(trials: Trials) -> bytes:
-    """The file of the trials that have ended: a row each, with status, start, and its result, of which versions are
+    """The file of trials that have ended: a row each, with status, start, and its result, of which versions are
     columns ``..._version``."""
     import pyarrow as pa
 
@@ -170,7 +165,6 @@ def encoded_trials(trials: Trials) -> bytes:
         | {"status": str(STATUS[trial.state]), "started": trial.started}
         for (task, variant), records in trials.items()
         for trial in records
-        if trial.state in ENDED
     ]
     columns: dict[str, pa.Array] = {}
     coded = []
@@ -203,7 +197,7 @@ def summary(trials: Trials, stints: Sequence[Stint], planned: int) -> dict[str, 
     Wall time is that in which at least one worker was there; an interruption is a worker's end that left trials
     unfinished. Of studies whose storage is older than its notes on workers these are of the later part alone.
     """
-    ended = [trial for records in trials.values() for trial in records if trial.state in ENDED]
+    ended = [trial for records in trials.values() for trial in records]
     results = [trial.attributes.get("result") or {} for trial in ended]
 
     def count(name: str) -> dict[str, int]:
@@ -218,10 +212,7 @@ def summary(trials: Trials, stints: Sequence[Stint], planned: int) -> dict[str, 
         "train_seconds": round(sum(result.get("train_seconds") or 0.0 for result in results), 1),
         "wall_seconds": round(_covered(stints), 1),
         "interruptions": sum(stint.held > 0 for stint in stints),
-        "stints": [
-            {"device": s.device, "joined": s.joined, "left": s.left, "ended": s.ended, "held": s.held, "died": s.died}
-            for s in stints
-        ],
+        "stints": [asdict(stint) for stint in stints],
     }
 
 
@@ -258,20 +249,7 @@ def settle(db: Connection, ids: Sequence[int], records: Sequence[Record]) -> Non
         return
     begun = sqlalchemy.update(tables.TRIALS).where(tables.TRIALS.c.trial_id == sqlalchemy.bindparam("id"))
     db.execute(begun, [{"id": i, "state": record.state, **_times(record)} for i, record in rows])
-    attributes = [
-        {"trial_id": i, "key": key, "value_json": json.dumps(value)}
-        for i, record in rows
-        for key, value in record.attributes.items()
-    ]
-    db.execute(sqlalchemy.insert(tables.ATTRIBUTES), attributes)
-    scores = {i: record.attributes["result"].get("valid_score") for i, record in rows}
-    values = [
-        {"trial_id": i, "objective": 0, "value": score, "value_type": tables.FINITE}
-        for i, score in scores.items()
-        if score is not None
-    ]
-    if values:
-        db.execute(sqlalchemy.insert(tables.VALUES), values)
+    tables.put_results(db, [(i, r.attributes, r.attributes["result"].get("valid_score")) for i, r in rows])
     db.execute(sqlalchemy.delete(tables.QUEUE).where(tables.QUEUE.c.trial_id.in_(ids)))
 
 

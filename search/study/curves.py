@@ -41,8 +41,17 @@ def encoded(curve: Sequence[tuple[float, float]]) -> bytes:
 
 
 def checksum(content: bytes) -> str:
-    """What the storage keeps of a curve's file."""
+    """What the storage keeps of a curve's file, and a published study's record of each of its own."""
     return hashlib.sha256(content).hexdigest()
+
+
+def table_of(content: bytes) -> "pa.Table":
+    """The table of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # A thread of Arrow's that still held the buffer while the interpreter ends would abort the process.
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 
 
 def has_one(trial: Record) -> bool:
@@ -70,7 +79,6 @@ def read(path: Path, trial: Record) -> "pa.Table | None":
         UserError: it is not what the trial recorded, or cannot be read.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         content = path.read_bytes()
@@ -81,8 +89,7 @@ def read(path: Path, trial: Record) -> "pa.Table | None":
     if checksum(content) != trial.attributes.get(CHECKSUM, checksum(content)):
         raise UserError(f"{path}: expected the curve that its trial has recorded, by its SHA-256; {_REMEDY}")
     try:
-        # A thread of Arrow's that still held the buffer while the interpreter ends would abort the process.
-        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        table = table_of(content)
         same = table.schema.equals(pa.schema(COLUMNS))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: expected a trial's curve ({one_line(error)}); {_REMEDY}") from error

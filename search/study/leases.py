@@ -26,9 +26,9 @@ from sqlalchemy import Connection, DateTime, Engine, func, select
 from search.base.locks import LastWords
 from search.errors import UserError, one_line
 from search.study.claims import DEATHS_UNTIL_ALONE, ENDED, Claim, Outcome, Peer, Planned, Record, Stint
+from search.study.storage import sweep_name
 from search.study.tables import (
     ATTRIBUTES,
-    FINITE,
     PARAMS,
     PLANS,
     QUEUE,
@@ -38,6 +38,7 @@ from search.study.tables import (
     VALUES,
     WORKERS,
     TrialState,
+    put_results,
     writing,
 )
 
@@ -68,7 +69,7 @@ class Leases:
     """
 
     def __init__(self, engine: Engine, study: str, task: str, batch: int | None = None):
-        self._engine, self._study, self._sweep, self._batch = engine, study, f"{study}/{task}", batch
+        self._engine, self._study, self._sweep, self._batch = engine, study, sweep_name(study, task), batch
         self.hash: str | None = None
 
     def plan(self, trials: Iterable[Planned]) -> None:
@@ -206,14 +207,7 @@ class Leases:
             db.execute(again.values(state=TrialState.WAITING))
             return False
         db.execute(sqlalchemy.delete(QUEUE).where(mine))
-        rows = [
-            {"trial_id": outcome.trial_id, "key": key, "value_json": json.dumps(value, allow_nan=False)}
-            for key, value in outcome.attributes.items()
-        ]
-        db.execute(sqlalchemy.insert(ATTRIBUTES), rows)
-        if outcome.score is not None:
-            row = {"trial_id": outcome.trial_id, "objective": 0, "value": outcome.score, "value_type": FINITE}
-            db.execute(sqlalchemy.insert(VALUES).values(row))
+        put_results(db, [(outcome.trial_id, outcome.attributes, outcome.score)])
         end = sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id == outcome.trial_id)
         db.execute(end.values(state=state or TrialState.FAIL, datetime_complete=_utc_now()))
         return True
@@ -226,7 +220,7 @@ class Leases:
             died: what is known of its end, if that is to be counted as a death.
         """
         with writing(self._engine) as db:
-            self._remember(db, worker, died is not None)
+            self._remember(db, WORKERS.c.worker == worker, died is not None)
             db.execute(sqlalchemy.delete(WORKERS).where(WORKERS.c.worker == worker))
             self._put_back(db, worker, died)
 
@@ -235,7 +229,7 @@ class Leases:
         there was one."""
         with writing(self._engine) as db:
             same = (WORKERS.c.worker == worker) & (WORKERS.c.beat == beat)
-            self._remember(db, worker, True, same)
+            self._remember(db, same, True)
             if not db.execute(sqlalchemy.delete(WORKERS).where(same)).rowcount:
                 return False
             self._put_back(db, worker, died)
@@ -261,16 +255,12 @@ class Leases:
         db.execute(sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id.in_(held)).values(state=TrialState.WAITING))
         db.execute(sqlalchemy.update(QUEUE).where(mine).values(worker=None))
 
-    def _remember(
-        self, db: Connection, worker: str, died: bool, which: sqlalchemy.ColumnElement[bool] | None = None
-    ) -> None:
-        """Keeps what is known of a worker that is about to be forgotten."""
-        now = func.now(type_=DateTime).label("now")
-        known = select(WORKERS, now).where(WORKERS.c.worker == worker if which is None else which)
-        row = db.execute(known).one_or_none()
+    def _remember(self, db: Connection, which: sqlalchemy.ColumnElement[bool], died: bool) -> None:
+        """Keeps what is known of the worker, if there is one, that is about to be forgotten."""
+        row = db.execute(select(WORKERS, func.now(type_=DateTime).label("now")).where(which)).one_or_none()
         if row is None:
             return
-        held = db.scalar(select(func.count()).select_from(QUEUE).where(QUEUE.c.worker == worker))
+        held = db.scalar(select(func.count()).select_from(QUEUE).where(QUEUE.c.worker == row.worker))
         last = row.seen if died else row.now.replace(tzinfo=None)
         values = {"sweep": row.sweep, "device": row.device, "ended": row.ended, "held": held, "died": died}
         values |= {"left": _utc_now() - (row.now.replace(tzinfo=None) - last)}

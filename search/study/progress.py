@@ -39,8 +39,8 @@ class Standing:
     """How a study stands, by one look at its storage.
 
     Attributes:
-        counts: trials by variant and status, as `search.study.study.Study.counts` gives them.
-        best: validation score of the best finished trial by variant, as `search.study.study.Study.best` gives it.
+        counts: trials by variant and status, as `search.study.reader.StudyReader.counts` gives them.
+        best: validation score of the best finished trial by variant, as `StudyReader.best` there gives it.
         n_workers: that are at work.
         held: trials that this process holds, which are among those running; None if it trains none.
         ready: how many of those held wait for a place in the population.
@@ -61,7 +61,7 @@ class Progress:
     """Shows, for each variant, how much is trained and the best score; and what trains, the pace and the time left.
 
     Args:
-        counts: trials by variant and status, as `search.study.study.Study.counts` gives them.
+        counts: trials by variant and status, as `search.study.reader.StudyReader.counts` gives them.
         epochs: the most that a trial trains.
         score: what the best is the best of; the lower the better.
         again: the command line that goes on with the study, for who leaves at once; empty if nobody typed one.

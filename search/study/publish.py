@@ -1,9 +1,9 @@
 """Studies to archives, which are kept with a paper, and archives to studies that go on."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,20 @@ import yaml
 from sqlalchemy import select
 
 from search.base import files
-from search.errors import UserError, expect
+from search.errors import UserError, expect, one_line
 from search.study import archive, curves
 from search.study.archive import CURVES_FILE, RECORD_FILE, TRIALS_FILE, Archive
 from search.study.claims import ENDED, Record
-from search.study.plan import PLAN_FILE, read_plan, refuse_unless_grown
+from search.study.plan import PLAN_FILE, Plan, read_plan, refuse_unless_grown
 from search.study.reader import StudyReader
 from search.study.replicate import FOLDER
-from search.study.storage import study_name
+from search.study.storage import study_name, sweep_name
 from search.study.study import Study
 from search.study.tables import LAYOUT, STUDIES, TRIALS, writing
+from search.study.working import TROUBLE
+
+_FILES = (PLAN_FILE, TRIALS_FILE, CURVES_FILE, RECORD_FILE)
+_WRITERS = 16  # of files, each of which waits for its disk
 
 
 def publish(source: Path, to: Path, storage: str | None = None) -> dict[str, Any]:
@@ -40,32 +44,43 @@ def publish(source: Path, to: Path, storage: str | None = None) -> dict[str, Any
         UserError: the study cannot be read, no trial of it has ended, a curve is missing, the folder holds another
             study or one that has come further, or it cannot be written.
     """
-    study = StudyReader.open(source, storage=storage)
+    found = {to: _packed(source, to, storage)}
+    for again in sorted((source / FOLDER).glob(f"*/{PLAN_FILE}")):
+        found[to / FOLDER / again.parent.name] = _packed(again.parent, to / FOLDER / again.parent.name)
+    record, content = found[to]
+    expect(bool(content), "study", read_plan(source).study, "a study of which a trial has ended")
     try:
-        plan, trials = replace(study.plan, storage=None), study.trials()
-        ended = {key: [trial for trial in each if trial.state in ENDED] for key, each in trials.items()}
-        n_ended = sum(map(len, ended.values()))
-        expect(n_ended > 0, "study", plan.study, "a study of which a trial has ended")
-        _refuse_unless_further(to, study, n_ended)
-        packed = list(study.curves(ended))
-        n_curves = sum(curves.has_one(trial) for each in ended.values() for trial in each)
-        expect(len(packed) == n_curves, "study", f"{plan.study}, {len(packed)} curves", f"all {n_curves}")
-        content = {TRIALS_FILE: archive.encoded_trials(ended), CURVES_FILE: archive.encoded_curves(packed)}
-        record = archive.summary(ended, study.leases.stints(), plan.total)
-        record = {"published": datetime.now(UTC).replace(microsecond=0)} | record
-        record["sha256"] = {name: sha256(data).hexdigest() for name, data in content.items()}
-        content[PLAN_FILE] = yaml.safe_dump({"layout": LAYOUT} | asdict(plan), sort_keys=False).encode()
-        content[RECORD_FILE] = yaml.safe_dump(record, sort_keys=False).encode()
-    finally:
-        study.close()
-    try:
-        for name, data in content.items():  # the record last, by which the others are known to be whole
-            files.write(to / name, data)
+        for folder, (_, files_of) in found.items():
+            for name, data in files_of.items():  # the record last, by which the others are known to be whole
+                files.write(folder / name, data)
     except OSError as error:
         raise UserError(f"{to}: cannot be written: {error.strerror}") from None
-    for again in sorted((source / FOLDER).glob(f"*/{PLAN_FILE}")):
-        publish(again.parent, to / FOLDER / again.parent.name)
     return record
+
+
+def _packed(source: Path, to: Path, storage: str | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The record of a study and the files of its archive, none if no trial of it has ended."""
+    study = StudyReader.open(source, storage=storage)
+    try:
+        plan = replace(study.plan, storage=None)
+        trials = {key: [trial for trial in each if trial.state in ENDED] for key, each in study.trials().items()}
+        record = archive.summary(trials, study.leases.stints(), plan.total)
+        _refuse_unless_further(to, plan, sum(record["ended"].values()))
+        packed = list(study.curves(trials))
+    except TROUBLE as error:
+        raise UserError(f"study={source}: its storage cannot be read ({one_line(error)})") from error
+    finally:
+        study.close()
+    n_curves = sum(curves.has_one(trial) for each in trials.values() for trial in each)
+    expect(len(packed) == n_curves, "study", f"{plan.study}, {len(packed)} curves", f"all {n_curves}")
+    if not record["ended"]:
+        return record, {}
+    content = {TRIALS_FILE: archive.encoded_trials(trials), CURVES_FILE: archive.encoded_curves(packed)}
+    record = {"published": datetime.now(UTC).replace(microsecond=0)} | record
+    record["sha256"] = {name: curves.checksum(data) for name, data in content.items()}
+    content[PLAN_FILE] = yaml.safe_dump({"layout": LAYOUT} | asdict(plan), sort_keys=False).encode()
+    content[RECORD_FILE] = yaml.safe_dump(record, sort_keys=False).encode()
+    return record, content
 
 
 def restore(source: Path, folder: Path) -> None:
@@ -89,8 +104,8 @@ def restore(source: Path, folder: Path) -> None:
         for again in sorted((source / FOLDER).glob(f"*/{RECORD_FILE}")):
             _unpack(Archive(again.parent), again.parent, unfinished / FOLDER / again.parent.name)
         unfinished.rename(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
+    except TROUBLE as error:
+        raise UserError(f"{folder}: cannot be written ({one_line(error)})") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -98,16 +113,23 @@ def restore(source: Path, folder: Path) -> None:
 def _unpack(found: Archive, source: Path, folder: Path) -> None:
     """Makes the study of an archive in a folder."""
     study = Study.create(folder, read_plan(source))
+    name = study.plan.study
     try:
-        each_of = found.trials.items()
-        trials = {key: [_with_curve(found, *key, trial, folder) for trial in each] for key, each in each_of}
+        rows = select(STUDIES.c.study_name, TRIALS.c.number, TRIALS.c.trial_id)
+        rows = rows.join(STUDIES, STUDIES.c.study_id == TRIALS.c.study_id)
+        with study.engine.begin() as db:
+            ids = {(own, number): trial_id for own, number, trial_id in db.execute(rows)}
+        trials = {(*key, trial.number): trial for key, each in found.trials.items() for trial in each}
+        for task, variant, number in trials:
+            known = (study_name(name, task, variant), number) in ids
+            expect(known, f"{source / TRIALS_FILE}", f"{variant} {number}", f"trials of {source / PLAN_FILE}")
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            whole = list(
+                writers.map(lambda one: _with_curve(found, one[0][0], one[0][1], one[1], folder), trials.items())
+            )
         with writing(study.engine) as db:
-            for (task, variant), each in trials.items():
-                rows = select(TRIALS.c.number, TRIALS.c.trial_id).join(STUDIES, STUDIES.c.study_id == TRIALS.c.study_id)
-                own = STUDIES.c.study_name == study_name(study.plan.study, task, variant)
-                ids = {row.number: row.trial_id for row in db.execute(rows.where(own))}
-                archive.settle(db, [ids[trial.number] for trial in each], each)
-            archive.put_stints(db, f"{study.plan.study}/{study.plan.task['name']}", found.stints)
+            archive.settle(db, [ids[study_name(name, *key[:2]), key[2]] for key in trials], whole)
+            archive.put_stints(db, sweep_name(name, study.plan.task["name"]), found.stints)
     finally:
         study.close()
 
@@ -122,11 +144,14 @@ def _with_curve(found: Archive, task: str, variant: str, trial: Record, folder: 
     return replace(trial, attributes={**trial.attributes, curves.CHECKSUM: curves.checksum(content)})
 
 
-def _refuse_unless_further(to: Path, study: StudyReader, n_ended: int) -> None:
-    """Raises UserError if an archive holds another study, or more trials of this one."""
+def _refuse_unless_further(to: Path, plan: Plan, n_ended: int) -> None:
+    """Raises UserError if a folder holds anything else than an archive of this study of no more trials."""
     known = Archive.of(to)
-    expect(known is not None or not to.exists() or not any(to.iterdir()), "to", to, "an empty folder or an archive")
-    if known:
-        refuse_unless_grown(read_plan(to), replace(study.plan, storage=None))
-        there = sum(map(len, known.trials.values()))
-        expect(n_ended >= there, "study", f"{study.plan.study}, {n_ended} trials", f"at least {there}, as {to} has")
+    if known is None:
+        there = {path.name for path in to.iterdir()} if to.is_dir() else set()
+        whole = not to.exists() or (to.is_dir() and there <= {*_FILES, FOLDER})  # one that was broken off has no record
+        expect(whole, "to", to, "an empty folder or an archive")
+        return
+    refuse_unless_grown(read_plan(to), plan)
+    before = sum(known.record["ended"].values())
+    expect(n_ended >= before, "study", f"{plan.study}, {n_ended} trials", f"at least {before}, as {to} has")

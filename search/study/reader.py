@@ -57,7 +57,7 @@ class StudyReader:
         """
         layout, plan = read(folder)
         if storage is None and (archive := Archive.of(folder)):
-            return StudyReader(folder, plan, archive.engine(plan.study, plan.registered), archive=archive)
+            return StudyReader(folder, plan, archive.engine(plan.study, plan.task["name"]), archive=archive)
         study = StudyReader(folder, plan, reader(storage_url(folder, plan, storage)))
         if entry := register.find(study.engine, plan.study):
             study._follow(entry)

@@ -43,6 +43,11 @@ def study_name(study: str, task: str, variant: str) -> str:
     return f"{study}/{task}/{variant}"
 
 
+def sweep_name(study: str, task: str) -> str:
+    """What a study on a task is called in the storage's own tables."""
+    return f"{study}/{task}"
+
+
 def default_url(folder: Path) -> str:
     """URL of the storage in a study's folder."""
     return sqlalchemy.URL.create("sqlite", database=str((folder / "study.db").resolve())).render_as_string()

@@ -4,8 +4,10 @@ Optuna's stand here once more, for to load Optuna takes as long as all else that
 """
 
 import enum
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy
 from sqlalchemy import (
@@ -178,6 +180,19 @@ def _add_columns(db: Connection) -> None:
             db.exec_driver_sql(f"ALTER TABLE {QUEUE.name} ADD COLUMN {definition}")
     if _IDLE in {column["name"] for column in inspector.get_columns(WORKERS.name)}:
         db.exec_driver_sql(f"ALTER TABLE {WORKERS.name} DROP COLUMN {_IDLE}")
+
+
+def put_results(db: Connection, ended: Sequence[tuple[int, Mapping[str, Any], float | None]]) -> None:
+    """Writes what has come of trials: of each its row's id, its attributes, and the score that Optuna is told."""
+    attributes = [
+        {"trial_id": i, "key": key, "value_json": json.dumps(value, allow_nan=False)}
+        for i, own, _ in ended
+        for key, value in own.items()
+    ]
+    db.execute(sqlalchemy.insert(ATTRIBUTES), attributes)
+    one = {"objective": 0, "value_type": FINITE}
+    if values := [one | {"trial_id": i, "value": score} for i, _, score in ended if score is not None]:
+        db.execute(sqlalchemy.insert(VALUES), values)
 
 
 @contextmanager

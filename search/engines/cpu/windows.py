@@ -49,7 +49,7 @@ def windows(layout: Layout, cell: Cell, n_steps: int) -> Windows | None:
     return _windows(cell, layout.target, layout.n_inputs, layout.n_units, n_steps)
 
 
-@lru_cache(maxsize=16)  # an epoch is a matter of milliseconds, and the next one asks again
+@lru_cache(maxsize=1024)  # an epoch is a matter of milliseconds, and the next one of every member asks again
 def _windows(cell: Cell, target: Target, n_inputs: int, n_units: int, n_steps: int) -> Windows:
     layout = Layout(make_plan(cell), target, n_inputs, n_units)
     constants, products = cell.constant_values(n_units), layout.plan.products
