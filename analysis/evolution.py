@@ -13,7 +13,7 @@ from analysis import stats
 from analysis.load import Studies
 from analysis.load import load as load_trials
 from search.base.keys import task_name
-from search.errors import expect
+from search.errors import UserError, expect
 from search.evolve import generation, lineage
 from search.evolve import settings as kept_settings
 from search.evolve.generation import Candidate
@@ -125,8 +125,12 @@ def with_studies(study: Studies, runs: str | Path) -> Studies:
 
 
 def studies(folder: Path) -> list[Path]:
-    """The folders of those of an evolution's studies that there are: of the gate, of its tasks, of further trials."""
-    names = _named(folder.name, kept_settings.read(folder) or {})
+    """The folders of those of an evolution's studies that there are: of the gate, of its tasks, of further trials.
+
+    Raises:
+        UserError: its settings are gone, or cannot be read.
+    """
+    names = _named(folder)
     return [folder.parent / name for name in names if (folder.parent / name / PLAN_FILE).is_file()]
 
 
@@ -136,7 +140,7 @@ def of_study(folder: Path) -> Path | None:
     name = folder.name
     places = [folder.parent / name[:end] for end, letter in enumerate(name) if letter == "-"]
     evolutions = (place for place in places if _is_one(place))
-    return next((place for place in evolutions if name in _named(place.name, kept_settings.read(place) or {})), None)
+    return next((place for place in evolutions if name in _named(place)), None)
 
 
 def read(folder: Path) -> Evolution:
@@ -145,8 +149,7 @@ def read(folder: Path) -> Evolution:
     Raises:
         UserError: its record or its settings cannot be read.
     """
-    settings = kept_settings.read(folder)
-    assert settings is not None
+    settings = _settings(folder)
     found = lineage.read(folder)
     pending = {c.generation for c in found if c.name and not c.rejected and not c.scores}
     return Evolution(folder, settings, [candidate for candidate in found if candidate.generation not in pending])
@@ -322,8 +325,16 @@ def _is_one(folder: Path) -> bool:
     return (folder / lineage.FILE).is_file() and kept_settings.read(folder) is not None
 
 
-def _named(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """The names of the studies of an evolution of this name, those that have not begun too."""
+def _settings(folder: Path) -> Mapping[str, Any]:
+    settings = kept_settings.read(folder)
+    if settings is None:
+        raise UserError(f"{folder / kept_settings.FILE}: expected the settings of an evolution; there is no such file")
+    return settings
+
+
+def _named(folder: Path) -> list[str]:
+    """The names of the studies of an evolution, those that have not begun too."""
+    name, settings = folder.name, _settings(folder)
     tasks = [task_name(task) for task in settings["tasks"]]
     gate = [] if settings["gate"] is None else [task_name(settings["gate"])]
     return [f"{name}-{task}" for task in (*gate, *tasks, *(f"{task}-more" for task in tasks))]

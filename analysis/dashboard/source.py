@@ -1,7 +1,8 @@
 """Studies as they stand, read again by what is new in them, through connections that cannot write."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,21 @@ class Opened:
         return self.study.plan
 
 
+@dataclass(frozen=True)
+class Evolved:
+    """The evolutions that studies are of.
+
+    Attributes:
+        of: the folder of an evolution, by the name of a study of it.
+        found: by folder.
+        written: when their records were.
+    """
+
+    of: Mapping[str, Path]
+    found: Mapping[Path, Evolution]
+    written: Sequence[int]
+
+
 class Source:
     """One or more studies. Every method may be called from any thread.
 
@@ -64,9 +80,7 @@ class Source:
         self._curves: dict[Key, np.ndarray] = {}
         self._frame: tuple[int, pd.DataFrame] | None = None
         self.version, self.edition, self.trouble = 0, 0, ""
-        self._evolutions: dict[Path, Evolution] = {}
-        self._evolution_of: dict[str, Path] = {}
-        self._written: list[int] = []
+        self._evolved = Evolved({}, {}, [])
         self._changed: dict[Key, int] = {}
         self._open()
 
@@ -83,11 +97,12 @@ class Source:
     @property
     def evolutions(self) -> list[Evolution]:
         """Those that the studies are of."""
-        return list(self._evolutions.values())
+        return list(self._evolved.found.values())
 
     def evolution(self, study: str) -> Evolution | None:
         """That which a study is of, if any."""
-        return self._evolutions.get(self._evolution_of.get(study, Path()))
+        place = self._evolved.of.get(study)
+        return self._evolved.found[place] if place else None
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -103,10 +118,10 @@ class Source:
         with self._lock:
             try:
                 stood = all(map(self._stands, self._opened))
-                if not stood or (self._evolutions and self._places() != [one.folder for one in self._opened]):
+                if not stood or (self._evolved.found and self._places() != [one.folder for one in self._opened]):
                     self._open()
-                elif _records(self._evolutions) != self._written:
-                    self._evolve()
+                elif _records(self._evolved.found) != self._evolved.written:
+                    self._take(_evolved(self._opened))
                     self.version += 1
                 changed = [(one.plan.study, *key) for one in self._opened for key in one.news.look()]
                 self.trouble = ""
@@ -234,8 +249,15 @@ class Source:
     def _open(self) -> None:
         """Opens what is not open, or not as it was."""
         stand = {one.folder: one for one in self._opened if self._stands(one)}
-        opened = [stand.get(folder) or self._read(folder) for folder in self._places()]
-        expect_different([one.plan.study for one in opened])
+        with ExitStack() as unless_whole:
+            opened = []
+            for folder in self._places():
+                opened.append(stand.get(folder) or self._read(folder))
+                if folder not in stand:
+                    unless_whole.callback(opened[-1].study.close)
+            expect_different([one.plan.study for one in opened])
+            evolved = _evolved(opened)
+            unless_whole.pop_all()
         anew = [one for one in opened if one.folder not in stand]
         for one in self._opened:
             if one not in opened:
@@ -249,31 +271,29 @@ class Source:
             for key, each in one.news.trials.items()
             for n in each
         }
-        self._evolve()
+        self._take(evolved)
 
     def _places(self) -> list[Path]:
         return folders_of(evolution.with_studies(self._given, self._runs), self._runs)
 
     def _read(self, folder: Path) -> Opened:
         study = StudyReader.open(folder, storage=self._storage)
-        news = News(study)
-        try:
-            news.look()
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            text = f"storage of {folder}: expected a readable Optuna storage ({one_line(error)})"
-            raise UserError(text) from None
-        trials = study.plan.total + sum(map(len, news.trials.values()))
-        expect(trials > 0, str(folder), "0 trials", "a plan of at least one trial")
-        return Opened(folder, study, news, self._files(folder, study.plan))
+        with ExitStack() as unless_whole:
+            unless_whole.callback(study.close)
+            news = News(study)
+            try:
+                news.look()
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                text = f"storage of {folder}: expected a readable Optuna storage ({one_line(error)})"
+                raise UserError(text) from None
+            trials = study.plan.total + sum(map(len, news.trials.values()))
+            expect(trials > 0, str(folder), "0 trials", "a plan of at least one trial")
+            found = Opened(folder, study, news, self._files(folder, study.plan))
+            unless_whole.pop_all()
+        return found
 
-    def _evolve(self) -> None:
-        """Reads the records of the evolutions that the studies are of."""
-        places = {one.plan.study: evolution.of_study(one.folder) for one in self._opened}
-        self._evolution_of = {study: place for study, place in places.items() if place}
-        found = dict.fromkeys(self._evolution_of.values())
-        written = _records(found)  # before they are read
-        self._evolutions = {place: evolution.read(place) for place in found}
-        self._written, self.edition = written, self.edition + 1
+    def _take(self, evolved: Evolved) -> None:
+        self._evolved, self.edition = evolved, self.edition + 1
 
     def _stands(self, one: Opened) -> bool:
         """Whether it has neither grown nor had another storage put in its place."""
@@ -293,6 +313,14 @@ class Source:
 
 def _listed(trials: Mapping[tuple[str, str], Mapping[int, Record]]) -> dict[tuple[str, str], list[Record]]:
     return {key: list(each.values()) for key, each in trials.items()}
+
+
+def _evolved(opened: Iterable[Opened]) -> Evolved:
+    """Reads the records of the evolutions that studies are of."""
+    places = {one.plan.study: evolution.of_study(one.folder) for one in opened}
+    of = {study: place for study, place in places.items() if place}
+    written = _records(dict.fromkeys(of.values()))  # before they are read
+    return Evolved(of, {place: evolution.read(place) for place in dict.fromkeys(of.values())}, written)
 
 
 def _records(evolutions: Iterable[Path]) -> list[int]:
