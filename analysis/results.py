@@ -62,6 +62,9 @@ class Results:
         self.studies = sorted(path.parent.name for path in folder.glob(f"*/{RECORD_FILE}"))
         self.trials = cache(self._trials)
         self.importance = cache(self._importance)
+        self.compared = cache(self._compared)
+        self.verdicts = cache(self._verdicts)
+        self.halved = cache(self._halved)
         self.plan = cache(lambda study: load_plans(folder / study)[study])
 
     def _trials(self, study: str) -> pd.DataFrame:
@@ -80,7 +83,7 @@ class Results:
         trials = self.trials(study)
         return Importance(trials[trials["variant"] == BASELINE], self.plan(study))
 
-    def compared(self, study: str) -> pd.DataFrame:
+    def _compared(self, study: str) -> pd.DataFrame:
         """As of `analysis.compare`, with ``ended`` and, of the paper's own test, which also picks the best by test
         score, ``p_papers`` and ``difference_papers``."""
         table = compare(self.trials(study))
@@ -88,7 +91,7 @@ class Results:
         ended = table["n_finished"] + table["n_diverged"] + table["n_failed"]
         return table.assign(ended=ended, p_papers=papers["p_as_paper"], difference_papers=papers["difference"])
 
-    def verdicts(self) -> pd.DataFrame:
+    def _verdicts(self) -> pd.DataFrame:
         """As of `findings.judge`, of all studies of the paper's variants that there are."""
         seen = {}
         for study in PAPER:
@@ -99,7 +102,7 @@ class Results:
         verdicts = findings.judge([_here(finding) for finding in findings.read()], seen)
         return verdicts[verdicts["task"].isin(seen)].reset_index(drop=True)
 
-    def halved(self, study: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def _halved(self, study: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """As of `halving.halving` and `summaries.rank_stability`."""
         trials, curves = self.trials(study), load_curves(self._folder / study)
         return halving.halving(trials, curves), summaries.rank_stability(trials, curves)
@@ -114,7 +117,7 @@ class Results:
                 found[f"shares-{study}"] = partial(self._shares, study)
                 found[f"choices-{study}"] = partial(self._choices, study)
         if set(PAPER) & set(self.studies):
-            found |= {"verdicts": self._verdicts, "findings": self._findings}
+            found |= {"verdicts": self._verdict_table, "findings": self._findings}
         return found
 
     def figures(self) -> dict[str, style.Draw]:
@@ -166,7 +169,7 @@ class Results:
     def _comparison(self, study: str) -> Table:
         return tables.comparison(records(self.compared(study)), COMPARED, f"comparison-{study}", study, "")
 
-    def _verdicts(self) -> Table:
+    def _verdict_table(self) -> Table:
         """A row a finding: what it comes to on each task, and what the paper's own test would have said."""
         verdicts = self.verdicts()
         tasks = list(dict.fromkeys(verdicts["task"]))
@@ -289,6 +292,15 @@ def filled(
 
 
 def main() -> None:
+    try:
+        bring_up_to_date()
+    except UserError as error:
+        print(f"results: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def bring_up_to_date() -> None:
+    """Makes the tables and figures of the pages anew."""
     results = Results()
     if not results.studies:
         raise UserError(f"{REFERENCE}: expected published studies; odyssey publish makes them")
