@@ -5,6 +5,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ def test_the_kernel_obeys_the_stop_flag() -> None:
         launch.start(data, [np.arange(3)], control, queue=1)
         launch.commit()
         assert np.array_equal(trained.weights, member.weights) == bool(stop)
+
+
+@emulated
+def test_a_member_takes_the_time_of_its_own_block() -> None:
+    """Of two of a cell, in one launch, as the device's clock has it: not by their numbers of parameters."""
+    task = CUDA.task()
+    members = [make_member(task, "rnn", n, 0, "float64") for n in (24, 1)]
+    trainer, start = CudaEngine(Emulator()).trainer(task, "float64"), time.perf_counter()
+    seconds = trainer.train_epoch(members, [np.arange(len(task.splits["train"].inputs))] * 2).seconds
+    parameters = [member.network.n_parameters for member in members]
+    assert time.perf_counter() - start > seconds[0] > seconds[1] > 0
+    assert not np.isclose(seconds[0] / seconds[1], parameters[0] / parameters[1], rtol=1e-3)
 
 
 # One thread a unit and less, and blocks of every size that there is on a GPU.

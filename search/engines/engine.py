@@ -76,7 +76,7 @@ class Epoch:
 
     Attributes:
         losses: training loss per predicted step, as met on the way (with noise, before each update).
-        seconds: wall time attributable to the member.
+        seconds: that the member took by itself, as far as the engine can tell those apart that train beside it.
     """
 
     losses: np.ndarray

@@ -20,6 +20,7 @@ OF_A_NUMBER(sin) OF_A_NUMBER(sqrt) OF_A_NUMBER(tanh)
 DEVICE real cospi(real v) { return real(__builtin_cos(3.14159265358979323846 * v)); }
 DEVICE real sinpi(real v) { return real(__builtin_sin(3.14159265358979323846 * v)); }
 DEVICE int smaller(int a, int b) { return a < b ? a : b; }
+DEVICE int64 nanoseconds() { return emulator_nanoseconds(); }
 DEVICE int thread() { return now.thread; }
 DEVICE int block() { return now.block; }
 DEVICE void barrier(int line = __builtin_LINE()) { emulator_barrier(line); }

@@ -2,6 +2,7 @@
 
 #include "runtime.h"
 
+#include <chrono>
 #include <csetjmp>
 #include <cstdint>
 #include <cstdio>
@@ -125,6 +126,10 @@ void turn(Block &block, int number, const std::vector<int> &order) {
 extern "C" void emulator_barrier(int line) {
     running->line = line;
     emulator_switch(&running->stack_pointer, scheduler);
+}
+
+long long emulator_nanoseconds() {
+    return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
 void emulator_stop(const char *what, const Memory *memory, long long at, int line) {

@@ -32,6 +32,7 @@ extern Now now;
 static const unsigned long long POISON = 0x7fa5a5a57fa5a5a5;  // NaN, of any size, and no NaN that arithmetic makes
 
 extern "C" void emulator_barrier(int line);
+long long emulator_nanoseconds();
 [[noreturn]] void emulator_stop(const char *what, const Memory *memory, long long at, int line);
 [[noreturn]] void emulator_race(const Memory *memory, long long at, bool writes, int line);
 

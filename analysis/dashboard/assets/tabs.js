@@ -36,7 +36,7 @@ odyssey.tabs = (() => {
       const head = ["variant", ...STATES, "planned", "best validation", "best 10 %, test [95 %]"];
       place.replaceChildren(...[
         odyssey.atRest ? null : paragraphs(now.said),
-        el("p", { class: "lead" }, page.boot.live ? `${ended} of ${sum("planned")} planned trials have ended.` : said(`${page.boot.done} ${page.boot.when}`)),
+        el("p", { class: page.boot.live ? "lead" : "said" }, page.boot.live ? `${ended} of ${sum("planned")} planned trials have ended.` : said(`${page.boot.done} ${page.boot.when}`)),
         now.rows.length ? el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Progress" }, el("table", { class: "progress" },
           el("thead", {}, el("tr", {}, [...(several ? ["study", "task"] : []), ...head].map((text) => el("th", { scope: "col" }, text)), el("th", { scope: "col" }, "progress"))),
           el("tbody", {}, now.rows.map((row) => el("tr", {},

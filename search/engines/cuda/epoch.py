@@ -121,6 +121,8 @@ class Launch:
         self._places = device.empty(self._grid * self._slot_size, dtype)
         self._losses = device.empty(len(members) * self._threads, torch.float64)
         self._host_losses = self._pinned(self._losses.shape, torch.float64)
+        self._times = device.empty(2 * len(members), torch.int64)
+        self._host_times = self._pinned(self._times.shape, torch.int64)
         self._tables = self._records(places)
 
     def _pinned(self, size: int | torch.Size, dtype: torch.dtype) -> torch.Tensor:
@@ -172,12 +174,21 @@ class Launch:
         jobs, layers, constants, copies = self._tables
         tensors = [self._places, jobs, layers, constants, self._sent(np.stack(updates)), copies, *self._vectors]
         tensors += [data.inputs, data.starts, data.lengths, data.targets, data.classes]
-        tensors += [data.target_starts, data.target_lengths, self._best, scratch, self._sent(order), self._losses]
+        tensors += [
+            data.target_starts,
+            data.target_lengths,
+            self._best,
+            scratch,
+            self._sent(order),
+            self._losses,
+            self._times,
+        ]
         sizes = [queue, len(self._members), order.shape[1], self._slot_size, data.n_scratch, data.n_total]
         sizes += [self._n_weights, int(self._train)]
         self._kept = [*tensors, control]
         self._code.launch("epoch", self._grid, self._shared_bytes, [*self._kept, *sizes])
         self._host_losses.copy_(self._losses, non_blocking=True)
+        self._host_times.copy_(self._times, non_blocking=True)
         self._host_best.copy_(self._best, non_blocking=True)
         if self._train:
             for host, vector in zip(self._host, self._vectors, strict=True):
@@ -192,6 +203,11 @@ class Launch:
     def losses(self) -> np.ndarray:
         """The loss of each member, summed over all steps, when the launch is over. [K]"""
         return self._host_losses.numpy().reshape(-1, self._threads).sum(axis=1)
+
+    def seconds(self) -> np.ndarray:
+        """For how long a block was at work on each member, by the device's clock, when the launch is over. [K]"""
+        began, ended = self._host_times.numpy().reshape(-1, 2).T
+        return (ended - began) / 1e9
 
     def best(self) -> np.ndarray:
         """Of an evaluation whose score is one of errors, the most probable outputs, int32 [K, steps of all]."""
@@ -231,13 +247,12 @@ class Passes:
         Returns:
             losses: of each member, summed over all steps. [K]
             best: of each member, if it is an evaluation whose score is one of errors, the most probable outputs.
-            seconds: for each member its arithmetic's share of the time that the pass took. [K]
+            seconds: for each member how long it took, by the device's clock. [K]
 
         Raises:
             Interrupted: `stopped` came true.
         """
         places = [self._place(member) for member in members]
-        start = time.perf_counter()
         groups = list(_groups(members, places))
         prepare((self._kernels(members[group[0]]), places[group[0]].layout.threads) for group in groups)
         control = torch.zeros(1 + len(groups), dtype=torch.int32, device=self._device.torch)
@@ -253,16 +268,15 @@ class Passes:
                 launch.start(self._data, [orders[k] for k in group], control, queue)
                 launches.append(launch)
         _wait(self._device, launches, control, stopped)
-        losses, best = np.empty(len(members)), [np.empty(0, np.int32)] * len(members)
+        losses, seconds, best = np.empty(len(members)), np.empty(len(members)), [np.empty(0, np.int32)] * len(members)
         for launch, group in zip(launches, groups, strict=True):
-            losses[group] = launch.losses()
+            losses[group], seconds[group] = launch.losses(), launch.seconds()
             if train:
                 launch.commit()
             else:
                 for k, row in zip(group, launch.best(), strict=True):
                     best[k] = row
-        share = np.array([place.n_parameters for place in places], float)
-        return losses, best, (time.perf_counter() - start) * share / share.sum()
+        return losses, best, seconds
 
     def _place(self, member: Member) -> Place:
         network = member.network

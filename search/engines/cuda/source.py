@@ -53,6 +53,7 @@ EPOCH = {
     "scratch": "Write<double>",
     "orders": "Read<int>",
     "losses": "Write<double>",
+    "times": "Write<int64>",
     "control": "Write<int>",
     "queue": "int",
     "n_members": "int",

@@ -66,6 +66,7 @@ DEVICE bool run_member(const Pass &pass, const Job &job, Layer *layers, int take
     barrier();  // the last update is there for all
     pass.losses[taken * THREADS + thread()] = losses;
     if (pass.train) copy_parameters(pass, job, g, true);
+    if (thread() == 0) pass.times[2 * taken + 1] = nanoseconds();
     return true;
 }
 
@@ -80,7 +81,10 @@ KERNEL epoch(EPOCH_ARGUMENTS) {
     while (true) {
         if (thread() == 0) {
             const int next = fetch_and_add(pass.control, pass.queue, 1);
-            if (next < pass.n_members) job = pass.jobs[next];
+            if (next < pass.n_members) {
+                job = pass.jobs[next];
+                pass.times[2 * next] = nanoseconds();
+            }
             words[0] = next;
         }
         barrier();  // the next member is there for all

@@ -21,4 +21,9 @@ DEVICE int thread() { return threadIdx.x; }
 DEVICE int block() { return blockIdx.x; }
 DEVICE void barrier() { __syncthreads(); }
 DEVICE int fetch_and_add(int *numbers, int at, int value) { return atomicAdd(numbers + at, value); }
+DEVICE int64 nanoseconds() {
+    int64 now;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    return now;
+}
 DEVICE int smaller(int a, int b) { return a < b ? a : b; }
