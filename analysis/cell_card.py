@@ -94,7 +94,7 @@ class Card:
         lines += ["", PAST, ""]
         lines += [f"{name}={value}" for name, value in self.toggles.items()] + ([""] if self.toggles else [])
         lines += [f"{self.size}:"] + [f"  {name}: {value}" for name, value in self.facts.items()]
-        lines += [f"  time of {name}: {value}" for name, value in self.time.items()]
+        lines += [f"  {name}: {value}" for name, value in self.time.items()]
         norms = ", ".join(f"{k}: {value}" for k, value in self.gradient.items())
         return [*lines, f"  gradient of y by the input of so many steps before, at initialisation: {norms}"]
 
@@ -115,7 +115,7 @@ class Card:
         )
         parts.append(_table(("steps", "norm"), {str(k): value for k, value in self.gradient.items()}))
         if self.time:
-            parts.append(_table(("time of", "on the CPU engine"), self.time))
+            parts.append(_table(("on the CPU engine", ""), self.time))
         measure = " measure=true" if self.time else ""
         return "\n\n".join(parts) + f"\n\nMade by `odyssey cell {self.name}{measure} out=FOLDER`.\n"
 

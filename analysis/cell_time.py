@@ -15,7 +15,7 @@ import numpy as np
 from search import cells, engines
 from search.cells import Cell
 from search.cells.cell import Preactivations
-from search.engines.plan import Plan, make_plan
+from search.engines.plan import DEAR, Plan, make_plan
 from search.expression import OPERATIONS
 from search.network import Network
 from search.run.bench import epoch_seconds, flops_per_step, sgemm_rate
@@ -24,7 +24,6 @@ from search.tasks import Split, Task
 MOST = 1.3  # times the time of its arithmetic, beyond which a card says why
 _POPULATION, _REPEATS, _EPOCHS = 4, 5, 12  # an epoch takes milliseconds, which anything else on the machine may take
 _NONE = "no_product"  # the constant
-_DEAR = ("sigmoid", "tanh", "exp", "log", "sqrt", "sin", "cos", "div")
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class Timing:
                 stages = f"{len(plan.forward)} + {len(plan.backward)} stages"
                 return (
                     f"{_us(own.elementwise)} {of} are elementwise, forward and backward: {forward} + {backward} "
-                    f"operations a unit in {stages}, {elementwise(plan, _DEAR)[0]} functions and divisions forward "
+                    f"operations a unit in {stages}, {elementwise(plan, DEAR)[0]} functions and divisions forward "
                     "among them"
                 )
         n = len(plan.products)
@@ -172,12 +171,12 @@ def facts(timing: Timing, plan: Plan) -> dict[str, str]:
     """What a card says of the time, by what it is."""
     own, its = timing.cell, timing.vanilla
     found = {
-        "a training step": f"{_us(own.total)} us; vanilla's {_us(its.total)}",
-        "a training step for its arithmetic": f"{100 * timing.share:.0f} % of the matrix rate",
-        "its matrix products": f"{_us(own.products)} us; vanilla's {_us(its.products)}",
-        "elementwise, and the update": f"{_us(own.elementwise)} us; vanilla's {_us(its.elementwise)}",
-        "noise, output layer and loss": f"{_us(own.common)} us, of every cell",
-        "by the time of its arithmetic at vanilla's rate": f"{timing.times:.2f}",
+        "time of a training step": f"{_us(own.total)} us; vanilla's {_us(its.total)}",
+        "rate of its arithmetic": f"{100 * timing.share:.0f} % of the matrix rate",
+        "time of its matrix products": f"{_us(own.products)} us; vanilla's {_us(its.products)}",
+        "time of elementwise work, and of the update": f"{_us(own.elementwise)} us; vanilla's {_us(its.elementwise)}",
+        "time of noise, output layer and loss": f"{_us(own.common)} us, of every cell",
+        "times the time of its arithmetic at vanilla's rate": f"{timing.times:.2f}",
     }
     return found | ({"why that is more": why} if (why := timing.why(plan)) else {})
 

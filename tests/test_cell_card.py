@@ -109,7 +109,7 @@ def test_the_command_measures_cells_and_lists_their_times(
     small = ["hidden_size=4", "n_inputs=3", "measure=true"]
     assert main(["cell", "rnn,gru", *small]) == 0
     out = capsys.readouterr().out
-    assert out.count("% of the matrix rate") == 2 and "time of elementwise, and the update: " in out
+    assert out.count("% of the matrix rate") == 2 and "time of elementwise work, and of the update: " in out
     table = out[out.index("\nvariant ") :].strip().splitlines()
     assert len(table) == 3 and {line.split()[0] for line in table[1:]} == {"rnn", "gru"}
     assert main(["cell", "rnn,gru", *small, "out=cards"]) == 0

@@ -22,8 +22,9 @@ from search.cells.cell import Cell
 from search.cells.trace import differentiate, trace
 from search.expression import LEAVES, Node, closure
 
-# Results that are dear to compute: where another stage needs one it is kept on the tape.
-_KEPT = ("pre", "mean", "sigmoid", "tanh", "exp", "log", "sqrt", "sin", "cos", "div")
+# Functions that are dear to compute. Their results, products, and means are kept for other stages that need them.
+DEAR = ("sigmoid", "tanh", "exp", "log", "sqrt", "sin", "cos", "div")
+_KEPT = ("pre", "mean", *DEAR)
 
 
 @dataclass(frozen=True)
