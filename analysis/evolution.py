@@ -13,7 +13,7 @@ from analysis import stats
 from analysis.load import Studies
 from analysis.load import load as load_trials
 from search.base.keys import task_name
-from search.errors import UserError, expect
+from search.errors import expect
 from search.evolve import generation, lineage
 from search.evolve import settings as kept_settings
 from search.evolve.generation import Candidate
@@ -118,20 +118,10 @@ def with_studies(study: Studies, runs: str | Path) -> Studies:
         return study
     found: list[str | Path] = []
     for name, place in zip(names, places, strict=True):
-        own = [name] if place is None else studies(place)
+        own = [name] if place is None else kept_settings.studies(place)
         expect(bool(own), "study", name, "an evolution whose first study has begun")
         found += own
     return found
-
-
-def studies(folder: Path) -> list[Path]:
-    """The folders of those of an evolution's studies that there are: of the gate, of its tasks, of further trials.
-
-    Raises:
-        UserError: its settings are gone, or cannot be read.
-    """
-    names = _named(folder)
-    return [folder.parent / name for name in names if (folder.parent / name / PLAN_FILE).is_file()]
 
 
 def of_study(folder: Path) -> Path | None:
@@ -140,7 +130,7 @@ def of_study(folder: Path) -> Path | None:
     name = folder.name
     places = [folder.parent / name[:end] for end, letter in enumerate(name) if letter == "-"]
     evolutions = (place for place in places if _is_one(place))
-    return next((place for place in evolutions if name in _named(place)), None)
+    return next((place for place in evolutions if name in kept_settings.named(place)), None)
 
 
 def read(folder: Path) -> Evolution:
@@ -149,7 +139,8 @@ def read(folder: Path) -> Evolution:
     Raises:
         UserError: its record or its settings cannot be read.
     """
-    settings = _settings(folder)
+    settings = kept_settings.read(folder)
+    assert settings is not None
     found = lineage.read(folder)
     pending = {c.generation for c in found if c.name and not c.rejected and not c.scores}
     return Evolution(folder, settings, [candidate for candidate in found if candidate.generation not in pending])
@@ -179,7 +170,7 @@ def costs(evolution: Evolution, storage: str | None = None) -> pd.DataFrame:
     Raises:
         UserError: one of its studies cannot be read.
     """
-    trials = load_trials(studies(evolution.folder), evolution.folder.parent, storage)
+    trials = load_trials(kept_settings.studies(evolution.folder), evolution.folder.parent, storage)
     ended = trials[trials["status"].isin(ENDED)].assign(variant=lambda frame: frame["variant"].astype(str))
     grouped = ended.groupby("variant")
     return pd.DataFrame({"trials": grouped.size(), "seconds": grouped["train_seconds"].sum()})
@@ -323,18 +314,3 @@ def totals(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 def _is_one(folder: Path) -> bool:
     return (folder / lineage.FILE).is_file() and kept_settings.read(folder) is not None
-
-
-def _settings(folder: Path) -> Mapping[str, Any]:
-    settings = kept_settings.read(folder)
-    if settings is None:
-        raise UserError(f"{folder / kept_settings.FILE}: expected the settings of an evolution; there is no such file")
-    return settings
-
-
-def _named(folder: Path) -> list[str]:
-    """The names of the studies of an evolution, those that have not begun too."""
-    name, settings = folder.name, _settings(folder)
-    tasks = [task_name(task) for task in settings["tasks"]]
-    gate = [] if settings["gate"] is None else [task_name(settings["gate"])]
-    return [f"{name}-{task}" for task in (*gate, *tasks, *(f"{task}-more" for task in tasks))]

@@ -185,6 +185,29 @@ def test_what_says_nothing_of_an_evolution_is_refused(words: list[str], capfd: p
     assert err == f"odyssey: {words[0]}: expected a study, which an evolution is not; its tasks are, STUDY-TASK\n"
 
 
+@pytest.mark.slow
+def test_an_evolution_is_published_and_restored(found: Evolution, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["--config-dir", "conf"]
+    assert main(["publish", "study=s", "to=reference"]) == 0
+    there = evolution.load(Path("reference/s"))
+    assert there.candidates == found.candidates and there.settings == found.settings
+    pd.testing.assert_frame_equal(evolution.costs(there), evolution.costs(found))
+    assert main(["report", "study=reference/s"]) == 0
+    capfd.readouterr()
+    assert main(["restore", "study=reference/s", "runs=again", *words]) == 0
+    assert capfd.readouterr().err.endswith("Next: odyssey evolve study=s runs=again\n")
+    assert main(["evolve", "study=s", "runs=again", *words]) == 0, "complete"
+    again = evolution.load(Path("again/s"))
+    assert again.candidates == found.candidates
+    pd.testing.assert_frame_equal(evolution.costs(again), evolution.costs(found))
+    assert {path.name for path in Path("again/s/variant").iterdir()} == {
+        path.name for path in Path("runs/s/variant").iterdir()
+    }
+    capfd.readouterr()
+    assert main(["restore", "study=reference/s", "runs=again", *words]) == 2
+    assert "a study that is not in" in capfd.readouterr().err
+
+
 def test_figures_of_children_of_whom_none_was_trained_can_be_drawn(made: Evolution) -> None:
     alone = dataclasses.replace(made, candidates=MADE[:3])
     table = evolution.mutations(alone)

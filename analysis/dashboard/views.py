@@ -23,6 +23,7 @@ from analysis.load import sampled
 from analysis.style import Dimension
 from search.base.keys import ADJUSTMENTS, SELECTIONS
 from search.errors import UserError, expect, masked
+from search.evolve import settings as kept_settings
 from search.study.plan import Plan
 
 Params = Mapping[str, str]
@@ -106,7 +107,9 @@ class Views:
         """The names of the studies; in the place of all of an evolution's its own."""
         folders, owner = self._source.folders, self._source.evolution
         whole = [
-            each.name for each in self._source.evolutions if set(evolution.studies(each.folder)) <= {*folders.values()}
+            each.name
+            for each in self._source.evolutions
+            if set(kept_settings.studies(each.folder)) <= {*folders.values()}
         ]
         owners = {study: own.name for study in folders if (own := owner(study)) and own.name in whole}
         return ", ".join(dict.fromkeys(owners.get(study, study) for study in folders))

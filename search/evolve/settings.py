@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from search.base import files
-from search.base.keys import shown
+from search.base.keys import shown, task_name
 from search.errors import UserError, expect, one_line
+from search.study.plan import PLAN_FILE
 
 FILE = "settings.yaml"
 OF_PLANS = ("trials", "epochs", "patience", "seed", "dtype", "space", "optimizer", "storage")
@@ -37,3 +38,23 @@ def read(folder: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: expected the settings of an evolution ({one_line(error)})") from error
     assert isinstance(known, dict)
     return known
+
+
+def named(folder: Path) -> list[str]:
+    """The names of the studies of an evolution, those that have not begun too: of the gate, of its tasks, of further
+    trials.
+
+    Raises:
+        UserError: its settings are gone, or cannot be read.
+    """
+    settings = read(folder)
+    if settings is None:
+        raise UserError(f"{folder / FILE}: expected the settings of an evolution; there is no such file")
+    tasks = [task_name(task) for task in settings["tasks"]]
+    gate = [] if settings["gate"] is None else [task_name(settings["gate"])]
+    return [f"{folder.name}-{task}" for task in (*gate, *tasks, *(f"{task}-more" for task in tasks))]
+
+
+def studies(folder: Path) -> list[Path]:
+    """The folders of those of an evolution's studies that there are; raises as `named`."""
+    return [place for name in named(folder) if ((place := folder.parent / name) / PLAN_FILE).is_file()]
