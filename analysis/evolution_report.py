@@ -15,7 +15,7 @@ from analysis.evolution_page import page
 from analysis.frames import records
 from analysis.report_figures import Note
 from analysis.report_files import Contents
-from analysis.table_text import Column, Table, fixed
+from analysis.table_text import Column, Table, fixed, percent
 from search.evolve.generation import BEST, Candidate
 
 OTHERS = ("vanilla", "gru", "mut1", "mut2", "mut3")  # with which the best are compared on held-out tasks,
@@ -102,17 +102,13 @@ def _of_children(contents: Contents, found: Evolution) -> list[Table]:
     columns = {"mutation": Column("", "mutation", str), "tried": Column("", "tried", fixed(0))}
     for outcome, (title, of) in OUTCOMES.items():
         columns[f"n_{outcome}"] = Column(title, "n", fixed(0))
-        columns[outcome] = Column(title, f"% of those {of} [95 %]", _percent, interval=True)
+        columns[outcome] = Column(title, f"% of those {of} [95 %]", percent(1), interval=True)
     made = [table_text.of_columns(records(wide), columns, "mutations_summary", "Mutations", _INTERVALS)]
     columns = {"outcome": Column("", "outcome", str), "n": Column("", "n", fixed(0))}
-    columns |= {"share": Column("", "% of all [95 %]", _percent, interval=True)}
+    columns |= {"share": Column("", "% of all [95 %]", percent(1), interval=True)}
     own = sums.rename(columns={"low": "share_low", "high": "share_high"})
     title = f"Outcomes of {sums['of'].iloc[0]} children"
     return [*made, table_text.of_columns(records(own), columns, "outcomes_summary", title, _INTERVALS)]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
 
 
 def _wide(shares: pd.DataFrame) -> pd.DataFrame:

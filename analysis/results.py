@@ -16,12 +16,25 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import beside_figures, figures, findings, halving, statements, style, summaries, tables, words
+from analysis import (
+    beside_figures,
+    beyond,
+    evolution,
+    figures,
+    findings,
+    halving,
+    statements,
+    style,
+    summaries,
+    tables,
+    words,
+)
 from analysis.compare import ALPHA, compare
+from analysis.evolution import Evolution
 from analysis.frames import BASELINE, records
 from analysis.importance import Importance
 from analysis.load import load, load_curves, load_plans
-from analysis.table_text import ABSENT, Column, Table, fixed, markdown, of_columns, or_absent, p_value, signed
+from analysis.table_text import ABSENT, Column, Table, fixed, markdown, of_columns, or_absent, p_value, percent, signed
 from search.base import files
 from search.errors import UserError, expect
 from search.study.archive import RECORD_FILE, Archive
@@ -32,6 +45,7 @@ FIGURES = ROOT / "docs" / "results"
 PAPER = ("jsb", "speech", "handwriting")  # the studies of the paper's nine variants
 STAND_INS = {"timit": "speech", "iamondb": "handwriting"}  # the paper's tasks, whose data are licensed
 OTHERS = "jsb-others"  # paired with the first of them, trial by trial
+FACTORIAL = "factorial"  # the study of all toggles at once
 _MARK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _OWN = {
@@ -118,7 +132,17 @@ class Results:
                 found[f"choices-{study}"] = partial(self._choices, study)
         if set(PAPER) & set(self.studies):
             found |= {"verdicts": self._verdict_table, "findings": self._findings}
+        if FACTORIAL in self.studies:
+            importance = partial(self.importance, FACTORIAL)
+            found[f"shares-{FACTORIAL}"] = lambda: beyond.shares(importance(), f"shares-{FACTORIAL}")
+            found[f"toggles-{FACTORIAL}"] = lambda: beyond.toggles(self.trials(FACTORIAL), f"toggles-{FACTORIAL}")
+        for folder in beyond.evolutions(self._folder):
+            for name, make in (("best", beyond.best), ("outcomes", beyond.outcomes)):
+                found[f"{name}-{folder.name}"] = partial(self._of_evolution, make, folder, f"{name}-{folder.name}")
         return found
+
+    def _of_evolution(self, make: Callable[[Evolution, str], Table], folder: Path, name: str) -> Table:
+        return make(evolution.load(folder), name)
 
     def figures(self) -> dict[str, style.Draw]:
         """What draws each figure, by its name."""
@@ -199,8 +223,8 @@ class Results:
         columns = {
             "epoch": Column("", "stopped after epoch", fixed(0)),
             "how": Column("", "how", str),
-            "lost": Column("", "of the best 10 %, lost [%]: mean [range of the variants]", _percent, interval=True),
-            "saved": Column("", "of all epochs, saved [%]", _percent),
+            "lost": Column("", "of the best 10 %, lost [%]: mean [range of the variants]", percent(0), interval=True),
+            "saved": Column("", "of all epochs, saved [%]", percent(0)),
             "shift": Column("", "mean of the best 10 %, worse by", signed(3)),
             "bias": Column("", "largest change of a difference from vanilla", fixed(3)),
         }
@@ -267,10 +291,6 @@ def _by_papers_test(finding: findings.Finding, table: pd.DataFrame, task: str) -
 
 def _p(p: float) -> str:
     return p_value(p) if p < 0.001 else f"= {p_value(p)}"
-
-
-def _percent(x: float) -> str:
-    return f"{100 * x:.0f}"
 
 
 def filled(

@@ -51,6 +51,11 @@ def fixed(digits: int) -> Write:
     return lambda x: f"{x:,.{digits}f}".replace("-", MINUS)
 
 
+def percent(digits: int) -> Write:
+    """Writes a share as percent with so many decimals."""
+    return lambda x: fixed(digits)(100 * x)
+
+
 def signed(digits: int) -> Write:
     """Writes a number with its sign."""
     return lambda x: f"{x:+.{digits}f}".replace("-", MINUS)
