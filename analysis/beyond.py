@@ -1,11 +1,12 @@
 """What the published studies say beyond the paper: all toggles at once, and cells that were made by mutation."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis import evolution, evolution_words, tables
+from analysis import evolution, tables
 from analysis.compare import ALPHA, compare
 from analysis.dashboard.cards import card
 from analysis.evolution import Evolution
@@ -13,8 +14,11 @@ from analysis.frames import BASELINE, records
 from analysis.importance import Importance
 from analysis.table_text import Column, Table, fixed, of_columns, percent
 from search import cells
+from search.errors import expect
+from search.evolve import settings as kept_settings
 from search.evolve.generation import BEST
 
+_CONTRAST = "difference from vanilla's value"
 SHOWN = 12  # shares of the variance, the largest
 
 
@@ -40,8 +44,7 @@ def by_toggle(trials: pd.DataFrame) -> pd.DataFrame:
         best_mean, best_se and, where it is not vanilla's, difference with its ends, p_adjusted (Bonferroni, over all
         rows that are tested) and significant.
     """
-    vanilla = cells.get(BASELINE)
-    parts = []
+    trials, vanilla, parts = trials[trials["status"].isin(evolution.ENDED)], cells.get(BASELINE), []
     for toggle in (name for name in cells.toggles(type(vanilla)) if name in trials and trials[name].nunique() > 1):
         values = trials[toggle].astype(str)
         own = str(getattr(vanilla, toggle))
@@ -51,8 +54,9 @@ def by_toggle(trials: pd.DataFrame) -> pd.DataFrame:
             named,
             baseline=own,
         )
-        ended = table["n_finished"] + table["n_diverged"] + table["n_failed"]
-        parts.append(table.assign(toggle=toggle, value=table["variant"].astype(str), trials=ended))
+        ended = values.value_counts().reindex(order).to_numpy()
+        parts.append(table.assign(toggle=toggle, value=order, trials=ended))
+    expect(bool(parts), "trials", len(trials), "some that have ended and differ in a toggle")
     found = pd.concat(parts, ignore_index=True)
     found["p_adjusted"] = (found["p"] * found["p"].notna().sum()).clip(upper=1.0)
     return found.assign(significant=found["p_adjusted"] < ALPHA)
@@ -64,7 +68,9 @@ def toggles(trials: pd.DataFrame, name: str) -> Table:
         "toggle": Column("", "toggle", str),
         "value": Column("", "value", str),
         "trials": Column("", "trials", fixed(0)),
-        **{key: tables.COMPARISON[key] for key in ("n_diverged", "best_mean", "difference", "p_adjusted")},
+        **{key: tables.COMPARISON[key] for key in ("n_diverged", "best_mean")},
+        "difference": replace(tables.COMPARISON["difference"], group=_CONTRAST),
+        "p_adjusted": replace(tables.COMPARISON["p_adjusted"], group=_CONTRAST),
     }
     return of_columns(records(by_toggle(trials)), columns, name, "Toggles")
 
@@ -82,14 +88,6 @@ def best(found: Evolution, name: str) -> Table:
     return of_columns(rows, columns | {"equations": Column("", "equations", str)}, name, "The best")
 
 
-def outcomes(found: Evolution, name: str) -> Table:
-    """What became of its children."""
-    own = evolution.totals(evolution.outcomes(found)).rename(columns={"low": "share_low", "high": "share_high"})
-    columns = {"outcome": Column("", "outcome", str), "n": Column("", "n", fixed(0))}
-    columns |= {"share": Column("", "% of all [95 %]", percent(1), interval=True)}
-    return of_columns(records(own), columns, name, evolution_words.stands(found))
-
-
 def evolutions(folder: Path) -> list[Path]:
     """The evolutions among the published studies of a folder."""
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and evolution.folder_of(path, folder)]
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and kept_settings.is_one(path)]

@@ -176,7 +176,7 @@ def facts(timing: Timing, plan: Plan) -> dict[str, str]:
         "time of its matrix products": f"{_us(own.products)} us; vanilla's {_us(its.products)}",
         "time of elementwise work, and of the update": f"{_us(own.elementwise)} us; vanilla's {_us(its.elementwise)}",
         "time of noise, output layer and loss": f"{_us(own.common)} us, of every cell",
-        "times the time of its arithmetic at vanilla's rate": f"{timing.times:.2f}",
+        "its time, by that of its arithmetic at vanilla's rate": f"{timing.times:.2f}",
     }
     return found | ({"why that is more": why} if (why := timing.why(plan)) else {})
 

@@ -18,7 +18,6 @@ from search.evolve import generation, lineage
 from search.evolve import settings as kept_settings
 from search.evolve.generation import Candidate
 from search.evolve.mutations import MUTATIONS
-from search.study.plan import PLAN_FILE
 
 STAGES = UNTRAINED, BY_TASK, THROUGH = "rejected untrained", "rejected by a task", "came through"
 ENDED = ("finished", "diverged", "failed")
@@ -96,9 +95,7 @@ class Evolution:
 def folder_of(study: Studies, runs: str | Path) -> Path | None:
     """The folder of an evolution, given as `analysis.load` takes a study; None if it is a study, several, or none."""
     names = [study] if isinstance(study, str | Path) else list(study)
-    places = [Path(runs) / names[0], Path(names[0])] if len(names) == 1 else []
-    found = next((place for place in places if (place / PLAN_FILE).is_file() or _is_one(place)), None)
-    return found if found and _is_one(found) else None
+    return kept_settings.folder_of(names[0], runs) if len(names) == 1 else None
 
 
 def with_studies(study: Studies, runs: str | Path) -> Studies:
@@ -119,7 +116,7 @@ def with_studies(study: Studies, runs: str | Path) -> Studies:
     found: list[str | Path] = []
     for name, place in zip(names, places, strict=True):
         own = [name] if place is None else kept_settings.studies(place)
-        expect(bool(own), "study", name, "an evolution whose first study has begun")
+        expect(bool(own), "study", name, kept_settings.BEGUN)
         found += own
     return found
 
@@ -129,8 +126,8 @@ def of_study(folder: Path) -> Path | None:
     folder = folder if folder.name else folder.absolute()
     name = folder.name
     places = [folder.parent / name[:end] for end, letter in enumerate(name) if letter == "-"]
-    evolutions = (place for place in places if _is_one(place))
-    return next((place for place in evolutions if name in kept_settings.named(place)), None)
+    evolutions = (place for place in places if kept_settings.is_one(place))
+    return next((place for place in evolutions if name in kept_settings.study_names(place)), None)
 
 
 def read(folder: Path) -> Evolution:
@@ -310,7 +307,3 @@ def totals(outcomes: pd.DataFrame) -> pd.DataFrame:
         share = zip(("share", "low", "high"), stats.proportion(n, of), strict=True)
         found.append({"outcome": outcome, "stage": stage, "n": n, "of": of} | dict(share))
     return pd.DataFrame(found)
-
-
-def _is_one(folder: Path) -> bool:
-    return (folder / lineage.FILE).is_file() and kept_settings.read(folder) is not None

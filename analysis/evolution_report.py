@@ -104,11 +104,16 @@ def _of_children(contents: Contents, found: Evolution) -> list[Table]:
         columns[f"n_{outcome}"] = Column(title, "n", fixed(0))
         columns[outcome] = Column(title, f"% of those {of} [95 %]", percent(1), interval=True)
     made = [table_text.of_columns(records(wide), columns, "mutations_summary", "Mutations", _INTERVALS)]
+    return [*made, outcomes(sums)]
+
+
+def outcomes(sums: pd.DataFrame) -> Table:
+    """What became of all children, as of `evolution.totals`."""
     columns = {"outcome": Column("", "outcome", str), "n": Column("", "n", fixed(0))}
     columns |= {"share": Column("", "% of all [95 %]", percent(1), interval=True)}
     own = sums.rename(columns={"low": "share_low", "high": "share_high"})
     title = f"Outcomes of {sums['of'].iloc[0]} children"
-    return [*made, table_text.of_columns(records(own), columns, "outcomes_summary", title, _INTERVALS)]
+    return table_text.of_columns(records(own), columns, "outcomes_summary", title, _INTERVALS)
 
 
 def _wide(shares: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from analysis import (
     beside_figures,
     beyond,
     evolution,
+    evolution_report,
     figures,
     findings,
     halving,
@@ -30,7 +31,6 @@ from analysis import (
     words,
 )
 from analysis.compare import ALPHA, compare
-from analysis.evolution import Evolution
 from analysis.frames import BASELINE, records
 from analysis.importance import Importance
 from analysis.load import load, load_curves, load_plans
@@ -137,12 +137,15 @@ class Results:
             found[f"shares-{FACTORIAL}"] = lambda: beyond.shares(importance(), f"shares-{FACTORIAL}")
             found[f"toggles-{FACTORIAL}"] = lambda: beyond.toggles(self.trials(FACTORIAL), f"toggles-{FACTORIAL}")
         for folder in beyond.evolutions(self._folder):
-            for name, make in (("best", beyond.best), ("outcomes", beyond.outcomes)):
-                found[f"{name}-{folder.name}"] = partial(self._of_evolution, make, folder, f"{name}-{folder.name}")
+            found[f"best-{folder.name}"] = partial(self._best, folder)
+            found[f"outcomes-{folder.name}"] = partial(self._outcomes, folder)
         return found
 
-    def _of_evolution(self, make: Callable[[Evolution, str], Table], folder: Path, name: str) -> Table:
-        return make(evolution.load(folder), name)
+    def _best(self, folder: Path) -> Table:
+        return beyond.best(evolution.load(folder), f"best-{folder.name}")
+
+    def _outcomes(self, folder: Path) -> Table:
+        return evolution_report.outcomes(evolution.totals(evolution.outcomes(evolution.load(folder))))
 
     def figures(self) -> dict[str, style.Draw]:
         """What draws each figure, by its name."""

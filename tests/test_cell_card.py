@@ -117,7 +117,8 @@ def test_the_command_measures_cells_and_lists_their_times(
     assert "M = 3, N = 4" in told and told.count("\n| ") == 3
     card = (tmp_path / "cards" / "rnn.md").read_text()
     assert (
-        "| times the time of its arithmetic at vanilla's rate | " in card and "cell rnn measure=true out=FOLDER" in card
+        "| its time, by that of its arithmetic at vanilla's rate | " in card
+        and "cell rnn measure=true out=FOLDER" in card
     )
     assert main(["cell", "rnn", "hidden_size=4", "n_inputs=3", "out=plain"]) == 0
     assert card.partition("![")[0] == (tmp_path / "plain" / "rnn.md").read_text().partition("![")[0]

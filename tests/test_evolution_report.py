@@ -189,8 +189,11 @@ def test_what_says_nothing_of_an_evolution_is_refused(words: list[str], capfd: p
 def test_an_evolution_is_published_and_restored(found: Evolution, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["--config-dir", "conf"]
     assert main(["publish", "study=s", "to=reference"]) == 0
+    Path("reference/s/variant/old.yaml").write_text("{}")  # that was among the best
+    assert main(["publish", "study=s", "to=reference"]) == 0
     there = evolution.load(Path("reference/s"))
-    assert there.candidates == found.candidates and there.settings == found.settings
+    assert there.candidates == found.candidates and there.settings == {**found.settings, "storage": None}
+    assert not list(Path("reference/s/variant").glob("old*"))
     pd.testing.assert_frame_equal(evolution.costs(there), evolution.costs(found))
     assert main(["report", "study=reference/s"]) == 0
     capfd.readouterr()

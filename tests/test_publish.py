@@ -47,7 +47,7 @@ def published(echo_task: Task, tmp_path_factory: pytest.TempPathFactory) -> tupl
     study.leases.leave("w")
     sweep(folder, echo_task, trials=6, variants={"vanilla": {"cell": "lstm"}}, space=SPACE | MIXED)
     to = folder.parent / "reference" / "s"
-    publish(folder, to)
+    publish({to: folder})
     return folder, to
 
 
@@ -122,24 +122,24 @@ def test_a_report_is_made_of_an_archive_alone(published: tuple[Path, Path], tmp_
 def test_a_restored_study_goes_on_as_if_it_had_never_been_away(echo: Task, tmp_path: Path) -> None:
     whole = sweep(tmp_path / "a" / "s", echo, trials=5)
     study = sweep(tmp_path / "b" / "s", echo, trials=2)
-    publish(study.folder, tmp_path / "archive" / "s")
-    restore(tmp_path / "archive" / "s", tmp_path / "c" / "s")
+    publish({tmp_path / "archive" / "s": study.folder})
+    restore({tmp_path / "c" / "s": tmp_path / "archive" / "s"})
     pd.testing.assert_frame_equal(load(tmp_path / "c" / "s"), load(study.folder), check_exact=True)
     pd.testing.assert_frame_equal(load_curves(tmp_path / "c" / "s"), load_curves(study.folder), check_exact=True)
     again = sweep(tmp_path / "c" / "s", echo, trials=5)
     same(load(again.folder), load(whole.folder), exact=True)
     assert len(again.leases.stints()) == len(study.leases.stints()) + 1
-    publish(again.folder, tmp_path / "archive" / "s")  # has grown
+    publish({tmp_path / "archive" / "s": again.folder})  # has grown
     same(load(tmp_path / "archive" / "s"), load(whole.folder), exact=True)
-    refused(lambda: publish(study.folder, tmp_path / "archive" / "s"), "trials: 5 -> 2")
+    refused(lambda: publish({tmp_path / "archive" / "s": study.folder}), "trials: 5 -> 2")
 
 
 def test_a_sampler_that_learns_is_restored_exactly(echo: Task, tmp_path: Path) -> None:
     variants = {"rnn": {"cell": "rnn"}}
     whole = sweep(tmp_path / "a" / "s", echo, trials=34, variants=variants, sampler="tpe", epochs=1)
     study = sweep(tmp_path / "b" / "s", echo, trials=20, variants=variants, sampler="tpe", epochs=1)
-    publish(study.folder, tmp_path / "archive")
-    restore(tmp_path / "archive", tmp_path / "c" / "s")
+    publish({tmp_path / "archive": study.folder})
+    restore({tmp_path / "c" / "s": tmp_path / "archive"})
     again = sweep(tmp_path / "c" / "s", echo, trials=34, variants=variants, sampler="tpe", epochs=1)
     same(load(again.folder), load(whole.folder), exact=True)
 
@@ -148,8 +148,8 @@ def test_replicates_are_published_with_their_study(echo: Task, tmp_path: Path) -
     study = sweep(tmp_path / "runs" / "s", echo)
     inner = dataclasses.replace(study.plan, study="rnn-1", variants={"rnn": {"cell": "rnn"}}, seed=5)
     sweep(study.folder / "replicates" / "rnn-1", echo, study="rnn-1", variants=inner.variants, seed=5)
-    publish(study.folder, tmp_path / "archive")
-    restore(tmp_path / "archive", tmp_path / "again" / "s")
+    publish({tmp_path / "archive": study.folder})
+    restore({tmp_path / "again" / "s": tmp_path / "archive"})
     for where in (tmp_path / "archive", tmp_path / "again" / "s"):
         frame = load(where / "replicates" / "rnn-1")
         pd.testing.assert_frame_equal(frame, load(study.folder / "replicates" / "rnn-1"), check_exact=True)
@@ -157,14 +157,14 @@ def test_replicates_are_published_with_their_study(echo: Task, tmp_path: Path) -
 
 def test_what_is_unfinished_is_published_as_waiting(echo: Task, tmp_path: Path) -> None:
     study = Study.create(tmp_path / "runs" / "s", plan(echo))
-    refused(lambda: publish(study.folder, tmp_path / "archive"), "study=s", "a trial has ended")
+    refused(lambda: publish({tmp_path / "archive": study.folder}), "study=s", "a trial has ended")
     assert not (tmp_path / "archive").exists()
     (claim, _), _ = join(study, 2)
     study.leases.exchange("w", [study.failure(study.key(claim), UserError("no such cell"))])
-    publish(study.folder, tmp_path / "archive")
+    publish({tmp_path / "archive": study.folder})
     assert list(load(tmp_path / "archive")["status"]) == ["failed"] + 5 * ["waiting"]
     assert "odyssey restore" in status_of(StudyReader.open(tmp_path / "archive"))
-    restore(tmp_path / "archive", tmp_path / "again" / "s")
+    restore({tmp_path / "again" / "s": tmp_path / "archive"})
     assert StudyReader.open(tmp_path / "again" / "s").counts()["vanilla"] == {
         "waiting": 2,
         "running": 0,
@@ -203,10 +203,10 @@ def test_a_damaged_archive_is_told(published: tuple[Path, Path], tmp_path: Path,
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     else:
-        path.write_bytes({"empty": b"", "text": b"stints: [", "flip": b"sha256: {}\nended: {}\nstints: [{}]"}[damage])
+        path.write_bytes({"empty": b"", "text": b"stints: [", "flip": b"sha256: {}\nended: null\nstints: []"}[damage])
     act = (lambda: load_curves(copy)) if name == CURVES_FILE else (lambda: load(copy))
     refused(act, str(copy))
-    refused(lambda: restore(copy, tmp_path / "again" / "s"), str(copy))
+    refused(lambda: restore({tmp_path / "again" / "s": copy}), str(copy))
     assert not (tmp_path / "again" / "s").exists() and not list((tmp_path / "again").glob(".*"))
 
 
@@ -216,13 +216,18 @@ def test_what_cannot_be_published_or_restored_is_told(
     folder, to = published
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
-    refused(lambda: publish(folder, tmp_path / "full"), "to=", "an archive")
-    refused(lambda: restore(folder, tmp_path / "s"), "published study")
+    (tmp_path / "broken").mkdir()
+    for name in (TRIALS_FILE, ".curves.parquet.a1b2c3d4"):  # as of one that was killed
+        (tmp_path / "broken" / name).write_bytes(b"PAR")
+    publish({tmp_path / "broken": folder})
+    same(load(tmp_path / "broken"), load(folder), exact=True)
+    refused(lambda: publish({tmp_path / "full": folder}), "to=", "an archive")
+    refused(lambda: restore({tmp_path / "s": folder}), "published study")
     other = sweep(tmp_path / "runs" / "s", echo, trials=9)
-    refused(lambda: publish(other.folder, to), "another plan")
-    refused(lambda: restore(to, other.folder), "not in")
+    refused(lambda: publish({to: other.folder}), "another plan")
+    refused(lambda: restore({other.folder: to}), "not in")
     next((other.folder / "curves").rglob("*.parquet")).unlink()
-    refused(lambda: publish(other.folder, tmp_path / "new"), "curves")
+    refused(lambda: publish({tmp_path / "new": other.folder}), "curves")
     assert not (tmp_path / "new").exists()
     capsys.readouterr()
     for words in ("publish study=nope", "publish study=s to=", "restore", "restore study=nope", "publish to=null"):

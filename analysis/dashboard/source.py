@@ -101,8 +101,9 @@ class Source:
 
     def evolution(self, study: str) -> Evolution | None:
         """That which a study is of, if any."""
-        place = self._evolved.of.get(study)
-        return self._evolved.found[place] if place else None
+        own = self._evolved  # once, for another thread may put another in its place
+        place = own.of.get(study)
+        return own.found[place] if place else None
 
     @property
     def frame(self) -> pd.DataFrame:

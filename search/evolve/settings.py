@@ -9,9 +9,11 @@ import yaml
 from search.base import files
 from search.base.keys import shown, task_name
 from search.errors import UserError, expect, one_line
+from search.evolve import lineage
 from search.study.plan import PLAN_FILE
 
-FILE = "settings.yaml"
+FILE, VARIANTS = "settings.yaml", "variant"  # and the folder of the best
+BEGUN = "an evolution whose first study has begun"
 OF_PLANS = ("trials", "epochs", "patience", "seed", "dtype", "space", "optimizer", "storage")
 KEPT = ("variants", "tasks", "gate", "gate_score", "keep", "generations", "children", "survivors", "more", *OF_PLANS)
 
@@ -40,7 +42,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     return known
 
 
-def named(folder: Path) -> list[str]:
+def study_names(folder: Path) -> list[str]:
     """The names of the studies of an evolution, those that have not begun too: of the gate, of its tasks, of further
     trials.
 
@@ -56,5 +58,17 @@ def named(folder: Path) -> list[str]:
 
 
 def studies(folder: Path) -> list[Path]:
-    """The folders of those of an evolution's studies that there are; raises as `named`."""
-    return [place for name in named(folder) if ((place := folder.parent / name) / PLAN_FILE).is_file()]
+    """The folders of those of an evolution's studies that there are; raises as `study_names`."""
+    return [place for name in study_names(folder) if ((place := folder.parent / name) / PLAN_FILE).is_file()]
+
+
+def is_one(folder: Path) -> bool:
+    """Whether a folder is that of an evolution."""
+    return (folder / lineage.FILE).is_file() and read(folder) is not None
+
+
+def folder_of(study: str | Path, runs: str | Path) -> Path | None:
+    """The folder of an evolution, given as a study is, by name under `runs` or by path; None if it is none."""
+    places = (Path(runs) / study, Path(study))
+    found = next((place for place in places if (place / PLAN_FILE).is_file() or is_one(place)), None)
+    return found if found and is_one(found) else None

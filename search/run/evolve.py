@@ -239,7 +239,7 @@ class _Teller:
 
 def _write_best(folder: Path, found: list[Candidate]) -> Path:
     """Writes the best as variant files, which other commands take with ``--config-dir``."""
-    group = folder / "variant"
+    group = folder / kept_settings.VARIANTS
     for path in group.glob("g*-*.yaml"):
         path.unlink()
     for place, candidate in enumerate(generation.best((c for c in found if c.generation), BEST), 1):

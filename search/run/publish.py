@@ -1,16 +1,20 @@
-"""``odyssey publish`` and ``odyssey restore``: studies to files that are kept with a paper, and back. An evolution is
-all of its studies, with its own record."""
+"""``odyssey publish`` and ``odyssey restore``: studies to files that are kept with a paper, and back.
+
+An evolution is all of its studies, with its settings, its record, and the best as variants beside them.
+"""
 
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.base import files
+import yaml
+
 from search.errors import UserError, expect
 from search.evolve import lineage
-from search.evolve import settings as evolution
+from search.evolve import settings as kept_settings
 from search.run.commands import next_line
 from search.study import publish as publishing
+from search.study.archive import RECORD_FILE
 from search.study.plan import find, read_plan
 from search.study.storage import kept
 
@@ -21,47 +25,51 @@ if TYPE_CHECKING:
 def publish(composed: "Composed", composer: "Composer") -> None:
     """``odyssey publish``: writes the archive of a study, or of each of an evolution, and says what it has."""
     settings = composed.settings
-    own = _evolution(settings["study"], settings["runs"])
+    to, own = Path(settings["to"]), kept_settings.folder_of(settings["study"], settings["runs"])
+    beside = _beside(own, to) if own else publishing.NONE  # before the studies, which may go on meanwhile
+    sources = _studies(own) if own else [find(settings["study"], settings["runs"])]
     storage = None if settings["storage"] is None else kept(settings["storage"])
-    sources = evolution.studies(own) if own else [find(settings["study"], settings["runs"])]
-    expect(bool(sources), "study", settings["study"], "an evolution whose first study has begun")
-    for source in sources:
-        to = Path(settings["to"]) / read_plan(source).study
-        record = publishing.publish(source, to, storage)
+    records = publishing.publish({to / read_plan(source).study: source for source in sources}, beside, storage)
+    for place in (to / own.name / kept_settings.VARIANTS).glob("*.yaml") if own else ():
+        if place not in beside:  # one that is no longer among the best
+            place.unlink()
+    for folder, record in records.items():
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
         n_ended = sum(record["ended"].values())
-        size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file()) / 1e6
-        print(f"{to}: {n_ended} of {record['planned']} trials, {size:.1f} MB", file=sys.stderr)
-    if own:
-        _copy(own, Path(settings["to"]) / own.name)
+        print(f"{folder}: {n_ended} of {record['planned']} trials, {size:.1f} MB", file=sys.stderr)
 
 
 def restore(composed: "Composed", composer: "Composer") -> None:
     """``odyssey restore``: makes a study of an archive, or an evolution of its archives."""
     settings = composed.settings
-    runs, own = Path(settings["runs"]), _evolution(settings["study"], settings["runs"])
-    sources = evolution.studies(own) if own else [find(settings["study"], settings["runs"])]
-    folders = [runs / read_plan(source).study for source in sources]
-    for folder in [*folders, *([runs / own.name] if own else [])]:  # before any of them is made
-        expect(not folder.exists(), "study", settings["study"], f"a study that is not in {folder} already")
-    for source, folder in zip(sources, folders, strict=True):
-        publishing.restore(source, folder)
-        print(f"{folder}: restored", file=sys.stderr)
+    runs, own = Path(settings["runs"]), kept_settings.folder_of(settings["study"], settings["runs"])
+    sources = _studies(own) if own else [find(settings["study"], settings["runs"])]
+    folders = {runs / read_plan(source).study: source for source in sources}
     if own:
-        _copy(own, runs / own.name)
-    name = own.name if own else folders[0].name
+        expect(not (runs / own.name).exists(), "study", own, f"a study that is not in {runs / own.name} already")
+    publishing.restore(folders, _beside(own, runs) if own else publishing.NONE)
+    for folder in folders:
+        print(f"{folder}: restored", file=sys.stderr)
+    name = own.name if own else next(iter(folders)).name
     print(next_line("evolve" if own else "sweep", name, settings), file=sys.stderr)
 
 
-def _evolution(study: str, runs: str) -> Path | None:
-    """The folder of an evolution, given as a study is; None if it is none."""
-    return next((place for place in (Path(runs) / study, Path(study)) if (place / lineage.FILE).is_file()), None)
+def _studies(own: Path) -> list[Path]:
+    found = kept_settings.studies(own)
+    expect(bool(found), "study", own, kept_settings.BEGUN)
+    return found
 
 
-def _copy(source: Path, to: Path) -> None:
-    """Copies what an evolution has beside its studies: settings, record, and the best as variants."""
-    names = [evolution.FILE, lineage.FILE, *sorted(f"variant/{path.name}" for path in source.glob("variant/*.yaml"))]
+def _beside(own: Path, to: Path) -> dict[Path, bytes]:
+    """What an evolution has beside its studies, by where it is to be; the record last."""
+    place = to / own.name
+    expect(not (place / RECORD_FILE).exists(), "study", own, f"another name than that of the study in {place}")
+    settings = kept_settings.read(own)
+    assert settings is not None
+    found = {place / kept_settings.FILE: yaml.safe_dump(settings | {"storage": None}, sort_keys=False).encode()}
     try:
-        for name in names:
-            files.write(to / name, (source / name).read_bytes())
+        for path in sorted((own / kept_settings.VARIANTS).glob("*.yaml")):
+            found[place / kept_settings.VARIANTS / path.name] = path.read_bytes()
+        return found | {place / lineage.FILE: (own / lineage.FILE).read_bytes()}
     except OSError as error:
-        raise UserError(f"{to}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{own}: cannot be read: {error.strerror}") from None

@@ -64,7 +64,8 @@ class Archive:
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
             whole = isinstance(found, dict) and {"sha256", "stints", "ended"} <= found.keys()
-        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            whole = whole and all(isinstance(n, int) for n in dict(found["ended"]).values())
+        except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
             raise UserError(f"{path}: expected the record of a published study ({one_line(error)})") from error
         expect(whole, str(path), "it", "the record of a published study, with sha256, stints and ended")
         return dict(found)
@@ -93,17 +94,18 @@ class Archive:
             raise UserError(f"{self._folder / RECORD_FILE}: expected stints ({one_line(error)})") from error
 
     @cached_property
-    def _curves(self) -> Mapping[tuple[str, str, int], "pa.Table"]:
+    def curves(self) -> Mapping[tuple[str, str, int], "pa.Table"]:
+        """Those that are not empty, by task, variant and trial."""
         table = self._read(CURVES_FILE)
         keys = list(zip(*(table.column(name).to_pylist() for name in _KEY), strict=True))
         columns = table.select(list(curves.COLUMNS))
         begins = [k for k in range(len(keys)) if k == 0 or keys[k] != keys[k - 1]]
-        ends = [*begins[1:], len(keys)]
+        ends = [*begins[1:], len(keys)] if begins else []
         return {keys[b]: columns.slice(b, e - b) for b, e in zip(begins, ends, strict=True)}
 
     def curve(self, task: str, variant: str, trial: Record) -> "pa.Table | None":
         """As of `search.study.curves.read`."""
-        table = self._curves.get((task, variant, trial.number))
+        table = self.curves.get((task, variant, trial.number))
         expected = curves.length(trial)
         if table is None:
             return curves.empty() if expected == 0 else None
@@ -129,19 +131,14 @@ class Archive:
             put_stints(db, sweep_name(study, task), self.stints)
         return engine
 
-    def check(self, name: str, content: bytes) -> None:
-        """Raises UserError unless this is what was published as a file of this name."""
-        if curves.checksum(content) != self.record["sha256"].get(name):
-            text = f"expected the file that was published, by the SHA-256 in {RECORD_FILE}"
-            raise UserError(f"{self._folder / name}: {text}")
-
     def _read(self, name: str) -> "pa.Table":
         import pyarrow as pa
 
         path = self._folder / name
         try:
             content = path.read_bytes()
-            self.check(name, content)
+            if curves.checksum(content) != self.record["sha256"].get(name):
+                raise UserError(f"{path}: expected the file that was published, by the SHA-256 in {RECORD_FILE}")
             return curves.table_of(content)
         except (pa.ArrowException, OSError, AttributeError, ValueError) as error:
             raise UserError(f"{path}: expected a published study's {name} ({one_line(error)})") from error

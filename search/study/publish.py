@@ -1,6 +1,7 @@
 """Studies to archives, which are kept with a paper, and archives to studies that go on."""
 
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -24,38 +25,42 @@ from search.study.tables import LAYOUT, STUDIES, TRIALS, writing
 from search.study.working import TROUBLE
 
 _FILES = (PLAN_FILE, TRIALS_FILE, CURVES_FILE, RECORD_FILE)
+Files = Mapping[Path, bytes]
+NONE: Files = {}
 _WRITERS = 16  # of files, each of which waits for its disk
 
 
-def publish(source: Path, to: Path, storage: str | None = None) -> dict[str, Any]:
-    """Writes the archive of a study, complete or not, and of its replicates; an earlier one of it is replaced.
+def publish(
+    sources: Mapping[Path, Path], beside: Files = NONE, storage: str | None = None
+) -> dict[Path, dict[str, Any]]:
+    """Writes the archives of studies, complete or not, and of their replicates; earlier ones of them are replaced.
 
-    What failed trials said is kept in one line; their tracebacks, and where the storage is, are not published.
+    A study of which no trial has ended has no archive. What failed trials said is kept in one line; their tracebacks,
+    and where the storage is, are not published.
 
     Args:
-        source: folder of the study.
-        to: folder of the archive.
+        sources: by the folder of the archive, that of the study.
+        beside: other files to be written, after the archives, by path.
         storage: see `search.study.plan.storage_url`.
 
     Returns:
-        the record, as of `search.study.archive.summary`
+        the record of each, as of `search.study.archive.summary`
 
     Raises:
-        UserError: the study cannot be read, no trial of it has ended, a curve is missing, the folder holds another
-            study or one that has come further, or it cannot be written.
+        UserError: a study cannot be read, no trial has ended, a curve is missing, a folder holds another study or one
+            that has come further, or it cannot be written. Nothing is written before all is read.
     """
-    found = {to: _packed(source, to, storage)}
-    for again in sorted((source / FOLDER).glob(f"*/{PLAN_FILE}")):
-        found[to / FOLDER / again.parent.name] = _packed(again.parent, to / FOLDER / again.parent.name)
-    record, content = found[to]
-    expect(bool(content), "study", read_plan(source).study, "a study of which a trial has ended")
-    try:
-        for folder, (_, files_of) in found.items():
-            for name, data in files_of.items():  # the record last, by which the others are known to be whole
-                files.write(folder / name, data)
-    except OSError as error:
-        raise UserError(f"{to}: cannot be written: {error.strerror}") from None
-    return record
+    found = {to: _packed(source, to, storage) for to, source in sources.items()}
+    records = {to: record for to, (record, content) in found.items() if content}
+    expect(bool(records), "study", read_plan(next(iter(sources.values()))).study, "a study of which a trial has ended")
+    for to in records:
+        for again in sorted((sources[to] / FOLDER).glob(f"*/{PLAN_FILE}")):
+            own = to / FOLDER / again.parent.name
+            found[own] = _packed(again.parent, own)
+    # The record of each last, by which the others are known to be whole.
+    content = {to / name: data for to, (_, files_of) in found.items() for name, data in files_of.items()}
+    _write(content | dict(beside))
+    return records
 
 
 def _packed(source: Path, to: Path, storage: str | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -65,12 +70,12 @@ def _packed(source: Path, to: Path, storage: str | None = None) -> tuple[dict[st
         plan = replace(study.plan, storage=None)
         trials = {key: [trial for trial in each if trial.state in ENDED] for key, each in study.trials().items()}
         record = archive.summary(trials, study.leases.stints(), plan.total)
-        _refuse_unless_further(to, plan, sum(record["ended"].values()))
         packed = list(study.curves(trials))
     except TROUBLE as error:
         raise UserError(f"study={source}: its storage cannot be read ({one_line(error)})") from error
     finally:
         study.close()
+    _refuse_unless_further(to, plan, sum(record["ended"].values()))
     n_curves = sum(curves.has_one(trial) for each in trials.values() for trial in each)
     expect(len(packed) == n_curves, "study", f"{plan.study}, {len(packed)} curves", f"all {n_curves}")
     if not record["ended"]:
@@ -83,31 +88,43 @@ def _packed(source: Path, to: Path, storage: str | None = None) -> tuple[dict[st
     return record, content
 
 
-def restore(source: Path, folder: Path) -> None:
-    """Makes a study of an archive, which goes on where that one was; curves are in files of their own again.
+def restore(sources: Mapping[Path, Path], beside: Files = NONE) -> None:
+    """Makes studies of archives, which go on where those were; curves are in files of their own again.
 
     Args:
-        source: folder of the archive.
-        folder: of the study, which must not exist. It is there once it is whole.
+        sources: by the folder of the study, which must not exist, that of the archive.
+        beside: other files to be written, by path, in folders that must not exist.
 
     Raises:
-        UserError: there is no archive, it is damaged, or the folder exists or cannot be written.
+        UserError: there is no archive, it is damaged, or a folder exists or cannot be written.
     """
-    found = Archive.of(source)
-    if found is None:
-        raise UserError(f"study={source}: expected the folder of a published study, with {RECORD_FILE}")
-    expect(not folder.exists(), "study", source, f"a study that is not in {folder} already")
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    for folder, source in sources.items():
+        if Archive.of(source) is None:
+            raise UserError(f"study={source}: expected the folder of a published study, with {RECORD_FILE}")
+        expect(not folder.exists(), "study", source, f"a study that is not in {folder} already")
+    made = {folder: folder.with_name(f".{folder.name}.unfinished") for folder in sources}
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        _unpack(found, source, unfinished)
-        for again in sorted((source / FOLDER).glob(f"*/{RECORD_FILE}")):
-            _unpack(Archive(again.parent), again.parent, unfinished / FOLDER / again.parent.name)
-        unfinished.rename(folder)
+        for folder, unfinished in made.items():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _unpack(Archive(sources[folder]), sources[folder], unfinished)
+            for again in sorted((sources[folder] / FOLDER).glob(f"*/{RECORD_FILE}")):
+                _unpack(Archive(again.parent), again.parent, unfinished / FOLDER / again.parent.name)
+        for folder, unfinished in made.items():
+            unfinished.rename(folder)
     except TROUBLE as error:
-        raise UserError(f"{folder}: cannot be written ({one_line(error)})") from error
+        raise UserError(f"{next(iter(sources))}: cannot be written ({one_line(error)})") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for unfinished in made.values():
+            shutil.rmtree(unfinished, ignore_errors=True)
+    _write(beside)
+
+
+def _write(content: Files) -> None:
+    for path, data in content.items():
+        try:
+            files.write(path, data)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _unpack(found: Archive, source: Path, folder: Path) -> None:
@@ -123,6 +140,7 @@ def _unpack(found: Archive, source: Path, folder: Path) -> None:
         for task, variant, number in trials:
             known = (study_name(name, task, variant), number) in ids
             expect(known, f"{source / TRIALS_FILE}", f"{variant} {number}", f"trials of {source / PLAN_FILE}")
+        _ = found.curves  # before several threads ask for it
         with ThreadPoolExecutor(_WRITERS) as writers:
             whole = list(
                 writers.map(lambda one: _with_curve(found, one[0][0], one[0][1], one[1], folder), trials.items())
@@ -148,7 +166,7 @@ def _refuse_unless_further(to: Path, plan: Plan, n_ended: int) -> None:
     """Raises UserError if a folder holds anything else than an archive of this study of no more trials."""
     known = Archive.of(to)
     if known is None:
-        there = {path.name for path in to.iterdir()} if to.is_dir() else set()
+        there = {path.name for path in to.iterdir() if not path.name.startswith(".")} if to.is_dir() else set()
         whole = not to.exists() or (to.is_dir() and there <= {*_FILES, FOLDER})  # one that was broken off has no record
         expect(whole, "to", to, "an empty folder or an archive")
         return

@@ -30,7 +30,7 @@ class Trial:
         curve: for each epoch with finite scores, (training loss, validation score) per predicted step.
         best_epoch: counted from 1; 0 before the first.
         best_weights: those of the best validation epoch.
-        train_seconds: wall time attributable to this trial.
+        train_seconds: sum of `Epoch.seconds`.
         status: ``running``, ``finished`` or ``diverged``.
         test_score: of `best_weights`, once the trial has ended; NaN if it diverged in its first epoch.
     """
