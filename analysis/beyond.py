@@ -8,8 +8,8 @@ import pandas as pd
 
 from analysis import evolution, tables
 from analysis.compare import ALPHA, compare
-from analysis.dashboard.cards import card
 from analysis.evolution import Evolution
+from analysis.evolution_report import equations_of
 from analysis.frames import BASELINE, records
 from analysis.importance import Importance
 from analysis.table_text import Column, Table, fixed, of_columns, percent
@@ -78,9 +78,11 @@ def toggles(trials: pd.DataFrame, name: str) -> Table:
 def best(found: Evolution, name: str) -> Table:
     """The best cells of an evolution, with their equations."""
     rows: list[dict[str, Any]] = []
-    for place, each in enumerate(found.survivors[:BEST], 1):
-        lines = card(each.name, each.definition)["equations"]
-        rows.append({"place": place, "name": each.name, "score": each.fitness, "equations": "; ".join(lines)})
+    chosen = found.survivors[:BEST]
+    equations = equations_of(chosen)
+    for place, each in enumerate(chosen, 1):
+        own = "; ".join(equations[each.name])
+        rows.append({"place": place, "name": each.name, "score": each.fitness, "equations": own})
         rows[-1] |= {f"score_{task}": each.scores.get(task) for task in found.tasks}
     columns = {"place": Column("", "place", str), "name": Column("", "cell", str)}
     columns |= {"score": Column("relative score", "worst", fixed(3))}

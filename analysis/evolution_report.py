@@ -63,7 +63,7 @@ def report(folder: Path, storage: str | None, note: Note) -> dict[str, bytes]:
 
 def _survivors(contents: Contents, found: Evolution) -> Table:
     """All survivors with their equations, as a table that the page shows as cards."""
-    equations = {name: "; ".join(lines) for name, lines in _equations(found.survivors).items()}
+    equations = {name: "; ".join(lines) for name, lines in equations_of(found.survivors).items()}
     rows = [
         {"place": place, "name": c.name, "generation": c.generation, "parent": c.parent or None}
         | {"mutations": ", ".join(c.mutations) or None, "score": c.fitness}
@@ -154,7 +154,7 @@ def _commands(found: Evolution, folder: Path) -> list[str]:
 def _cards(found: Evolution) -> list[dict[str, Any]]:
     """The survivors as the page shows them."""
     shown = found.survivors[:SHOWN]
-    equations = _equations(shown)
+    equations = equations_of(shown)
     made = []
     for place, each in enumerate(shown, 1):
         scores = ", ".join(f"{task} {score:.3f}" for task, score in each.scores.items())
@@ -164,7 +164,7 @@ def _cards(found: Evolution) -> list[dict[str, Any]]:
     return made
 
 
-def _equations(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
+def equations_of(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
     """By name the lines of the card of each, with what is added to its parameters at initialisation."""
     made = {}
     for candidate in candidates:
