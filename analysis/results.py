@@ -20,6 +20,7 @@ from analysis import (
     beside_figures,
     beyond,
     evolution,
+    evolution_figures,
     evolution_report,
     figures,
     findings,
@@ -157,6 +158,9 @@ class Results:
             drawn["others"] = partial(self._draw_boxes, [OTHERS])
         for study in shown:
             drawn[f"halving-{study}"] = partial(self._draw_halving, study)
+        for folder in beyond.evolutions(self._folder):
+            family = evolution.family(evolution.load(folder), evolution.SHOWN)
+            drawn[f"family-{folder.name}"] = partial(evolution_figures.draw_family, family)
         return drawn
 
     def _draw_boxes(self, studies: list[str]) -> Any:
