@@ -7,7 +7,7 @@ from analysis.cell_card import Card, gradient_norms
 from search import cells
 from search.base import files
 from search.cells import Cell
-from search.errors import UserError, visible
+from search.errors import UserError, expect, visible
 from search.expression import EquationError
 from search.run.composition import Composed, Composer
 
@@ -21,6 +21,7 @@ def main(composed: Composed, composer: Composer) -> None:
     made = {name: cells.define(definition) for name, definition in definitions.items()}
     n_inputs, n_units = settings["n_inputs"], settings["hidden_size"]
     folder = None if settings["out"] is None else Path(settings["out"])
+    expect(folder is None or folder.is_dir() or not folder.exists(), "out", folder, "a folder, or a name that is free")
     timed: dict[str, tuple[Cell, cell_time.Timing]] = {}
     for number, (name, cell) in enumerate(made.items()):
         norms = gradient_norms(cell, n_inputs, n_units, settings["seed"])

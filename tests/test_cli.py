@@ -161,6 +161,37 @@ def test_bad_input_is_one_line_that_names_the_key(
     assert not list(tmp_path.iterdir()), "something was written"
 
 
+def test_what_is_said_of_the_optimizer_of_a_study_that_exists_is_heard(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin = "variants=rnn trials=1 epochs=1 patience=1 space.hidden_size.high=20 optimizer.clip_norm=5".split()
+    sweep = ["sweep", *CONF, "task=echo", "study=s"]
+    assert main([*sweep, *begin]) == 0
+    capfd.readouterr()
+    for word, changed in (
+        ("optimizer.clip_norm=4", "optimizer.clip_norm: 5 -> 4"),
+        ("optimizer.clip_value=1", "optimizer.clip_value: (absent) -> 1"),
+        ("optimizer.lr=0.1", "optimizer.lr: (absent) -> 0.1"),
+        ("optimizer.space.lr.low=1e-5", "space.lr.low: 0.0001 -> 1e-05"),
+        ("optimizer.beta1=0.5", "optimizer.beta1=0.5: expected keys among"),
+        ("optimizer.clip_norm=-1", "optimizer.clip_norm=-1: expected a number above 0"),
+    ):
+        assert main([*sweep, word]) == 2, word
+        assert changed in capfd.readouterr().err
+    for word in ("optimizer.clip_norm=5", "optimizer.space.lr.low=1e-4", "optimizer.momentum_type=nesterov"):
+        assert main([*sweep, word]) == 0, word
+
+
+def test_cards_are_not_written_where_a_file_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cards").write_text("x")
+    assert main(["cell", "gru", "out=cards"]) == 2
+    assert capfd.readouterr().err == "odyssey: out=cards: expected a folder, or a name that is free\n"
+
+
 def test_train_prints_its_result_as_one_line_of_json() -> None:
     done = odyssey("train", *ECHO, "variant=cifg", "hidden_size=7", "lr=0.01", "epochs=3", "seed=4")
     assert done.returncode == 0, done.stderr

@@ -254,9 +254,12 @@ def as_planned(settings: dict[str, Any], planned: Mapping[str, Any], said: froze
     """The settings with which something that exists goes on: those that were planned, but for what the user said."""
     merged = settings | {key: value for key, value in planned.items() if key not in said}
     for key in said:  # space.lr.low=1e-4 is said of the plan's own space
-        group, _, rest = key.partition(".")
-        if rest and group in ("task", "space") and group not in said:
-            merged[group] = _with(merged[group], rest.split("."), settings[group])
+        words = key.split(".")
+        group, *path = words[1:] if words[:2] == ["optimizer", "space"] else words
+        if path and group in ("task", "space", "optimizer") and words[0] not in said:
+            merged[group] = _with(merged[group], path, settings[group])
+            if group == "optimizer":  # what is given is not sampled
+                merged["space"] = _with(merged["space"], path, settings["space"])
     return merged
 
 
