@@ -165,7 +165,7 @@ def test_what_is_said_of_the_optimizer_of_a_study_that_exists_is_heard(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    begin = "variants=rnn trials=1 epochs=1 patience=1 space.hidden_size.high=20 optimizer.clip_norm=5".split()
+    begin = ["variants=rnn", "trials=1", "epochs=1", "patience=1", "space.hidden_size.high=20", "optimizer.clip_norm=5"]
     sweep = ["sweep", *CONF, "task=echo", "study=s"]
     assert main([*sweep, *begin]) == 0
     capfd.readouterr()
