@@ -25,6 +25,7 @@ from analysis import (
     figures,
     findings,
     halving,
+    replicates,
     statements,
     style,
     summaries,
@@ -46,6 +47,7 @@ FIGURES = ROOT / "docs" / "results"
 PAPER = ("jsb", "speech", "handwriting")  # the studies of the paper's nine variants
 STAND_INS = {"timit": "speech", "iamondb": "handwriting"}  # the paper's tasks, whose data are licensed
 OTHERS = "jsb-others"  # paired with the first of them, trial by trial
+HELD_OUT = "held_out"  # how the study is called, behind the evolution, that judges its best
 FACTORIAL = "factorial"  # the study of all toggles at once
 _MARK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -140,10 +142,24 @@ class Results:
         for folder in beyond.evolutions(self._folder):
             found[f"best-{folder.name}"] = partial(self._best, folder)
             found[f"outcomes-{folder.name}"] = partial(self._outcomes, folder)
+            if (study := f"{folder.name}-{HELD_OUT}") in self.studies:
+                found[f"against-{study}"] = partial(self._against, study, evolution.load(folder).first)
+                found[f"replicates-{study}"] = partial(self._replicates, study)
         return found
 
     def _best(self, folder: Path) -> Table:
         return beyond.best(evolution.load(folder), f"best-{folder.name}")
+
+    def _against(self, study: str, baseline: str) -> Table:
+        """A comparison with another baseline than vanilla."""
+        table = compare(self.trials(study), baseline=baseline, adjust="holm")
+        names = ("variant", "best_mean", "best_se", "best_test_score", "difference", "p_adjusted", "best_n_parameters")
+        columns = {name: (tables.COMPARISON | tables.COMPARISON_MORE)[name] for name in names}
+        return tables.comparison(records(table), columns, f"against-{study}", study, "")
+
+    def _replicates(self, study: str) -> Table:
+        again = replicates.summary(replicates.of_best(self._folder / study, self.trials(study)))
+        return of_columns(records(again), replicates.COLUMNS, f"replicates-{study}", study)
 
     def _outcomes(self, folder: Path) -> Table:
         return evolution_report.outcomes(evolution.totals(evolution.outcomes(evolution.load(folder))))
