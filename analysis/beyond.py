@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import evolution, tables
+from analysis import evolution, stats, tables
 from analysis.compare import ALPHA, compare
 from analysis.evolution import Evolution
 from analysis.evolution_report import equations_of
@@ -58,6 +58,7 @@ def by_toggle(trials: pd.DataFrame) -> pd.DataFrame:
         parts.append(table.assign(toggle=toggle, value=order, trials=ended))
     expect(bool(parts), "trials", len(trials), "some that have ended and differ in a toggle")
     found = pd.concat(parts, ignore_index=True)
+    found.loc[found["variant"].astype(str) == found["baseline"].astype(str), "difference"] = stats.NAN
     found["p_adjusted"] = (found["p"] * found["p"].notna().sum()).clip(upper=1.0)
     return found.assign(significant=found["p_adjusted"] < ALPHA)
 
@@ -68,7 +69,8 @@ def toggles(trials: pd.DataFrame, name: str) -> Table:
         "toggle": Column("", "toggle", str),
         "value": Column("", "value", str),
         "trials": Column("", "trials", fixed(0)),
-        **{key: tables.COMPARISON[key] for key in ("n_diverged", "best_mean")},
+        "n_diverged": tables.COMPARISON["n_diverged"],
+        "best_mean": replace(tables.COMPARISON["best_mean"], group="best 10 %"),
         "difference": replace(tables.COMPARISON["difference"], group=_CONTRAST),
         "p_adjusted": replace(tables.COMPARISON["p_adjusted"], group=_CONTRAST),
     }

@@ -27,6 +27,7 @@ from analysis.frames import best_trials, scored, variants_of
 from analysis.style import LABELS, margin
 
 HEIGHT = 300
+ABREAST, UPRIGHT = 12, {"angle": 300, "align": "left", "baseline": "middle"}  # counts that stand beside each other
 SIGNIFICANT = either("datum.significant", BLUE, INK)
 DASHED = {"type": "rule", "color": GREY, "strokeDash": [4, 3]}
 
@@ -68,9 +69,10 @@ def boxes(
         drawn_from("boxes", bar, x=x, y=q1, y2={"field": "q3"}, color=SIGNIFICANT, stroke=SIGNIFICANT),
         drawn_from("boxes", tick, x=x, y=median, color=SIGNIFICANT),
         drawn_from("boxes", dot, x=x, y=mean, color=SIGNIFICANT),
-        drawn_from("boxes", ABOVE, x=x, y={"value": 0}, text={"field": "says"}),
     ]
     beyond = drawn["n_beyond"] > 0
+    counts = ABOVE | UPRIGHT if beyond.any() and len(variants) > ABREAST else ABOVE
+    layers.append(drawn_from("boxes", counts, x=x, y={"value": 0}, text={"field": "says"}))
     above = (", " + drawn["n_beyond"].astype(str) + "\N{UPWARDS ARROW}").where(beyond, "")
     what = "all finished trials" if panel == "all" else f"the best {100 * fraction:g} % by {select} score"
     caption = f"Test score of {what}, lower is better. Box: quartiles; whiskers: whole range; line: median; dot: mean; "
