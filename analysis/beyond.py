@@ -1,22 +1,18 @@
-"""What the published studies say beyond the paper: all toggles at once, and cells that were made by mutation."""
+"""What the published studies say beyond the paper: all toggles at once, and which evolutions there are."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from analysis import evolution, stats, tables
 from analysis.compare import ALPHA, compare
-from analysis.evolution import Evolution
-from analysis.evolution_report import equations_of
 from analysis.frames import BASELINE, records
 from analysis.importance import Importance
 from analysis.table_text import Column, Table, fixed, of_columns, percent
 from search import cells
 from search.errors import expect
 from search.evolve import settings as kept_settings
-from search.evolve.generation import BEST
 
 _CONTRAST = "difference from vanilla's value"
 SHOWN = 12  # shares of the variance, the largest
@@ -50,10 +46,7 @@ def by_toggle(trials: pd.DataFrame) -> pd.DataFrame:
         own = str(getattr(vanilla, toggle))
         order = [own, *sorted(set(values) - {own})]
         named = trials.assign(variant=pd.Categorical(values, order, ordered=True))
-        table = compare(
-            named,
-            baseline=own,
-        )
+        table = compare(named, baseline=own)
         ended = values.value_counts().reindex(order).to_numpy()
         parts.append(table.assign(toggle=toggle, value=order, trials=ended))
     expect(bool(parts), "trials", len(trials), "some that have ended and differ in a toggle")
@@ -75,21 +68,6 @@ def toggles(trials: pd.DataFrame, name: str) -> Table:
         "p_adjusted": replace(tables.COMPARISON["p_adjusted"], group=_CONTRAST),
     }
     return of_columns(records(by_toggle(trials)), columns, name, "Toggles")
-
-
-def best(found: Evolution, name: str) -> Table:
-    """The best cells of an evolution, with their equations."""
-    rows: list[dict[str, Any]] = []
-    chosen = found.survivors[:BEST]
-    equations = equations_of(chosen)
-    for place, each in enumerate(chosen, 1):
-        own = "; ".join(equations[each.name])
-        rows.append({"place": place, "name": each.name, "score": each.fitness, "equations": own})
-        rows[-1] |= {f"score_{task}": each.scores.get(task) for task in found.tasks}
-    columns = {"place": Column("", "place", str), "name": Column("", "cell", str)}
-    columns |= {"score": Column("relative score", "worst", fixed(3))}
-    columns |= {f"score_{task}": Column("relative score", task, fixed(3)) for task in found.tasks}
-    return of_columns(rows, columns | {"equations": Column("", "equations", str)}, name, "The best")
 
 
 def evolutions(folder: Path) -> list[Path]:

@@ -48,7 +48,9 @@ def report(folder: Path, storage: str | None, note: Note) -> dict[str, bytes]:
     text += f"that ended by then and their training time. At 1 is {found.first}. The scores are those of all trials "
     text += "that each has by now, and the further trials of the best count for the generation in which each was born."
     contents.figure("progress", "The best against cost", text, costs, partial(evolution_figures.draw_progress, costs))
-    tables = [_survivors(contents, found)]
+    frame, cards = survivors(found)  # which the page shows as cards
+    contents.frame("survivors", frame)
+    tables = [cards]
     if found.born:
         tables += _of_children(contents, found)
     for table in tables:
@@ -61,24 +63,24 @@ def report(folder: Path, storage: str | None, note: Note) -> dict[str, bytes]:
     return contents.files
 
 
-def _survivors(contents: Contents, found: Evolution) -> Table:
-    """All survivors with their equations, as a table that the page shows as cards."""
-    equations = {name: "; ".join(lines) for name, lines in equations_of(found.survivors).items()}
+def survivors(found: Evolution, most: int | None = None) -> tuple[pd.DataFrame, Table]:
+    """The survivors with their equations, or as many of the best: all that is known of each, and a table."""
+    chosen = found.survivors[:most]
+    equations = {name: "; ".join(lines) for name, lines in _equations(chosen).items()}
     rows = [
         {"place": place, "name": c.name, "generation": c.generation, "parent": c.parent or None}
         | {"mutations": ", ".join(c.mutations) or None, "score": c.fitness}
         | {f"score_{task}": c.scores.get(task) for task in found.tasks}
         | {"proven": c.proven, "equations": equations[c.name]}
-        for place, c in enumerate(found.survivors, 1)
+        for place, c in enumerate(chosen, 1)
     ]
-    frame = pd.DataFrame(rows)
-    contents.frame("survivors", frame)
     columns = {"place": Column("", "place", str), "name": Column("", "name", str)}
     columns |= {"parent": Column("", "parent", str), "mutations": Column("", "mutations", str)}
     columns |= {"score": Column("relative score", "worst", fixed(3))}
     columns |= {f"score_{task}": Column("relative score", task, fixed(3)) for task in found.tasks}
     columns |= {"equations": Column("", "equations", str)}
-    return table_text.of_columns(rows, columns, "survivors", "Survivors", f"Relative to {found.first}.")
+    table = table_text.of_columns(rows, columns, "survivors", "Survivors", f"Relative to {found.first}.")
+    return pd.DataFrame(rows), table
 
 
 def _of_children(contents: Contents, found: Evolution) -> list[Table]:
@@ -154,7 +156,7 @@ def _commands(found: Evolution, folder: Path) -> list[str]:
 def _cards(found: Evolution) -> list[dict[str, Any]]:
     """The survivors as the page shows them."""
     shown = found.survivors[:SHOWN]
-    equations = equations_of(shown)
+    equations = _equations(shown)
     made = []
     for place, each in enumerate(shown, 1):
         scores = ", ".join(f"{task} {score:.3f}" for task, score in each.scores.items())
@@ -164,7 +166,7 @@ def _cards(found: Evolution) -> list[dict[str, Any]]:
     return made
 
 
-def equations_of(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
+def _equations(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
     """By name the lines of the card of each, with what is added to its parameters at initialisation."""
     made = {}
     for candidate in candidates:

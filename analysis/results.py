@@ -39,6 +39,7 @@ from analysis.load import load, load_curves, load_plans
 from analysis.table_text import ABSENT, Column, Table, fixed, markdown, of_columns, or_absent, p_value, percent, signed
 from search.base import files
 from search.errors import UserError, expect
+from search.evolve.generation import BEST
 from search.study.archive import RECORD_FILE, Archive
 
 ROOT = Path(__file__).parents[1]
@@ -136,9 +137,8 @@ class Results:
         if set(PAPER) & set(self.studies):
             found |= {"verdicts": self._verdict_table, "findings": self._findings}
         if FACTORIAL in self.studies:
-            importance = partial(self.importance, FACTORIAL)
-            found[f"shares-{FACTORIAL}"] = lambda: beyond.shares(importance(), f"shares-{FACTORIAL}")
-            found[f"toggles-{FACTORIAL}"] = lambda: beyond.toggles(self.trials(FACTORIAL), f"toggles-{FACTORIAL}")
+            found["shares-factorial"] = lambda: beyond.shares(self.importance(FACTORIAL), "shares-factorial")
+            found["toggles-factorial"] = lambda: beyond.toggles(self.trials(FACTORIAL), "toggles-factorial")
         for folder in beyond.evolutions(self._folder):
             found[f"best-{folder.name}"] = partial(self._best, folder)
             found[f"outcomes-{folder.name}"] = partial(self._outcomes, folder)
@@ -148,7 +148,7 @@ class Results:
         return found
 
     def _best(self, folder: Path) -> Table:
-        return beyond.best(evolution.load(folder), f"best-{folder.name}")
+        return evolution_report.survivors(evolution.load(folder), BEST)[1]
 
     def _against(self, study: str, baseline: str) -> Table:
         """A comparison with another baseline than vanilla."""
